@@ -1,0 +1,99 @@
+//! The command line: one file per command.
+
+mod config;
+mod data;
+mod train;
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use f3_tch::config::{Config, ConfigError, Source};
+use serde_yaml::Value;
+
+/// Trains neural networks with F³, an algorithm without backpropagation, and with its rivals.
+#[derive(Parser)]
+#[command(name = "f3-tch", version, about, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a network as a configuration says
+    Train(train::TrainArgs),
+    /// Get data sets, or list them
+    #[command(subcommand)]
+    Data(data::DataCommand),
+    /// Look at configurations
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+}
+
+impl Cli {
+    /// Runs the command.
+    pub fn run(self) -> Result<()> {
+        match self.command {
+            Command::Train(args) => args.run(),
+            Command::Data(command) => command.run(),
+            Command::Config(command) => command.run(),
+        }
+    }
+}
+
+/// A configuration and what is set on top of it.
+#[derive(Args)]
+struct ConfigArgs {
+    /// A file, or the name of a configuration that the program carries (mnist, digits, …)
+    config: String,
+    /// Set a value over the file's, such as optimizer.learning_rate=1e-3; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Set the seed
+    #[arg(long, value_name = "N")]
+    seed: Option<String>,
+    /// Set the device: auto, cpu, cuda, cuda:N
+    #[arg(long, value_name = "D")]
+    device: Option<String>,
+}
+
+impl ConfigArgs {
+    /// Reads and checks the configuration; remarks go to standard error.
+    fn read(&self) -> Result<(Config, Source), ConfigError> {
+        let mut source = Source::open(&self.config)?;
+        for assignment in &self.set {
+            source.set(assignment)?;
+        }
+        if let Some(seed) = &self.seed {
+            let value = serde_yaml::from_str(seed).unwrap_or_else(|_| Value::from(seed.as_str()));
+            source.set_option("seed", value, &format!("--seed {seed}"))?;
+        }
+        if let Some(device) = &self.device {
+            let value = Value::from(device.as_str());
+            source.set_option("device", value, &format!("--device {device}"))?;
+        }
+        let (config, remarks) = Config::read(&source)?;
+        for remark in remarks {
+            eprintln!("note: {remark}");
+        }
+        Ok((config, source))
+    }
+}
+
+/// Where data sets are.
+#[derive(Args)]
+struct DataDirArgs {
+    /// Folder of the data sets [default: $F3_DATA_DIR, or data/ in the checkout, or the user's
+    /// cache folder]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+/// Writes results to standard output.
+fn print(text: &str) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes()).context("cannot write to standard output")?;
+    stdout.flush().context("cannot write to standard output")
+}

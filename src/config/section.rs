@@ -1,0 +1,192 @@
+//! Reading one mapping of a configuration, key by key, so that every complaint can name its key.
+
+use std::fmt::Display;
+
+use serde::de::DeserializeOwned;
+use serde_yaml::{Mapping, Value};
+
+use super::ConfigError;
+use super::source::Source;
+
+/// A mapping of the configuration, from which keys are taken as they are read; what is left at the
+/// end is not known.
+pub(super) struct Section<'a> {
+    source: &'a Source,
+    path: String, // with a dot at the end, or empty for the root
+    left: Mapping,
+    known: Vec<&'static str>,
+    remarks: &'a mut Vec<String>,
+}
+
+impl<'a> Section<'a> {
+    pub fn root(
+        source: &'a Source,
+        remarks: &'a mut Vec<String>,
+    ) -> Result<Section<'a>, ConfigError> {
+        Ok(Section {
+            left: source.merged()?,
+            source,
+            path: String::new(),
+            known: Vec::new(),
+            remarks,
+        })
+    }
+
+    /// The mapping under a key; one that is absent is empty.
+    pub fn section(&mut self, key: &'static str) -> Result<Section<'_>, ConfigError> {
+        let left = match self.take(key) {
+            None => Mapping::new(),
+            Some(Value::Mapping(mapping)) => mapping,
+            Some(other) => return Err(self.refuse(key, show(&other), "a mapping of keys")),
+        };
+        Ok(Section {
+            source: self.source,
+            path: format!("{}{key}.", self.path),
+            left,
+            known: Vec::new(),
+            remarks: &mut *self.remarks,
+        })
+    }
+
+    /// A value of any type that YAML can give, if the key is there.
+    pub fn checked<T: DeserializeOwned>(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        valid: impl Fn(&T) -> bool,
+    ) -> Result<Option<T>, ConfigError> {
+        let Some(found) = self.take(key) else {
+            return Ok(None);
+        };
+        match serde_yaml::from_value::<T>(found.clone()) {
+            Ok(value) if valid(&value) => Ok(Some(value)),
+            _ => Err(self.refuse(key, show(&found), expected)),
+        }
+    }
+
+    /// A finite number.
+    pub fn number(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        valid: impl Fn(f64) -> bool,
+    ) -> Result<Option<f64>, ConfigError> {
+        self.checked(key, expected, |number: &f64| number.is_finite() && valid(*number))
+    }
+
+    /// A whole number of at least `least`.
+    pub fn whole(&mut self, key: &'static str, least: u64) -> Result<Option<u64>, ConfigError> {
+        let expected = format!("a whole number of at least {least}");
+        self.checked(key, &expected, |number| *number >= least)
+    }
+
+    /// As [`Section::whole`], for a key that may say `null`.
+    pub fn optional_whole(
+        &mut self,
+        key: &'static str,
+        least: u64,
+    ) -> Result<Option<u64>, ConfigError> {
+        let expected = format!("null or a whole number of at least {least}");
+        let number = self.checked(key, &expected, |number: &Option<u64>| {
+            number.is_none_or(|number| (least..=4096).contains(&number))
+        })?;
+        Ok(number.flatten())
+    }
+
+    /// A whole number of at least `least` that counts samples.
+    pub fn size(&mut self, key: &'static str, least: i64) -> Result<Option<i64>, ConfigError> {
+        let expected = format!("a whole number of at least {least}");
+        self.checked(key, &expected, |number| *number >= least)
+    }
+
+    /// One of an enum's names.
+    pub fn choice<T: DeserializeOwned>(
+        &mut self,
+        key: &'static str,
+    ) -> Result<Option<T>, ConfigError> {
+        let Some(found) = self.take(key) else {
+            return Ok(None);
+        };
+        let error = match serde_yaml::from_value::<T>(found.clone()) {
+            Ok(value) => return Ok(Some(value)),
+            Err(error) => error.to_string(),
+        };
+        // serde: unknown variant `found`, expected one of `a`, `b`
+        let names: Vec<&str> = error
+            .split_once("expected")
+            .map(|(_, names)| names.split('`').skip(1).step_by(2).collect())
+            .unwrap_or_default();
+        let shown = show(&found);
+        let expected = if names.is_empty() {
+            "the name of a choice".to_string()
+        } else {
+            format!("one of {}{}", names.join(", "), did_you_mean(&shown, &names))
+        };
+        Err(self.refuse(key, shown, &expected))
+    }
+
+    /// Refuses whatever has not been read.
+    pub fn finish(self) -> Result<(), ConfigError> {
+        for key in self.left.keys() {
+            let key = key.as_str().map_or_else(|| show(key), str::to_string);
+            let path = format!("{}{key}", self.path);
+            if self.source.belongs_to_replaced_choice(&path) {
+                self.remarks.push(format!(
+                    "`{path}` does not apply to `{}name` as set, and is left out",
+                    self.path
+                ));
+                continue;
+            }
+            return Err(ConfigError(format!(
+                "{}: unknown key `{path}`{}; known here: {}",
+                self.source.origin(&path),
+                did_you_mean(&key, &self.known),
+                self.known.join(", ")
+            )));
+        }
+        Ok(())
+    }
+
+    /// The complaint that a key is not there.
+    pub fn missing(&self, key: &str) -> ConfigError {
+        let path = format!("{}{key}", self.path);
+        ConfigError(format!("{}: `{path}` is missing", self.source.origin(&path)))
+    }
+
+    /// The complaint that a key's value cannot be.
+    pub fn refuse(&self, key: &str, found: impl Display, expected: &str) -> ConfigError {
+        self.source.refuse(&format!("{}{key}", self.path), found, expected)
+    }
+
+    fn take(&mut self, key: &'static str) -> Option<Value> {
+        self.known.push(key);
+        self.left.remove(key)
+    }
+}
+
+/// The name that comes nearest, if one is near enough to have been meant.
+fn did_you_mean(found: &str, names: &[&str]) -> String {
+    let nearest = names
+        .iter()
+        .map(|name| (strsim::damerau_levenshtein(found, name), name))
+        .min_by_key(|(distance, _)| *distance);
+    match nearest {
+        Some((distance, name)) if distance <= 1 + name.len() / 3 => {
+            format!(" (did you mean `{name}`?)")
+        }
+        _ => String::new(),
+    }
+}
+
+/// A value on one line.
+fn show(value: &Value) -> String {
+    match value {
+        Value::Sequence(items) => {
+            let items: Vec<String> = items.iter().map(show).collect();
+            format!("[{}]", items.join(", "))
+        }
+        Value::Mapping(_) => "a mapping".to_string(),
+        Value::String(text) => text.clone(),
+        other => serde_yaml::to_string(other).unwrap_or_default().trim().to_string(),
+    }
+}

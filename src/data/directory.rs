@@ -1,0 +1,36 @@
+//! Where data sets lie on this machine.
+
+use std::path::{Path, PathBuf};
+
+/// The folder that holds a folder for each data set.
+#[derive(Clone, Debug)]
+pub struct DataDirectory(PathBuf);
+
+impl DataDirectory {
+    /// The folder given, or the one that `F3_DATA_DIR` names, or `data/` in the checkout that the
+    /// program was built in, or the user's cache directory: the first of these that there is.
+    pub fn locate(given: Option<&Path>) -> DataDirectory {
+        let from_environment = || std::env::var_os("F3_DATA_DIR").filter(|dir| !dir.is_empty());
+        let path = given
+            .map(Path::to_path_buf)
+            .or_else(|| from_environment().map(PathBuf::from))
+            .or_else(|| Some(checkout()?.join("data")))
+            .or_else(|| Some(dirs::cache_dir()?.join("f3-tch")))
+            .unwrap_or_else(|| PathBuf::from("data"));
+        DataDirectory(path)
+    }
+
+    /// The folder of one data set.
+    pub(crate) fn of(&self, dataset: super::DatasetName) -> PathBuf {
+        self.0.join(dataset.to_string())
+    }
+}
+
+/// The checkout that this program lies in, if it lies in one.
+fn checkout() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?;
+    let is_checkout = |folder: &&Path| {
+        folder.join("Cargo.toml").is_file() && folder.join("configs/mnist.yaml").is_file()
+    };
+    program.ancestors().find(is_checkout).map(Path::to_path_buf)
+}

@@ -1,0 +1,115 @@
+//! The IDX format of MNIST: a magic number, big-endian sizes, then bytes.
+
+use std::io::Read;
+
+use anyhow::{Context, Result, bail};
+use flate2::read::GzDecoder;
+use tch::{Device, Kind, Tensor};
+
+/// The bytes of an IDX file, decompressed, and where they came from.
+pub(crate) struct File {
+    pub origin: String,
+    pub bytes: Vec<u8>,
+}
+
+impl File {
+    /// A file that the program carries, compressed.
+    pub fn embedded(name: &str, compressed: &[u8]) -> Result<File> {
+        let mut bytes = Vec::new();
+        GzDecoder::new(compressed)
+            .read_to_end(&mut bytes)
+            .with_context(|| format!("{name}: cannot be decompressed"))?;
+        Ok(File { origin: name.to_string(), bytes })
+    }
+
+    /// The sizes of a file of unsigned bytes with this many dimensions, and its content.
+    fn parse(&self, dimensions: usize) -> Result<(Vec<usize>, &[u8])> {
+        let origin = &self.origin;
+        let header = 4 + 4 * dimensions;
+        if self.bytes.len() < header {
+            bail!("{origin}: {} bytes are too few for an IDX file", self.bytes.len());
+        }
+        let expected = [0, 0, 8, dimensions as u8];
+        if self.bytes[..4] != expected {
+            bail!(
+                "{origin}: starts with the magic number {:?}; an IDX file of unsigned bytes with \
+                 {dimensions} dimension(s) starts with {expected:?}",
+                &self.bytes[..4]
+            );
+        }
+        let sizes: Vec<usize> = self.bytes[4..header]
+            .chunks_exact(4)
+            .map(|size| u32::from_be_bytes([size[0], size[1], size[2], size[3]]) as usize)
+            .collect();
+        let content = &self.bytes[header..];
+        let announced = sizes.iter().try_fold(1usize, |all, &size| all.checked_mul(size));
+        if announced != Some(content.len()) || content.is_empty() {
+            bail!("{origin}: announces {sizes:?} values, but {} bytes follow", content.len());
+        }
+        Ok((sizes, content))
+    }
+}
+
+/// Images as unsigned bytes [N, height · width] on the CPU.
+pub(crate) fn images(file: &File) -> Result<Tensor> {
+    let (sizes, content) = file.parse(3)?;
+    let shape = [sizes[0] as i64, (sizes[1] * sizes[2]) as i64];
+    Ok(Tensor::from_slice(content).reshape(shape))
+}
+
+/// Labels as int64 [N] on the CPU, each below `classes`.
+pub(crate) fn labels(file: &File, classes: u8) -> Result<Tensor> {
+    let (_, content) = file.parse(1)?;
+    if let Some(row) = content.iter().position(|&label| label >= classes) {
+        bail!(
+            "{}: label {} of sample {row} is not a class from 0 to {}",
+            file.origin,
+            content[row],
+            classes - 1
+        );
+    }
+    Ok(Tensor::from_slice(content).to_kind(Kind::Int64))
+}
+
+/// Targets [N, classes] with a 1 at each label.
+pub(crate) fn one_hot(labels: &Tensor, classes: i64, device: Device) -> Tensor {
+    labels.to_device(device).onehot(classes).to_kind(Kind::Float)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(bytes: &[u8]) -> File {
+        File { origin: "some.idx".into(), bytes: bytes.to_vec() }
+    }
+
+    #[test]
+    fn two_images_of_one_by_two() {
+        let bytes = [0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2, 9, 8, 7, 255];
+        let images = images(&file(&bytes)).unwrap();
+        let rows: Vec<Vec<i64>> = images.to_kind(Kind::Int64).try_into().unwrap();
+        assert_eq!(rows, [[9, 8], [7, 255]]);
+    }
+
+    #[test]
+    fn malformed_files_are_refused_by_name() {
+        let refused = |bytes: &[u8], reason: &str| {
+            let error = labels(&file(bytes), 10).unwrap_err().to_string();
+            assert!(error.starts_with("some.idx: ") && error.contains(reason), "{error}");
+        };
+        refused(&[0, 0, 8], "3 bytes are too few");
+        refused(&[0, 0, 8, 3, 0, 0, 0, 1, 5], "magic number [0, 0, 8, 3]");
+        refused(&[0, 0, 8, 1, 0, 0, 0, 2, 5], "announces [2] values, but 1 bytes");
+        refused(&[0, 0, 8, 1, 0, 0, 0, 1, 5, 6], "announces [1] values, but 2 bytes");
+        refused(&[0, 0, 8, 1, 0, 0, 0, 0], "announces [0] values");
+        refused(&[0, 0, 8, 1, 0, 0, 0, 2, 5, 10], "label 10 of sample 1");
+    }
+
+    #[test]
+    fn one_hot_puts_a_one_at_the_label() {
+        let targets = one_hot(&Tensor::from_slice(&[2i64, 0]), 3, Device::Cpu);
+        let rows: Vec<Vec<f64>> = targets.try_into().unwrap();
+        assert_eq!(rows, [[0., 0., 1.], [1., 0., 0.]]);
+    }
+}

@@ -1,0 +1,112 @@
+//! Which device a run uses.
+
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
+use tch::{Cuda, Device};
+
+use crate::native;
+
+/// What a configuration asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum DeviceChoice {
+    /// CUDA if it works, else the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The CUDA device with this index.
+    Cuda(usize),
+}
+
+/// The device that was chosen, and a remark for people on why.
+#[derive(Clone, Debug)]
+pub struct ChosenDevice {
+    /// The device.
+    pub device: Device,
+    /// Such as "cpu" or "cuda:0".
+    pub name: String,
+}
+
+impl DeviceChoice {
+    /// The device to use; asking for CUDA where it does not work is an error that says why.
+    ///
+    /// libtorch's CUDA part is loaded here, and only if it is asked for or a driver is there.
+    pub fn choose(self) -> Result<ChosenDevice> {
+        let cpu = ChosenDevice { device: Device::Cpu, name: "cpu".into() };
+        let cuda = |index: usize| ChosenDevice {
+            device: Device::Cuda(index),
+            name: format!("cuda:{index}"),
+        };
+        match self {
+            DeviceChoice::Cpu => Ok(cpu),
+            DeviceChoice::Auto => Ok(match cuda_devices() {
+                Ok(_) => cuda(0),
+                Err(_) => cpu,
+            }),
+            DeviceChoice::Cuda(index) => match cuda_devices() {
+                Ok(count) if index < count => Ok(cuda(index)),
+                Ok(count) => bail!(
+                    "device `{self}` is not there: this machine has {count}, the last is `cuda:{}`",
+                    count - 1
+                ),
+                Err(error) => {
+                    bail!("device `{self}` cannot be used: {error}; use `cpu` or `auto`")
+                }
+            },
+        }
+    }
+}
+
+/// How many CUDA devices work; at least one.
+fn cuda_devices() -> Result<usize> {
+    native::load_cuda()?;
+    match Cuda::device_count() {
+        count if count > 0 => Ok(count as usize),
+        _ => bail!("the NVIDIA driver shows no device that this libtorch can use"),
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            DeviceChoice::Auto => formatter.write_str("auto"),
+            DeviceChoice::Cpu => formatter.write_str("cpu"),
+            DeviceChoice::Cuda(0) => formatter.write_str("cuda"),
+            DeviceChoice::Cuda(index) => write!(formatter, "cuda:{index}"),
+        }
+    }
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<DeviceChoice, String> {
+        match text {
+            "auto" => Ok(DeviceChoice::Auto),
+            "cpu" => Ok(DeviceChoice::Cpu),
+            "cuda" => Ok(DeviceChoice::Cuda(0)),
+            _ => text
+                .strip_prefix("cuda:")
+                .and_then(|index| index.parse().ok())
+                .map(DeviceChoice::Cuda)
+                .ok_or_else(|| format!("`{text}` is not a device")),
+        }
+    }
+}
+
+impl From<DeviceChoice> for String {
+    fn from(choice: DeviceChoice) -> String {
+        choice.to_string()
+    }
+}
+
+impl TryFrom<String> for DeviceChoice {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<DeviceChoice, String> {
+        text.parse()
+    }
+}

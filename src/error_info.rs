@@ -1,0 +1,104 @@
+//! Which error information teaches the hidden layers: the variants of F³, DFA and DRTP.
+//!
+//! The conventions of sign and scale stand here and nowhere else. Hidden layer i receives
+//! `δh_i = e · B_i` **as a gradient**, where e = y* - y: the sign is plus, and e is not divided by
+//! the batch size, while the output layer's gradient is that of a mean loss. `DelayedLoss` and its
+//! variants store *minus* the derivative of the mean loss, so they do carry the factor 1/(b·C).
+//!
+//! Legend: b batch, C outputs, y [b, C] the output after its activation, y* [b, C] the targets.
+
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+use crate::loss::Loss;
+
+/// What the hidden layers are taught with (Flügel et al. 2024, sections 3 and 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorInfo {
+    /// DRTP: the targets y*.
+    OneHotTarget,
+    /// DFA: y* - y of this very batch, before any layer steps.
+    CurrentError,
+    /// F³-Error: this sample's y* - y of the previous epoch.
+    DelayedError,
+    /// F³-Loss: this sample's -∂L/∂y of the previous epoch.
+    DelayedLoss,
+    /// y* ⊙ the delayed error: only the true class teaches.
+    DelayedErrorOneHot,
+    /// y* ⊙ the delayed loss derivative.
+    DelayedLossOneHot,
+    /// y* - softmax(y) of the previous epoch; the softmax stands on top of the output activation.
+    DelayedErrorSoftmax,
+    /// -∂L(softmax(y), y*)/∂y of the previous epoch.
+    DelayedLossSoftmax,
+    /// y* - sigmoid(y) of the previous epoch, for networks that put out logits.
+    DelayedErrorSigmoid,
+    /// Nothing: the hidden layers get a gradient of zero.
+    Zeros,
+}
+
+/// When error information is known, and so what a training step must do for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timing {
+    /// Before the forward pass, from the sample alone.
+    Known,
+    /// Only after this batch's forward pass: layers cannot learn on the way.
+    Current,
+    /// From the previous epoch, out of the error store.
+    Delayed,
+}
+
+impl ErrorInfo {
+    /// When this information is known.
+    pub fn timing(self) -> Timing {
+        match self {
+            ErrorInfo::OneHotTarget | ErrorInfo::Zeros => Timing::Known,
+            ErrorInfo::CurrentError => Timing::Current,
+            _ => Timing::Delayed,
+        }
+    }
+
+    /// The e [b, C] that the hidden layers get, from what the store holds for the batch.
+    ///
+    /// `stored` is what [`ErrorInfo::observe`] gave for these samples, or y* in the first epoch;
+    /// information that is known without it ignores it.
+    pub fn signal(self, stored: Option<&Tensor>, targets: &Tensor) -> Tensor {
+        match (self, stored) {
+            (ErrorInfo::Zeros, _) => targets.zeros_like(),
+            (ErrorInfo::DelayedErrorOneHot | ErrorInfo::DelayedLossOneHot, Some(stored)) => {
+                targets * stored
+            }
+            (_, Some(stored)) => stored.shallow_clone(),
+            (_, None) => targets.shallow_clone(),
+        }
+    }
+
+    /// The error information [b, C] of an output: what is stored for the next epoch, or, for
+    /// `CurrentError`, handed to the hidden layers at once.
+    pub fn observe(self, output: &Tensor, targets: &Tensor, loss: Loss) -> Tensor {
+        match self {
+            ErrorInfo::OneHotTarget => targets.shallow_clone(),
+            ErrorInfo::Zeros => targets.zeros_like(),
+            ErrorInfo::CurrentError | ErrorInfo::DelayedError | ErrorInfo::DelayedErrorOneHot => {
+                targets - output
+            }
+            ErrorInfo::DelayedLoss | ErrorInfo::DelayedLossOneHot => {
+                -loss.gradient(output, targets)
+            }
+            ErrorInfo::DelayedErrorSoftmax => targets - output.softmax(-1, output.kind()),
+            ErrorInfo::DelayedErrorSigmoid => targets - output.sigmoid(),
+            ErrorInfo::DelayedLossSoftmax => {
+                let probabilities = output.softmax(-1, output.kind());
+                let gradient = loss.gradient(&probabilities, targets);
+                -softmax_backward(&gradient, &probabilities)
+            }
+        }
+    }
+}
+
+/// ∂L/∂y from g = ∂L/∂p [b, C] through p = softmax(y): p ⊙ (g - Σ_C g p).
+fn softmax_backward(gradient: &Tensor, probabilities: &Tensor) -> Tensor {
+    let mean = (gradient * probabilities).sum_dim_intlist([-1i64].as_slice(), true, None::<Kind>);
+    probabilities * (gradient - mean)
+}

@@ -1,0 +1,71 @@
+//! The memory of F³: every sample's error information from the epoch before.
+//!
+//! Legend: N samples in the training set, b batch, C outputs.
+
+use anyhow::{Context, Result};
+use tch::{Kind, Tensor};
+
+/// Error information per training sample, a tensor [N, C] on the training device.
+///
+/// Rows are found by the sample's position in the data set, so shuffling never parts a sample from
+/// its error. The store starts as the targets y*, which makes the first epoch of F³ one of DRTP.
+pub struct ErrorStore {
+    errors: Tensor,
+    previous: Tensor,
+}
+
+/// How large the stored errors are, and how much they changed over the last epoch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ErrorStatistics {
+    /// Mean of |e| over all N·C elements.
+    pub mean_absolute: f64,
+    /// Cosine of the angle between this epoch's errors and the previous one's, each taken as one
+    /// long vector: 1 means that the feedback is not stale at all.
+    pub cosine_with_previous: f64,
+}
+
+impl ErrorStore {
+    /// A store that holds the targets [N, C], on their device.
+    pub fn new(targets: &Tensor) -> Result<ErrorStore> {
+        let shape = targets.size();
+        let copy = || {
+            let mut copy = targets.f_empty_like()?;
+            copy.f_copy_(targets)?;
+            Ok::<_, tch::TchError>(copy)
+        };
+        let no_memory = || format!("no memory for the errors of {} x {}", shape[0], shape[1]);
+        Ok(ErrorStore {
+            errors: copy().with_context(no_memory)?,
+            previous: copy().with_context(no_memory)?,
+        })
+    }
+
+    /// The stored rows [b, C] of the samples at these dataset positions [b].
+    pub fn read(&self, positions: &Tensor) -> Tensor {
+        self.errors.index_select(0, positions)
+    }
+
+    /// Overwrites the rows at these dataset positions [b] with new information [b, C].
+    pub fn write(&mut self, positions: &Tensor, errors: &Tensor) {
+        let _ = self.errors.index_copy_(0, positions, errors);
+    }
+
+    /// All stored rows [N, C].
+    pub fn errors(&self) -> &Tensor {
+        &self.errors
+    }
+
+    /// Compares the errors with those at the last call (or at the start), and remembers them.
+    ///
+    /// Called once an epoch; it waits for the device.
+    pub fn end_epoch(&mut self) -> ErrorStatistics {
+        let dot = |a: &Tensor, b: &Tensor| (a * b).sum(Kind::Double).double_value(&[]);
+        let norms = (dot(&self.errors, &self.errors) * dot(&self.previous, &self.previous)).sqrt();
+        let statistics = ErrorStatistics {
+            mean_absolute: self.errors.abs().mean(Kind::Double).double_value(&[]),
+            cosine_with_previous: dot(&self.errors, &self.previous) / norms,
+        };
+        self.previous.copy_(&self.errors);
+        statistics
+    }
+}

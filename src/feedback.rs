@@ -1,0 +1,199 @@
+//! Feedback matrices: the fixed random B_i that carries the output's error to hidden layer i.
+//!
+//! Legend: C outputs, n width of the hidden layer; B [C, n].
+
+use anyhow::{Result, bail};
+use serde::Serialize;
+use tch::{Device, Kind, Tensor};
+
+use crate::generator::Generator;
+
+/// How a feedback matrix B [C, n] is made; it is never trained.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "name", rename_all = "snake_case")]
+pub enum FeedbackInit {
+    /// i.i.d. U(-1/√n, 1/√n).
+    KaimingUniform,
+    /// `scalar` times an i.i.d. uniform choice among `values`: [-1, 0, 1] is the paper's
+    /// trinomial, [0, 1] its binomial feedback.
+    DiscreteUniform {
+        /// Factor of every element.
+        scalar: f64,
+        /// What is chosen from.
+        values: Vec<f64>,
+    },
+    /// `scalar` times [I, -I, I, …] along the width, cut at n: the paper's ±I.
+    IdentityRepeatPm {
+        /// Factor of every element.
+        scalar: f64,
+    },
+    /// `scalar` times [I, I, …] along the width, cut at n.
+    IdentityRepeat {
+        /// Factor of every element.
+        scalar: f64,
+    },
+    /// `scalar` on the main diagonal, 0 elsewhere.
+    IdentityFillZero {
+        /// The diagonal's value.
+        scalar: f64,
+    },
+    /// `scalar` everywhere.
+    Constant {
+        /// The value.
+        scalar: f64,
+    },
+    /// `scalar` everywhere, with the columns 0, 2, 4, … negated.
+    AlternateNegative {
+        /// The value.
+        scalar: f64,
+    },
+    /// `scalar` everywhere, with the second half of the columns (from n/2, rounded down) negated.
+    ChunkedNegative {
+        /// The value.
+        scalar: f64,
+    },
+    /// `scalar` times all combinations of C `values`, one a column: n must be |values|^C.
+    CartesianProduct {
+        /// Factor of every element.
+        scalar: f64,
+        /// What is combined.
+        values: Vec<f64>,
+    },
+    /// One column drawn from U(-1, 1), repeated n times.
+    KaimingUniformRepeatLine,
+}
+
+impl FeedbackInit {
+    /// Refuses a width n for which this matrix does not exist.
+    pub fn check(&self, outputs: i64, width: i64) -> Result<()> {
+        let FeedbackInit::CartesianProduct { values, .. } = self else {
+            return Ok(());
+        };
+        let combinations = u32::try_from(outputs)
+            .ok()
+            .and_then(|outputs| (values.len() as u64).checked_pow(outputs));
+        match combinations {
+            Some(combinations) if combinations == width.cast_unsigned() => Ok(()),
+            Some(combinations) => bail!(
+                "`cartesian_product` of {} values over {outputs} outputs has {combinations} \
+                 columns, so every hidden layer must have width {combinations}, not {width}",
+                values.len()
+            ),
+            None => bail!(
+                "`cartesian_product` of {} values over {outputs} outputs has too many columns",
+                values.len()
+            ),
+        }
+    }
+
+    /// Makes B [C, n] on the CPU; of all kinds only three draw from the generator.
+    pub fn build(&self, outputs: i64, width: i64, generator: &mut Generator) -> Result<Tensor> {
+        self.check(outputs, width)?;
+        let float = (Kind::Float, Device::Cpu);
+        let shape = [outputs, width];
+        let identities = |second: f64| {
+            let identity = Tensor::f_eye(outputs, float)?;
+            let blocks: Vec<Tensor> = (0..(width + outputs - 1) / outputs)
+                .map(|block| &identity * if block % 2 == 0 { 1.0 } else { second })
+                .collect();
+            Tensor::f_cat(&blocks, 1)?.f_narrow(1, 0, width)
+        };
+        Ok(match self {
+            FeedbackInit::KaimingUniform => {
+                let bound = 1.0 / (width as f64).sqrt();
+                generator.uniform(&shape, -bound, bound)?
+            }
+            FeedbackInit::DiscreteUniform { scalar, values } => {
+                let choice = generator.integers(&shape, values.len() as i64)?;
+                let chosen = Tensor::from_slice(values)
+                    .to_kind(Kind::Float)
+                    .index_select(0, &choice.flatten(0, -1));
+                chosen.reshape(shape) * *scalar
+            }
+            FeedbackInit::IdentityRepeatPm { scalar } => identities(-1.0)? * *scalar,
+            FeedbackInit::IdentityRepeat { scalar } => identities(1.0)? * *scalar,
+            FeedbackInit::IdentityFillZero { scalar } => {
+                Tensor::f_eye_m(outputs, width, float)? * *scalar
+            }
+            FeedbackInit::Constant { scalar } => Tensor::f_full(shape, *scalar, float)?,
+            FeedbackInit::AlternateNegative { scalar } => {
+                let matrix = Tensor::f_full(shape, *scalar, float)?;
+                let _ = matrix.slice(1, 0, width, 2).neg_();
+                matrix
+            }
+            FeedbackInit::ChunkedNegative { scalar } => {
+                let matrix = Tensor::f_full(shape, *scalar, float)?;
+                let _ = matrix.narrow(1, width / 2, width - width / 2).neg_();
+                matrix
+            }
+            FeedbackInit::CartesianProduct { scalar, values } => {
+                combinations(values, outputs, width) * *scalar
+            }
+            FeedbackInit::KaimingUniformRepeatLine => {
+                generator.uniform(&[outputs, 1], -1.0, 1.0)?.repeat([1, width])
+            }
+        })
+    }
+}
+
+/// All combinations of `outputs` values, one a column; the last row changes fastest.
+fn combinations(values: &[f64], outputs: i64, width: i64) -> Tensor {
+    let count = values.len() as i64;
+    let rows: Vec<Tensor> = (0..outputs)
+        .map(|row| {
+            let period = count.pow((outputs - 1 - row) as u32);
+            let row: Vec<f32> = (0..width)
+                .map(|column| values[(column / period % count) as usize] as f32)
+                .collect();
+            Tensor::from_slice(&row)
+        })
+        .collect();
+    Tensor::stack(&rows, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(init: FeedbackInit, outputs: i64, width: i64) -> Vec<Vec<f64>> {
+        let mut generator = Generator::new(1).unwrap();
+        let matrix = init.build(outputs, width, &mut generator).unwrap();
+        assert_eq!(matrix.kind(), Kind::Float);
+        Vec::try_from(matrix).unwrap()
+    }
+
+    #[test]
+    fn deterministic_matrices_are_as_documented() {
+        let scalar = 2.0;
+        let (two, minus) = (2.0, -2.0);
+        assert_eq!(
+            rows(FeedbackInit::IdentityRepeatPm { scalar }, 2, 5),
+            [[two, 0., minus, 0., two], [0., two, 0., minus, 0.]]
+        );
+        assert_eq!(
+            rows(FeedbackInit::IdentityRepeat { scalar }, 2, 3),
+            [[two, 0., two], [0., two, 0.]]
+        );
+        assert_eq!(
+            rows(FeedbackInit::IdentityFillZero { scalar }, 2, 3),
+            [[two, 0., 0.], [0., two, 0.]]
+        );
+        assert_eq!(rows(FeedbackInit::Constant { scalar }, 1, 2), [[two, two]]);
+        assert_eq!(rows(FeedbackInit::AlternateNegative { scalar }, 1, 3), [[minus, two, minus]]);
+        assert_eq!(rows(FeedbackInit::ChunkedNegative { scalar }, 1, 3), [[two, minus, minus]]);
+        let values = vec![-1.0, 1.0];
+        assert_eq!(
+            rows(FeedbackInit::CartesianProduct { scalar, values }, 2, 4),
+            [[minus, minus, two, two], [minus, two, minus, two]]
+        );
+    }
+
+    #[test]
+    fn cartesian_product_refuses_another_width() {
+        let init = FeedbackInit::CartesianProduct { scalar: 1.0, values: vec![0.0, 1.0, 2.0] };
+        assert!(init.check(2, 9).is_ok());
+        let error = init.check(2, 8).unwrap_err().to_string();
+        assert!(error.contains("width 9, not 8"), "{error}");
+        assert!(init.check(1000, 8).is_err());
+    }
+}

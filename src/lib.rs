@@ -1,0 +1,41 @@
+//! Trains neural networks without backpropagation, and beside their rivals, on libtorch.
+//!
+//! F³ ("Feed-Forward with delayed Feedback", Flügel et al., ICONIP 2024) trains a feed-forward
+//! network in a single forward pass: hidden layer i steps along `e · B_i`, a fixed random matrix
+//! times the error that *this sample* had in the *previous epoch*. There is no transport of
+//! weights, no update locking, and no activation is stored.
+//!
+//! Where to look first:
+//! - [`trainer::FeedbackTrainer`] is the algorithm, [`network::Layer::learn`] its inner step.
+//! - [`error_info::ErrorInfo`] holds its variants (F³, DFA, DRTP), with all conventions of sign
+//!   and scale; [`error_store::ErrorStore`] the errors of the previous epoch.
+//! - [`feedback::FeedbackInit`] makes the matrices B_i.
+//! - [`assemble`] turns a [`config::Config`] into these parts; [`run::run`] is the epoch loop.
+//!
+//! Everywhere: N samples in the training set, b batch, C outputs, K layers (K-1 hidden and the
+//! output layer), n_i width of layer i.
+
+pub mod assemble;
+pub mod config;
+pub mod data;
+pub mod device;
+pub mod error_info;
+pub mod error_store;
+pub mod feedback;
+mod files;
+pub mod generator;
+pub mod loss;
+pub mod metrics;
+pub mod model_file;
+mod native;
+pub mod network;
+pub mod optimizer;
+pub mod run;
+pub mod sinks;
+pub mod trainer;
+
+pub use generator::Generator;
+pub use native::libtorch_version;
+
+/// The version of this library and program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

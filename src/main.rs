@@ -1,0 +1,33 @@
+//! The program `f3-tch`: parses, runs, and reports an error in a few lines.
+//!
+//! Exit codes: 0 success, 2 a command line or configuration that cannot be used, 1 anything else.
+
+mod cli;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use f3_tch::config::ConfigError;
+
+fn main() -> ExitCode {
+    let Err(error) = cli::Cli::parse().run() else {
+        return ExitCode::SUCCESS;
+    };
+    if is_closed_pipe(&error) {
+        return ExitCode::SUCCESS; // whoever read the output has seen enough
+    }
+    // libtorch adds the C++ stack to its messages; it helps nobody here.
+    let text = format!("{error:#}");
+    let text = text.split("\nException raised from").next().unwrap_or_default();
+    let _ = writeln!(io::stderr(), "error: {text}");
+    match error.downcast_ref::<ConfigError>() {
+        Some(_) => ExitCode::from(2),
+        None => ExitCode::FAILURE,
+    }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let io_error = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
+    io_error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

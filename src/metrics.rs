@@ -1,0 +1,121 @@
+//! Loss and metrics of a network on a whole data set.
+//!
+//! Legend: N samples, b batch, C outputs.
+
+use anyhow::Result;
+use tch::{Device, Kind, Tensor};
+
+use crate::data::{Split, Task};
+use crate::loss::Loss;
+use crate::network::Network;
+
+/// What a network does on a data set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluation {
+    /// The loss summed over all elements, divided by the number of samples.
+    pub loss: f64,
+    /// The metrics of the task by name, in the order of [`Task::metrics`].
+    pub metrics: Vec<(&'static str, f64)>,
+}
+
+impl Task {
+    /// Names of the metrics: accuracy in percent, macro AUROC and macro F1 for classification,
+    /// mean absolute (percentage) error for regression.
+    pub fn metrics(self) -> &'static [&'static str] {
+        match self {
+            Task::Classification => &["accuracy", "auroc", "f1"],
+            Task::Regression => &["mae", "mape"],
+        }
+    }
+}
+
+impl Evaluation {
+    /// The metric of this name.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let found = self.metrics.iter().find(|(metric, _)| *metric == name);
+        found.map(|(_, value)| *value)
+    }
+}
+
+/// Evaluates a network; the device is waited for once, at the end.
+pub fn evaluate(
+    network: &Network,
+    data: &Split,
+    loss: Loss,
+    task: Task,
+    batch_size: i64,
+) -> Result<Evaluation> {
+    let _no_grad = tch::no_grad_guard();
+    let device = data.inputs.device();
+    let mut total = Tensor::zeros([], (Kind::Double, device));
+    let mut outputs = Vec::new();
+    let mut start = 0;
+    while start < data.len() {
+        let count = batch_size.min(data.len() - start);
+        let output = network.forward(&data.inputs.narrow(0, start, count));
+        total += loss.sum(&output, &data.targets.narrow(0, start, count));
+        outputs.push(output);
+        start += count;
+    }
+    let outputs = Tensor::cat(&outputs, 0);
+    let values = match task {
+        Task::Classification => classification(&outputs, &data.targets),
+        Task::Regression => regression(&outputs, &data.targets),
+    };
+    Ok(Evaluation {
+        loss: total.double_value(&[]) / data.len() as f64,
+        metrics: task.metrics().iter().copied().zip(values).collect(),
+    })
+}
+
+fn classification(outputs: &Tensor, targets: &Tensor) -> Vec<f64> {
+    let hits = outputs.argmax(-1, false).eq_tensor(&targets.argmax(-1, false));
+    let accuracy = hits.to_kind(Kind::Double).mean(Kind::Double) * 100.0;
+    vec![accuracy.double_value(&[]), macro_auroc(outputs, targets), macro_f1(outputs, targets)]
+}
+
+fn regression(outputs: &Tensor, targets: &Tensor) -> Vec<f64> {
+    let errors = (outputs - targets).abs();
+    // The smallest divisor is torchmetrics' own.
+    let relative = &errors / targets.abs().clamp_min(1.17e-6);
+    let mean = |tensor: &Tensor| tensor.mean(Kind::Double).double_value(&[]);
+    vec![mean(&errors), mean(&relative)]
+}
+
+/// The area under the ROC curve of each of the C outputs [N, C] against its binary target, exact
+/// (ties count half), averaged over the outputs.
+///
+/// As in torchmetrics, an output that has no positive or no negative sample counts as 0.
+pub fn macro_auroc(outputs: &Tensor, targets: &Tensor) -> f64 {
+    // The statistic of Mann and Whitney: positives' ranks, averaged within ties.
+    let scores = outputs.tr().contiguous(); // [C, N]
+    let positive = targets.tr().to_kind(Kind::Double);
+    let (sorted, _) = scores.sort(-1, false);
+    let below = sorted.searchsorted(&scores, false, false, "left", None::<Tensor>);
+    let not_above = sorted.searchsorted(&scores, false, true, "right", None::<Tensor>);
+    let ranks = (below + not_above + 1).to_kind(Kind::Double) / 2.0;
+    let sum = |tensor: Tensor| tensor.sum_dim_intlist([-1i64].as_slice(), false, Kind::Double);
+    let rank_sum = sum(ranks * &positive);
+    let positives = sum(positive.shallow_clone());
+    let negatives = targets.size()[0] as f64 - &positives;
+    let area = (rank_sum - &positives * (&positives + 1.0) / 2.0) / (&positives * &negatives);
+    area.nan_to_num(0.0, None, None).mean(Kind::Double).double_value(&[])
+}
+
+/// F1 of each of the C outputs [N, C] at threshold 0.5, averaged; without any positive it is 0.
+pub fn macro_f1(outputs: &Tensor, targets: &Tensor) -> f64 {
+    let sum = |tensor: Tensor| tensor.sum_dim_intlist([0i64].as_slice(), false, Kind::Double);
+    let predicted = outputs.gt(0.5);
+    let actual = targets.gt(0.5);
+    let both = sum(predicted.logical_and(&actual));
+    let any = sum(predicted) + sum(actual); // 2 tp + fp + fn
+    let f1 = (both * 2.0 / any).nan_to_num(0.0, None, None);
+    f1.mean(Kind::Double).double_value(&[])
+}
+
+/// Waits until a device has done all that it was given, so that a clock can be read.
+pub(crate) fn synchronize(device: Device) {
+    if let Device::Cuda(index) = device {
+        tch::Cuda::synchronize(index as i64);
+    }
+}

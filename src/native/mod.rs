@@ -1,0 +1,276 @@
+//! The part of libtorch that `tch` does not bind, behind safe functions.
+//!
+//! All `unsafe` code and all C++ of the project live here: see `ops.cpp` for the other side.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, c_char, c_void};
+use std::ptr::null_mut;
+use std::sync::OnceLock;
+
+use anyhow::{Result, anyhow, bail};
+use tch::{Kind, Tensor};
+use torch_sys::C_tensor;
+
+#[repr(C)]
+struct RawGenerator(c_void);
+
+type Message = *mut c_char;
+
+unsafe extern "C" {
+    fn f3_free_message(message: Message);
+    fn f3_libtorch_version() -> *const c_char;
+    fn f3_generator_new(seed: u64, out: *mut *mut RawGenerator) -> Message;
+    fn f3_generator_free(generator: *mut RawGenerator);
+    fn f3_generator_uniform(
+        generator: *mut RawGenerator,
+        tensor: *mut C_tensor,
+        low: f64,
+        high: f64,
+    ) -> Message;
+    fn f3_generator_integers(
+        generator: *mut RawGenerator,
+        tensor: *mut C_tensor,
+        low: i64,
+        high: i64,
+    ) -> Message;
+    fn f3_generator_int64(generator: *mut RawGenerator, out: *mut i64) -> Message;
+    fn f3_generator_permutation(
+        generator: *mut RawGenerator,
+        count: i64,
+        out: *mut *mut C_tensor,
+    ) -> Message;
+    fn f3_generator_state(generator: *mut RawGenerator, out: *mut *mut C_tensor) -> Message;
+    fn f3_generator_set_state(generator: *mut RawGenerator, state: *mut C_tensor) -> Message;
+    fn f3_fused_adam(
+        parameters: *const *mut C_tensor,
+        gradients: *const *mut C_tensor,
+        first_moments: *const *mut C_tensor,
+        second_moments: *const *mut C_tensor,
+        count: usize,
+        step: *mut C_tensor,
+        learning_rate: f64,
+        beta1: f64,
+        beta2: f64,
+        weight_decay: f64,
+        eps: f64,
+    ) -> Message;
+    fn f3_fused_sgd(
+        parameters: *const *mut C_tensor,
+        gradients: *const *mut C_tensor,
+        buffers: *const *mut C_tensor,
+        count: usize,
+        learning_rate: f64,
+        momentum: f64,
+        weight_decay: f64,
+        nesterov: bool,
+    ) -> Message;
+}
+
+fn check(message: Message) -> Result<()> {
+    if message.is_null() {
+        return Ok(());
+    }
+    // SAFETY: a message that is not null is a C string of ours, freed once, below.
+    let text = unsafe { CStr::from_ptr(message) }.to_string_lossy().into_owned();
+    // SAFETY: as above; `text` is a copy.
+    unsafe { f3_free_message(message) };
+    bail!("libtorch: {text}")
+}
+
+fn raw(tensor: &Tensor) -> *mut C_tensor {
+    tensor.as_ptr().cast_mut()
+}
+
+fn raw_list(tensors: &[&Tensor]) -> Vec<*mut C_tensor> {
+    tensors.iter().map(|tensor| raw(tensor)).collect()
+}
+
+fn owned(tensor: *mut C_tensor) -> Tensor {
+    // SAFETY: called with a tensor that `ops.cpp` has just made for the caller, and only once.
+    unsafe { Tensor::from_ptr(tensor) }
+}
+
+/// The version of libtorch that the program was built with.
+pub fn libtorch_version() -> &'static str {
+    // SAFETY: the function returns a string literal.
+    unsafe { CStr::from_ptr(f3_libtorch_version()) }.to_str().expect("libtorch's version is ASCII")
+}
+
+/// An `at::Generator` on the CPU; [`crate::Generator`] is the type for users.
+pub(crate) struct CpuGenerator(*mut RawGenerator);
+
+// SAFETY: the generator is owned by this value alone, and libtorch ties it to no thread.
+unsafe impl Send for CpuGenerator {}
+
+impl CpuGenerator {
+    pub(crate) fn new(seed: u64) -> Result<CpuGenerator> {
+        let mut out = null_mut();
+        // SAFETY: `out` is valid for writing; it is used only if the call succeeded.
+        check(unsafe { f3_generator_new(seed, &mut out) })?;
+        Ok(CpuGenerator(out))
+    }
+
+    /// Fills a CPU tensor from U[low, high).
+    pub(crate) fn uniform(&mut self, tensor: &mut Tensor, low: f64, high: f64) -> Result<()> {
+        // SAFETY: both pointers are live; C++ exceptions come back as messages.
+        check(unsafe { f3_generator_uniform(self.0, raw(tensor), low, high) })
+    }
+
+    /// Fills a CPU tensor with whole numbers from `low` up to, but without, `high`.
+    pub(crate) fn integers(&mut self, tensor: &mut Tensor, low: i64, high: i64) -> Result<()> {
+        // SAFETY: both pointers are live; C++ exceptions come back as messages.
+        check(unsafe { f3_generator_integers(self.0, raw(tensor), low, high) })
+    }
+
+    pub(crate) fn int64(&mut self) -> Result<i64> {
+        let mut out = 0;
+        // SAFETY: the generator is live and `out` valid for writing.
+        check(unsafe { f3_generator_int64(self.0, &mut out) })?;
+        Ok(out)
+    }
+
+    pub(crate) fn permutation(&mut self, count: i64) -> Result<Tensor> {
+        let mut out = null_mut();
+        // SAFETY: the generator is live and `out` valid for writing.
+        check(unsafe { f3_generator_permutation(self.0, count, &mut out) })?;
+        Ok(owned(out))
+    }
+
+    pub(crate) fn state(&self) -> Result<Tensor> {
+        let mut out = null_mut();
+        // SAFETY: the generator is live and `out` valid for writing; reading changes nothing.
+        check(unsafe { f3_generator_state(self.0, &mut out) })?;
+        Ok(owned(out))
+    }
+
+    pub(crate) fn set_state(&mut self, state: &Tensor) -> Result<()> {
+        // SAFETY: both pointers are live; libtorch checks the state's type and size.
+        check(unsafe { f3_generator_set_state(self.0, raw(state)) })
+    }
+}
+
+impl Drop for CpuGenerator {
+    fn drop(&mut self) {
+        // SAFETY: made in `new`, owned by this value, freed once.
+        unsafe { f3_generator_free(self.0) }
+    }
+}
+
+/// The numbers of one Adam step.
+#[derive(Clone, Copy)]
+pub(crate) struct AdamStep {
+    pub learning_rate: f64,
+    pub beta1: f64,
+    pub beta2: f64,
+    pub weight_decay: f64,
+    pub eps: f64,
+}
+
+/// One step of `torch.optim.Adam(fused=True)`; `step` (a float scalar) is incremented first.
+pub(crate) fn fused_adam(
+    parameters: &[&Tensor],
+    gradients: &[&Tensor],
+    first_moments: &[&Tensor],
+    second_moments: &[&Tensor],
+    step: &Tensor,
+    numbers: AdamStep,
+) -> Result<()> {
+    same_shapes(parameters, gradients)?;
+    same_shapes(parameters, first_moments)?;
+    same_shapes(parameters, second_moments)?;
+    if step.kind() != Kind::Float {
+        bail!("Adam's step counter is {:?}, not Float", step.kind());
+    }
+    // SAFETY: all pointers are live, and the four lists have the length that is passed.
+    check(unsafe {
+        f3_fused_adam(
+            raw_list(parameters).as_ptr(),
+            raw_list(gradients).as_ptr(),
+            raw_list(first_moments).as_ptr(),
+            raw_list(second_moments).as_ptr(),
+            parameters.len(),
+            raw(step),
+            numbers.learning_rate,
+            numbers.beta1,
+            numbers.beta2,
+            numbers.weight_decay,
+            numbers.eps,
+        )
+    })
+}
+
+/// The numbers of one SGD step.
+#[derive(Clone, Copy)]
+pub(crate) struct SgdStep {
+    pub learning_rate: f64,
+    pub momentum: f64,
+    pub weight_decay: f64,
+    pub nesterov: bool,
+}
+
+/// One step of `torch.optim.SGD(fused=True)`; `buffers` is empty without momentum.
+pub(crate) fn fused_sgd(
+    parameters: &[&Tensor],
+    gradients: &[&Tensor],
+    buffers: &[&Tensor],
+    numbers: SgdStep,
+) -> Result<()> {
+    same_shapes(parameters, gradients)?;
+    let buffers = raw_list(buffers);
+    if !buffers.is_empty() && buffers.len() != parameters.len() {
+        bail!("{} momentum buffers for {} parameters", buffers.len(), parameters.len());
+    }
+    // SAFETY: all pointers are live, and the lists have the length that is passed (or are absent).
+    check(unsafe {
+        f3_fused_sgd(
+            raw_list(parameters).as_ptr(),
+            raw_list(gradients).as_ptr(),
+            if buffers.is_empty() { std::ptr::null() } else { buffers.as_ptr() },
+            parameters.len(),
+            numbers.learning_rate,
+            numbers.momentum,
+            numbers.weight_decay,
+            numbers.nesterov,
+        )
+    })
+}
+
+fn same_shapes(left: &[&Tensor], right: &[&Tensor]) -> Result<()> {
+    let shapes = |tensors: &[&Tensor]| tensors.iter().map(|t| t.size()).collect::<Vec<_>>();
+    if left.len() == right.len() && left.iter().zip(right).all(|(l, r)| l.size() == r.size()) {
+        return Ok(());
+    }
+    bail!("shapes differ: {:?} and {:?}", shapes(left), shapes(right))
+}
+
+/// Loads libtorch's CUDA part, once; the error says why CUDA cannot be used.
+///
+/// The linker leaves libtorch_cuda out of the program, since nothing names a symbol of it, and
+/// loading it takes half a second: so it is loaded when CUDA is wanted and a driver is there.
+pub(crate) fn load_cuda() -> Result<()> {
+    static LOADED: OnceLock<Result<(), String>> = OnceLock::new();
+    LOADED
+        .get_or_init(|| {
+            open_library("libcuda.so.1")
+                .map_err(|_| "no NVIDIA driver was found (libcuda.so.1)".to_string())?;
+            open_library("libtorch_cuda.so")
+                .map_err(|error| format!("libtorch's CUDA part cannot be loaded: {error}"))
+        })
+        .clone()
+        .map_err(|reason| anyhow!(reason))
+}
+
+#[cfg(unix)]
+fn open_library(name: &str) -> Result<(), libloading::Error> {
+    use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+    // SAFETY: the libraries' initialisers are those that any program linked with them would run.
+    let library = unsafe { Library::open(Some(name), RTLD_NOW | RTLD_GLOBAL) }?;
+    // Kept for good: libtorch registers its CUDA kernels in tables that are never taken back.
+    std::mem::forget(library);
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn open_library(_name: &str) -> Result<(), libloading::Error> {
+    Err(libloading::Error::DlOpenUnknown)
+}

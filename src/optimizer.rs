@@ -1,0 +1,171 @@
+//! Optimizers: from a parameter's gradient to its next value.
+
+use anyhow::Result;
+use serde::Serialize;
+use tch::{Device, Kind, Tensor};
+
+use crate::native::{self, AdamStep, SgdStep};
+
+/// An optimizer and its settings; [`OptimizerSettings::build`] makes one for a set of parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(tag = "name", rename_all = "snake_case")]
+pub enum OptimizerSettings {
+    /// Adam with bias correction (Kingma & Ba 2015).
+    Adam(AdamSettings),
+    /// Stochastic gradient descent.
+    Sgd(SgdSettings),
+}
+
+/// Settings of Adam, named as in `torch.optim.Adam`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct AdamSettings {
+    /// Step size.
+    pub learning_rate: f64,
+    /// Decay rates of the two moments.
+    pub betas: [f64; 2],
+    /// Added to the square root of the second moment.
+    pub eps: f64,
+    /// L2 penalty, added to the gradient.
+    pub weight_decay: f64,
+}
+
+/// Settings of stochastic gradient descent, named as in `torch.optim.SGD`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct SgdSettings {
+    /// Step size.
+    pub learning_rate: f64,
+    /// Share of the previous update that is kept.
+    pub momentum: f64,
+    /// Whether momentum is Nesterov's.
+    pub nesterov: bool,
+    /// L2 penalty, added to the gradient.
+    pub weight_decay: f64,
+}
+
+impl AdamSettings {
+    /// PyTorch's defaults with the given step size.
+    pub fn new(learning_rate: f64) -> AdamSettings {
+        AdamSettings { learning_rate, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 }
+    }
+}
+
+impl OptimizerSettings {
+    /// The step size.
+    pub fn learning_rate(&self) -> f64 {
+        match self {
+            OptimizerSettings::Adam(settings) => settings.learning_rate,
+            OptimizerSettings::Sgd(settings) => settings.learning_rate,
+        }
+    }
+
+    /// An optimizer, with its state at zero, for parameters of these shapes on this device.
+    pub fn build(&self, parameters: &[&Tensor]) -> Result<Box<dyn Optimizer>> {
+        Ok(match *self {
+            OptimizerSettings::Adam(settings) => Box::new(Adam::new(settings, parameters)?),
+            OptimizerSettings::Sgd(settings) => Box::new(Sgd::new(settings, parameters)?),
+        })
+    }
+}
+
+/// Steps a fixed list of parameters, in place, along their gradients.
+pub trait Optimizer: Send {
+    /// One step; both lists have the order and shapes that the optimizer was built with.
+    fn step(&mut self, parameters: &[&Tensor], gradients: &[&Tensor]) -> Result<()>;
+
+    /// The tensors that the next step depends on, with their names.
+    fn state(&self) -> Vec<(String, &Tensor)>;
+}
+
+/// Adam, stepped by libtorch's own fused kernel: the numbers of `torch.optim.Adam(fused=True)`.
+pub struct Adam {
+    settings: AdamSettings,
+    step: Tensor, // float scalar on the parameters' device, as the CUDA kernel wants it
+    first_moments: Vec<Tensor>,
+    second_moments: Vec<Tensor>,
+}
+
+impl Adam {
+    fn new(settings: AdamSettings, parameters: &[&Tensor]) -> Result<Adam> {
+        let device = parameters.first().map_or(Device::Cpu, |p| p.device());
+        Ok(Adam {
+            settings,
+            step: Tensor::zeros([], (Kind::Float, device)),
+            first_moments: zeros_like(parameters)?,
+            second_moments: zeros_like(parameters)?,
+        })
+    }
+}
+
+impl Optimizer for Adam {
+    fn step(&mut self, parameters: &[&Tensor], gradients: &[&Tensor]) -> Result<()> {
+        native::fused_adam(
+            parameters,
+            gradients,
+            &references(&self.first_moments),
+            &references(&self.second_moments),
+            &self.step,
+            AdamStep {
+                learning_rate: self.settings.learning_rate,
+                beta1: self.settings.betas[0],
+                beta2: self.settings.betas[1],
+                weight_decay: self.settings.weight_decay,
+                eps: self.settings.eps,
+            },
+        )
+    }
+
+    fn state(&self) -> Vec<(String, &Tensor)> {
+        let mut state = vec![("step".to_string(), &self.step)];
+        state.extend(numbered("exp_avg", &self.first_moments));
+        state.extend(numbered("exp_avg_sq", &self.second_moments));
+        state
+    }
+}
+
+/// Stochastic gradient descent, stepped by libtorch's own fused kernel.
+pub struct Sgd {
+    settings: SgdSettings,
+    buffers: Vec<Tensor>, // none without momentum
+}
+
+impl Sgd {
+    fn new(settings: SgdSettings, parameters: &[&Tensor]) -> Result<Sgd> {
+        let buffers = if settings.momentum == 0.0 { Vec::new() } else { zeros_like(parameters)? };
+        Ok(Sgd { settings, buffers })
+    }
+}
+
+impl Optimizer for Sgd {
+    fn step(&mut self, parameters: &[&Tensor], gradients: &[&Tensor]) -> Result<()> {
+        native::fused_sgd(
+            parameters,
+            gradients,
+            &references(&self.buffers),
+            SgdStep {
+                learning_rate: self.settings.learning_rate,
+                momentum: self.settings.momentum,
+                weight_decay: self.settings.weight_decay,
+                nesterov: self.settings.nesterov,
+            },
+        )
+    }
+
+    fn state(&self) -> Vec<(String, &Tensor)> {
+        numbered("momentum_buffer", &self.buffers).collect()
+    }
+}
+
+fn zeros_like(parameters: &[&Tensor]) -> Result<Vec<Tensor>> {
+    parameters.iter().map(|parameter| Ok(parameter.f_zeros_like()?)).collect()
+}
+
+fn references(tensors: &[Tensor]) -> Vec<&Tensor> {
+    tensors.iter().collect()
+}
+
+fn numbered<'a>(
+    name: &'static str,
+    tensors: &'a [Tensor],
+) -> impl Iterator<Item = (String, &'a Tensor)> {
+    tensors.iter().enumerate().map(move |(index, tensor)| (format!("{name}.{index}"), tensor))
+}

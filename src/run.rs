@@ -1,0 +1,106 @@
+//! The epoch loop: train, evaluate, log.
+
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::data::{Dataset, Split};
+use crate::generator::Generator;
+use crate::loss::Loss;
+use crate::metrics::{Evaluation, evaluate, synchronize};
+use crate::sinks::{EpochRow, LayerNorms, Sink};
+use crate::trainer::Trainer;
+
+/// Everything that a run needs, ready to start.
+pub struct Experiment {
+    /// The learning rule with its network.
+    pub trainer: Box<dyn Trainer>,
+    /// On the same device as the network.
+    pub data: Dataset,
+    /// What is reported as loss.
+    pub loss: Loss,
+    /// The run's random numbers, from where the network's initialisation left them.
+    pub generator: Generator,
+    /// Samples per training step.
+    pub batch_size: i64,
+    /// Samples per forward pass when evaluating.
+    pub eval_batch_size: i64,
+    /// Passes over the training set.
+    pub epochs: u64,
+    /// Step size, for the log.
+    pub learning_rate: f64,
+}
+
+/// Trains for all epochs; gives the rows that went to the sinks, epoch 0 (before training) first.
+pub fn run(experiment: &mut Experiment, sinks: &mut [Box<dyn Sink>]) -> Result<Vec<EpochRow>> {
+    let device = experiment.data.train.inputs.device();
+    let samples = experiment.data.train.len();
+    let mut rows: Vec<EpochRow> = Vec::new();
+
+    for epoch in 0..=experiment.epochs {
+        let before = epoch.saturating_sub(1) * samples as u64;
+        let start = Instant::now();
+        if epoch > 0 {
+            let order = experiment.generator.epoch_order(samples)?.to_device(device);
+            experiment.trainer.train_epoch(
+                &experiment.data.train,
+                &order,
+                experiment.batch_size,
+                &mut |done| {
+                    for sink in sinks.iter_mut() {
+                        sink.samples(before + done as u64);
+                    }
+                },
+            )?;
+            synchronize(device);
+        }
+        let train_seconds = start.elapsed().as_secs_f64();
+
+        let start = Instant::now();
+        let train = evaluate_split(experiment, |data| &data.train)?;
+        let test = evaluate_split(experiment, |data| &data.test)?;
+        let eval_seconds = start.elapsed().as_secs_f64();
+
+        let layers = experiment.trainer.network().layers();
+        let norms = layers
+            .iter()
+            .map(|layer| LayerNorms {
+                weight: layer.weight_norm(),
+                gradient: layer.gradient_norm(),
+            })
+            .collect();
+        let store = experiment.trainer.error_store_mut().filter(|_| epoch > 0);
+        let row = EpochRow {
+            epoch,
+            processed_samples: epoch * samples as u64,
+            train,
+            test,
+            train_seconds,
+            eval_seconds,
+            learning_rate: experiment.learning_rate,
+            norms,
+            stored_errors: store.map(|store| store.end_epoch()),
+        };
+        for sink in sinks.iter_mut() {
+            sink.epoch(&row, experiment.trainer.network())?;
+        }
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+fn evaluate_split(
+    experiment: &mut Experiment,
+    choose: impl Fn(&Dataset) -> &Split,
+) -> Result<Evaluation> {
+    // The paper's program draws a number whenever it starts to go through a data set; drawing it
+    // too keeps the streams, and so all results, the same.
+    experiment.generator.int64()?;
+    evaluate(
+        experiment.trainer.network(),
+        choose(&experiment.data),
+        experiment.loss,
+        experiment.data.task,
+        experiment.eval_batch_size,
+    )
+}

@@ -1,0 +1,58 @@
+//! `metrics.csv`: one row per epoch, on disk as soon as the epoch has ended.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::{EpochRow, Sink};
+use crate::data::Task;
+use crate::network::Network;
+
+/// Writes `metrics.csv`.
+pub struct CsvSink {
+    path: PathBuf,
+    writer: csv::Writer<File>,
+}
+
+impl CsvSink {
+    /// Starts the file, which must not exist, with its header.
+    pub fn create(path: &Path, task: Task) -> Result<CsvSink> {
+        let file = File::create_new(path).with_context(|| could_not(path))?;
+        let mut header = vec!["epoch".to_string(), "processed_samples".into()];
+        for part in ["train", "test"] {
+            header.push(format!("{part}_loss"));
+            header.extend(task.metrics().iter().map(|metric| format!("{part}_{metric}")));
+        }
+        for column in ["train_seconds", "eval_seconds", "learning_rate"] {
+            header.push(column.into());
+        }
+        let mut sink = CsvSink { path: path.to_path_buf(), writer: csv::Writer::from_writer(file) };
+        sink.write(&header)?;
+        Ok(sink)
+    }
+
+    fn write(&mut self, record: &[String]) -> Result<()> {
+        let written = self.writer.write_record(record);
+        written.with_context(|| could_not(&self.path))?;
+        self.writer.flush().with_context(|| could_not(&self.path))
+    }
+}
+
+impl Sink for CsvSink {
+    fn epoch(&mut self, row: &EpochRow, _network: &Network) -> Result<()> {
+        let mut record = vec![row.epoch.to_string(), row.processed_samples.to_string()];
+        for evaluation in [&row.train, &row.test] {
+            record.push(evaluation.loss.to_string());
+            record.extend(evaluation.metrics.iter().map(|(_, value)| value.to_string()));
+        }
+        for value in [row.train_seconds, row.eval_seconds, row.learning_rate] {
+            record.push(value.to_string());
+        }
+        self.write(&record)
+    }
+}
+
+fn could_not(path: &Path) -> String {
+    format!("{}: cannot be written", path.display())
+}

@@ -1,0 +1,72 @@
+//! What a person sees while a run is under way: a bar on a terminal, else a line per epoch.
+
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{EpochRow, Sink};
+use crate::network::Network;
+
+/// One bar over all epochs, on standard error.
+pub struct ProgressBarSink {
+    bar: ProgressBar,
+    epochs: u64,
+}
+
+impl ProgressBarSink {
+    /// A bar for so many epochs over so many training samples.
+    pub fn new(epochs: u64, samples: u64) -> ProgressBarSink {
+        let bar = ProgressBar::new(epochs * samples);
+        bar.set_style(
+            ProgressStyle::with_template("{bar:24} {percent:>3} %  {msg}  {eta} left")
+                .expect("the template is valid"),
+        );
+        ProgressBarSink { bar, epochs }
+    }
+}
+
+impl Sink for ProgressBarSink {
+    fn epoch(&mut self, row: &EpochRow, _network: &Network) -> Result<()> {
+        self.bar.set_message(describe(row, self.epochs));
+        if row.epoch == self.epochs {
+            self.bar.finish_and_clear();
+        }
+        Ok(())
+    }
+
+    fn samples(&mut self, processed: u64) {
+        self.bar.set_position(processed);
+    }
+}
+
+/// A line per epoch, on standard error.
+pub struct PlainProgress {
+    epochs: u64,
+}
+
+impl PlainProgress {
+    /// Lines for so many epochs.
+    pub fn new(epochs: u64) -> PlainProgress {
+        PlainProgress { epochs }
+    }
+}
+
+impl Sink for PlainProgress {
+    fn epoch(&mut self, row: &EpochRow, _network: &Network) -> Result<()> {
+        eprintln!("{}  {:.2} s", describe(row, self.epochs), row.train_seconds);
+        Ok(())
+    }
+}
+
+fn describe(row: &EpochRow, epochs: u64) -> String {
+    let mut text = format!(
+        "epoch {:>width$}/{epochs}  loss {:.4} train {:.4} test",
+        row.epoch,
+        row.train.loss,
+        row.test.loss,
+        width = epochs.to_string().len()
+    );
+    if let Some(accuracy) = row.test.metric("accuracy") {
+        text += &format!("  accuracy {accuracy:.2} %");
+    }
+    text
+}

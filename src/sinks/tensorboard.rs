@@ -1,0 +1,105 @@
+//! Curves for TensorBoard.
+//!
+//! The event file is written with the record writer of `tensorboard-rs`, but opened here: the
+//! crate's own file writer works on a thread of its own that panics on any I/O error.
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use protobuf::Message;
+use tensorboard_proto::event::Event;
+use tensorboard_proto::summary::Summary;
+use tensorboard_rs::record_writer::RecordWriter;
+use tensorboard_rs::summary::scalar;
+
+use super::{EpochRow, Sink};
+use crate::network::Network;
+
+/// Writes a TensorBoard event file, flushed at the end of each epoch.
+pub struct TensorBoardSink {
+    path: PathBuf,
+    writer: RecordWriter<BufWriter<File>>,
+}
+
+impl TensorBoardSink {
+    /// Starts a new event file in a folder.
+    pub fn create(folder: &Path) -> Result<TensorBoardSink> {
+        let path = folder.join(format!("events.out.tfevents.{:.0}.f3-tch", seconds()));
+        let file = File::create_new(&path).with_context(|| could_not(&path))?;
+        let mut sink = TensorBoardSink { path, writer: RecordWriter::new(BufWriter::new(file)) };
+        let mut version = Event::new();
+        version.set_wall_time(seconds());
+        version.set_file_version("brain.Event:2".to_string());
+        sink.write(&version)?;
+        sink.flush()?;
+        Ok(sink)
+    }
+
+    fn write(&mut self, event: &Event) -> Result<()> {
+        let bytes = event.write_to_bytes().context("an event could not be encoded")?;
+        self.writer.write(&bytes).with_context(|| could_not(&self.path))
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.writer.flush().with_context(|| could_not(&self.path))
+    }
+}
+
+impl Sink for TensorBoardSink {
+    fn epoch(&mut self, row: &EpochRow, _network: &Network) -> Result<()> {
+        let mut summary = Summary::new();
+        for (tag, value) in scalars(row) {
+            for value in scalar(&tag, value as f32).take_value() {
+                summary.mut_value().push(value);
+            }
+        }
+        let mut event = Event::new();
+        event.set_wall_time(seconds());
+        event.set_step(row.epoch as i64);
+        event.set_summary(summary);
+        self.write(&event)?;
+        self.flush()
+    }
+}
+
+/// The curves' names and their values for one epoch.
+fn scalars(row: &EpochRow) -> Vec<(String, f64)> {
+    let mut scalars = Vec::new();
+    let mut add = |tag: String, value: f64| scalars.push((tag, value));
+    for (part, evaluation) in [("train", &row.train), ("test", &row.test)] {
+        add(format!("loss/{part}"), evaluation.loss);
+        for (metric, value) in &evaluation.metrics {
+            add(format!("{metric}/{part}"), *value);
+        }
+    }
+    add("time/train_seconds".into(), row.train_seconds);
+    add("time/eval_seconds".into(), row.eval_seconds);
+    for (index, norms) in row.norms.iter().enumerate() {
+        let layer = if index + 1 == row.norms.len() {
+            "output".to_string()
+        } else {
+            format!("hidden_{}", index + 1)
+        };
+        add(format!("norm/weight/{layer}"), norms.weight);
+        if let Some(gradient) = norms.gradient {
+            add(format!("norm/gradient/{layer}"), gradient);
+        }
+    }
+    if let Some(errors) = &row.stored_errors {
+        add("stored_error/mean_absolute".into(), errors.mean_absolute);
+        add("stored_error/cosine_with_previous_epoch".into(), errors.cosine_with_previous);
+    }
+    scalars
+}
+
+fn seconds() -> f64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0.0, |since| since.as_secs_f64())
+}
+
+fn could_not(path: &Path) -> String {
+    format!("{}: cannot be written", path.display())
+}

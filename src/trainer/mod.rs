@@ -1,0 +1,61 @@
+//! Learning rules: what one pass over the training set does to a network.
+
+mod backprop;
+mod feedback;
+
+pub use backprop::BackpropTrainer;
+pub use feedback::FeedbackTrainer;
+
+use anyhow::Result;
+use tch::Tensor;
+
+use crate::data::{Batch, Split};
+use crate::error_store::ErrorStore;
+use crate::network::Network;
+
+/// Trains a network that it owns, batch by batch.
+///
+/// A new learning rule that can be told apart from [`FeedbackTrainer`] by more than its error
+/// information is a new file beside this one, with one arm in `assemble.rs`.
+pub trait Trainer {
+    /// Takes one step on a batch.
+    fn train_batch(&mut self, batch: &Batch) -> Result<()>;
+
+    /// The network as trained so far.
+    fn network(&self) -> &Network;
+
+    /// The network, to be changed.
+    fn network_mut(&mut self) -> &mut Network;
+
+    /// The per-sample errors, if this rule keeps them.
+    fn error_store_mut(&mut self) -> Option<&mut ErrorStore> {
+        None
+    }
+
+    /// Takes every sample of the training set once, in this order (int64 [N], on the device of
+    /// the data), and tells how many samples are done after each batch.
+    ///
+    /// The gradients of the last batch are watched, see
+    /// [`Layer::gradient_norm`](crate::network::Layer::gradient_norm).
+    fn train_epoch(
+        &mut self,
+        data: &Split,
+        order: &Tensor,
+        batch_size: i64,
+        on_batch: &mut dyn FnMut(i64),
+    ) -> Result<()> {
+        let _no_grad = tch::no_grad_guard();
+        let mut done = 0;
+        for batch in data.batches(order, batch_size) {
+            let last = done + batch.len() == data.len();
+            if last {
+                self.network_mut().watch_gradients(true);
+            }
+            self.train_batch(&batch)?;
+            done += batch.len();
+            on_batch(done);
+        }
+        self.network_mut().watch_gradients(false);
+        Ok(())
+    }
+}
