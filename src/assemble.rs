@@ -1,8 +1,5 @@
 //! From a configuration to the parts of a run: the only file that knows both sides.
 
-use anyhow::Result;
-use tch::Device;
-
 use crate::config::{Algorithm, Config, ModelConfig, Source};
 use crate::data::{DataDirectory, Dataset, Task};
 use crate::device::ChosenDevice;
@@ -12,6 +9,7 @@ use crate::loss::Loss;
 use crate::network::{Activation, Mlp, Network};
 use crate::run::Experiment;
 use crate::trainer::{BackpropTrainer, FeedbackTrainer, Trainer};
+use anyhow::Result;
 
 /// Chooses the device, loads the data, draws the network: all that can fail before training.
 ///
@@ -23,15 +21,18 @@ pub fn assemble(
 ) -> Result<(Experiment, ChosenDevice)> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     tch::set_num_threads(config.threads.unwrap_or(cores) as i32);
-
     let chosen = config.device.choose()?;
     let data = config.data.name.load(directory, chosen.device)?;
+    Ok((assemble_on(data, config, source)?, chosen))
+}
+
+/// As [`assemble`], on a data set that the caller has; the run is on the device of its tensors.
+pub fn assemble_on(data: Dataset, config: &Config, source: &Source) -> Result<Experiment> {
     check_against_data(config, source, &data)?;
     let mut generator = Generator::new(config.seed)?;
     let loss = loss(data.task);
-    let trainer = trainer(config, &data, loss, &mut generator, chosen.device)?;
-    let experiment = Experiment {
-        trainer,
+    Ok(Experiment {
+        trainer: trainer(config, &data, loss, &mut generator)?,
         data,
         loss,
         generator,
@@ -39,8 +40,7 @@ pub fn assemble(
         eval_batch_size: config.data.eval_batch_size,
         epochs: config.epochs,
         learning_rate: config.optimizer.learning_rate(),
-    };
-    Ok((experiment, chosen))
+    })
 }
 
 /// What only the data can tell about a configuration.
@@ -74,8 +74,8 @@ fn trainer(
     data: &Dataset,
     loss: Loss,
     generator: &mut Generator,
-    device: Device,
 ) -> Result<Box<dyn Trainer>> {
+    let device = data.train.inputs.device();
     let ModelConfig::Mlp { activation, .. } = &config.model;
     let shape = Mlp {
         inputs: data.train.input_count(),

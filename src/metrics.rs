@@ -91,8 +91,8 @@ pub fn macro_auroc(outputs: &Tensor, targets: &Tensor) -> f64 {
     let scores = outputs.tr().contiguous(); // [C, N]
     let positive = targets.tr().to_kind(Kind::Double);
     let (sorted, _) = scores.sort(-1, false);
-    let below = sorted.searchsorted(&scores, false, false, "left", None::<Tensor>);
-    let not_above = sorted.searchsorted(&scores, false, true, "right", None::<Tensor>);
+    let below = scores.searchsorted(&sorted, false, false, "left", None::<Tensor>);
+    let not_above = scores.searchsorted(&sorted, false, true, "right", None::<Tensor>);
     let ranks = (below + not_above + 1).to_kind(Kind::Double) / 2.0;
     let sum = |tensor: Tensor| tensor.sum_dim_intlist([-1i64].as_slice(), false, Kind::Double);
     let rank_sum = sum(ranks * &positive);

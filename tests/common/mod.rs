@@ -1,0 +1,86 @@
+//! What several tests need: small data sets, runs from a few lines of YAML, and Python.
+#![allow(dead_code)] // every test program uses a part
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use f3_tch::Generator;
+use f3_tch::assemble::assemble_on;
+use f3_tch::config::{Config, Source};
+use f3_tch::data::{Dataset, Split, Task};
+use f3_tch::run::Experiment;
+use tch::{Kind, Tensor};
+
+/// 30 + 10 random samples with 6 inputs and 3 outputs.
+pub fn toy(task: Task) -> Dataset {
+    let mut generator = Generator::new(99).unwrap();
+    let mut split = |samples: i64| {
+        let inputs = generator.uniform(&[samples, 6], -2.0, 2.0).unwrap();
+        let targets = match task {
+            Task::Classification => {
+                generator.integers(&[samples], 3).unwrap().onehot(3).to_kind(Kind::Float)
+            }
+            Task::Regression => generator.uniform(&[samples, 3], -1.0, 1.0).unwrap(),
+        };
+        Split { inputs, targets }
+    };
+    Dataset { name: "toy".into(), task, train: split(30), test: split(10) }
+}
+
+/// The experiment that some lines of YAML describe, on the toy data.
+pub fn experiment(yaml: &str, task: Task) -> Experiment {
+    let mut source = Source::parse("test", yaml).unwrap();
+    source.set("data.name=digits").unwrap(); // must be there; the toy data takes its place
+    let (config, remarks) = Config::read(&source).unwrap();
+    assert!(remarks.is_empty(), "{remarks:?}");
+    assemble_on(toy(task), &config, &source).unwrap()
+}
+
+/// Trains one more epoch, in the order that the experiment's generator gives.
+pub fn train_epoch(experiment: &mut Experiment) {
+    let order = experiment.generator.epoch_order(experiment.data.train.len()).unwrap();
+    let batch_size = experiment.batch_size;
+    let data = &experiment.data.train;
+    experiment.trainer.train_epoch(data, &order, batch_size, &mut |_| {}).unwrap();
+}
+
+/// Copies of everything that the network holds, by name.
+pub fn snapshot(experiment: &Experiment) -> Vec<(String, Tensor)> {
+    let tensors = experiment.trainer.network().named_tensors();
+    tensors.into_iter().map(|(name, tensor)| (name, tensor.copy())).collect()
+}
+
+/// The folder of this project.
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The Python that has PyTorch and the other packages of `scripts/requirements.txt`; none if the
+/// tests that need it are to be left out (`F3_PYTHON=none`).
+pub fn python() -> Option<String> {
+    if std::env::var("F3_PYTHON").is_ok_and(|python| python == "none") {
+        eprintln!("left out: F3_PYTHON=none says that there is no Python with PyTorch");
+        return None;
+    }
+    let output = Command::new(root().join("scripts/python")).output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{message}or leave these tests out with F3_PYTHON=none");
+    Some(String::from_utf8(output.stdout).unwrap().trim().to_string())
+}
+
+/// Runs a Python program of the tests, and gives what it prints.
+pub fn run_python(python: &str, script: &str, arguments: &[&Path]) -> String {
+    let output = Command::new(python)
+        .arg(root().join("tests/python").join(script))
+        .args(arguments)
+        .output()
+        .unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{script}: {message}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Whether two numbers differ by at most this much, relative to the second.
+pub fn close(found: f64, expected: f64, relative: f64) -> bool {
+    (found - expected).abs() <= relative * expected.abs()
+}

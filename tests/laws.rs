@@ -1,0 +1,254 @@
+//! Laws that the algorithms obey, whatever the numbers.
+
+mod common;
+
+use common::{experiment, snapshot, toy, train_epoch};
+use f3_tch::Generator;
+use f3_tch::data::Task;
+use f3_tch::error_info::ErrorInfo;
+use f3_tch::error_store::ErrorStore;
+use f3_tch::loss::Loss;
+use f3_tch::network::{Activation, Dense};
+use tch::{Device, Kind, Tensor};
+
+const INFOS: [&str; 10] = [
+    "one_hot_target",
+    "current_error",
+    "delayed_error",
+    "delayed_loss",
+    "delayed_error_one_hot",
+    "delayed_loss_one_hot",
+    "delayed_error_softmax",
+    "delayed_loss_softmax",
+    "delayed_error_sigmoid",
+    "zeros",
+];
+
+/// All algorithms, f3 with all error information, on a network of three hidden layers.
+fn algorithms() -> Vec<String> {
+    let mut algorithms: Vec<String> =
+        ["dfa", "drtp", "llo", "bp"].map(|name| format!("{{name: {name}}}")).to_vec();
+    algorithms.extend(INFOS.map(|info| format!("{{name: f3, error_info: {info}}}")));
+    algorithms
+}
+
+fn yaml(algorithm: &str) -> String {
+    format!(
+        "{{model: {{width: [8, 5, 7]}}, data: {{batch_size: 8}}, algorithm: {algorithm}, \
+         optimizer: {{learning_rate: 1e-2}}}}"
+    )
+}
+
+/// What the network holds after some epochs.
+fn trained(algorithm: &str, epochs: usize) -> Vec<(String, Tensor)> {
+    let mut experiment = experiment(&yaml(algorithm), Task::Classification);
+    for _ in 0..epochs {
+        train_epoch(&mut experiment);
+    }
+    snapshot(&experiment)
+}
+
+fn assert_close(found: &Tensor, expected: &Tensor, tolerance: f64) {
+    let difference = (found - expected).abs().max().double_value(&[]);
+    assert!(difference <= tolerance, "differ by {difference}");
+}
+
+#[test]
+fn dense_closed_form_matches_autograd() {
+    for activation in [Activation::Tanh, Activation::Sigmoid, Activation::Identity] {
+        let mut generator = Generator::new(5).unwrap();
+        let dense = Dense::new(6, 4, activation, &mut generator, Device::Cpu).unwrap();
+        let input = generator.uniform(&[9, 6], -1.0, 1.0).unwrap();
+        let cotangent = generator.uniform(&[9, 4], -1.0, 1.0).unwrap();
+        let found = dense.gradients(&input, &dense.forward(&input), &cotangent);
+        let found_input = dense.input_gradient(&found.preactivation);
+
+        let parameters = dense.parameters().map(|p| p.copy().set_requires_grad(true));
+        let leaf = input.copy().set_requires_grad(true);
+        let z = leaf.mm(&parameters[0].tr()) + &parameters[1];
+        let output = match activation {
+            Activation::Tanh => z.tanh(),
+            Activation::Sigmoid => z.sigmoid(),
+            Activation::Identity => z,
+        };
+        (output * &cotangent).sum(Kind::Float).backward();
+        for (found, parameter) in found.parameters.iter().zip(&parameters) {
+            assert_close(found, &parameter.grad(), 1e-6);
+        }
+        assert_close(&found_input, &leaf.grad(), 1e-6);
+    }
+}
+
+#[test]
+fn saturated_outputs_have_gradient_zero() {
+    let z = Tensor::from_slice(&[200f32, -200.0, 0.0]).reshape([1, 3]).set_requires_grad(true);
+    let targets = Tensor::from_slice(&[0f32, 1.0, 1.0]).reshape([1, 3]);
+    let y = z.sigmoid();
+    let loss = y.binary_cross_entropy(&targets, None::<Tensor>, tch::Reduction::Mean);
+    loss.backward();
+
+    let y = y.detach();
+    let gradient = Loss::BinaryCrossEntropy.gradient(&y, &targets);
+    let through_sigmoid = Tensor::sigmoid_backward(&gradient, &y);
+    assert_eq!(through_sigmoid, z.grad());
+    assert_eq!(Vec::<Vec<f64>>::try_from(through_sigmoid).unwrap()[0][..2], [0.0, 0.0]);
+}
+
+#[test]
+fn f3_with_target_equals_drtp() {
+    assert_eq!(trained("{name: f3, error_info: one_hot_target}", 3), trained("{name: drtp}", 3));
+}
+
+#[test]
+fn f3_with_current_error_equals_dfa() {
+    assert_eq!(trained("{name: f3, error_info: current_error}", 3), trained("{name: dfa}", 3));
+}
+
+#[test]
+fn first_epoch_of_delayed_error_equals_drtp_and_the_second_does_not() {
+    let delayed = "{name: f3, error_info: delayed_error}";
+    assert_eq!(trained(delayed, 1), trained("{name: drtp}", 1));
+    assert_ne!(trained(delayed, 2), trained("{name: drtp}", 2));
+}
+
+#[test]
+fn dfa_in_one_pass_equals_dfa_with_a_second_forward_pass() {
+    let one_pass = trained("{name: dfa}", 2);
+
+    // The textbook's way: a pass for the error, then a pass in which the layers learn. DRTP's
+    // trainer makes that second pass, if it is given the error in the place of the targets.
+    let mut two_passes = experiment(&yaml("{name: drtp}"), Task::Classification);
+    let mut output_layer = experiment(&yaml("{name: llo}"), Task::Classification);
+    let data = toy(Task::Classification).train;
+    for _ in 0..2 {
+        let order = two_passes.generator.epoch_order(data.len()).unwrap();
+        for mut batch in data.batches(&order, 8) {
+            let _no_grad = tch::no_grad_guard();
+            let hidden: Vec<Tensor> = snapshot(&two_passes).into_iter().map(|(_, t)| t).collect();
+            // The network whose last layer alone learns gets the hidden layers as they are now.
+            let layers = output_layer.trainer.network().layers();
+            for (index, layer) in layers[..3].iter().enumerate() {
+                let [mut weight, mut bias] = layer.block().parameters().map(Tensor::shallow_clone);
+                weight.copy_(&hidden[3 * index]);
+                bias.copy_(&hidden[3 * index + 1]);
+            }
+            let y = output_layer.trainer.network().forward(&batch.inputs);
+            let error = &batch.targets - y;
+            output_layer.trainer.train_batch(&batch).unwrap();
+            batch.targets = error;
+            two_passes.trainer.train_batch(&batch).unwrap();
+        }
+    }
+    let hidden = snapshot(&two_passes);
+    assert_eq!(hidden[..9], one_pass[..9]);
+    let output = snapshot(&output_layer);
+    let tensors = |named: &[(String, Tensor)]| {
+        named.iter().map(|(_, tensor)| tensor.copy()).collect::<Vec<_>>()
+    };
+    assert_eq!(tensors(&output[6..]), tensors(&one_pass[9..]));
+}
+
+#[test]
+fn last_layer_only_leaves_hidden_layers_bit_identical() {
+    let before = trained("{name: llo}", 0);
+    let after = trained("{name: llo}", 3);
+    assert_eq!(before[..6], after[..6]);
+    assert_ne!(before[6..], after[6..]);
+}
+
+#[test]
+fn feedback_matrices_never_change() {
+    let feedback = |named: Vec<(String, Tensor)>| {
+        named.into_iter().filter(|(name, _)| name.contains("feedback")).collect::<Vec<_>>()
+    };
+    for algorithm in algorithms() {
+        let before = feedback(trained(&algorithm, 0));
+        let expected = if algorithm.contains("llo") || algorithm.contains("bp") { 0 } else { 3 };
+        assert_eq!(before.len(), expected, "{algorithm}");
+        assert_eq!(before, feedback(trained(&algorithm, 3)), "{algorithm}");
+    }
+}
+
+#[test]
+fn every_layer_that_should_move_moves() {
+    for algorithm in algorithms() {
+        let untaught = algorithm.contains("llo") || algorithm.contains("zeros");
+        let before = trained(&algorithm, 0);
+        let after = trained(&algorithm, 1);
+        let parameters =
+            before.iter().zip(&after).filter(|((name, _), _)| !name.contains("feedback"));
+        for (index, ((name, before), (_, after))) in parameters.enumerate() {
+            let hidden = index < 6;
+            assert_eq!(before == after, untaught && hidden, "{algorithm}: {name}");
+        }
+    }
+}
+
+#[test]
+fn same_seed_same_bits() {
+    for algorithm in algorithms() {
+        assert_eq!(trained(&algorithm, 2), trained(&algorithm, 2), "{algorithm}");
+    }
+    let other_seed = yaml("{name: bp}").replacen('{', "{seed: 2, ", 1);
+    assert_ne!(snapshot(&experiment(&other_seed, Task::Classification)), trained("{name: bp}", 0));
+}
+
+#[test]
+fn shuffling_never_parts_a_sample_from_its_error() {
+    let yaml =
+        yaml("{name: f3, error_info: delayed_error}").replace("batch_size: 8", "batch_size: 30");
+    let mut experiment = experiment(&yaml, Task::Classification);
+    let data = toy(Task::Classification).train;
+    let expected =
+        tch::no_grad(|| &data.targets - experiment.trainer.network().forward(&data.inputs));
+    train_epoch(&mut experiment); // one batch: all errors are of the network before its step
+    let store = experiment.trainer.error_store_mut().unwrap();
+    assert_close(store.errors(), &expected, 1e-6);
+}
+
+#[test]
+fn error_store_reads_what_was_written_at_a_position() {
+    let targets = Tensor::eye(5, (Kind::Float, Device::Cpu));
+    let mut store = ErrorStore::new(&targets).unwrap();
+    assert_eq!(store.errors(), &targets);
+    let positions = Tensor::from_slice(&[4i64, 0, 2]);
+    let errors = Tensor::arange(15, (Kind::Float, Device::Cpu)).reshape([3, 5]);
+    store.write(&positions, &errors);
+    assert_eq!(store.read(&positions), errors);
+    assert_eq!(store.read(&Tensor::from_slice(&[2i64])), errors.narrow(0, 2, 1));
+    assert_eq!(
+        store.read(&Tensor::from_slice(&[1i64, 3])),
+        targets.index_select(0, &Tensor::from_slice(&[1i64, 3]))
+    );
+    assert_eq!(targets, Tensor::eye(5, (Kind::Float, Device::Cpu)), "the targets stay");
+}
+
+#[test]
+fn error_statistics_compare_with_the_epoch_before() {
+    let targets = Tensor::from_slice(&[1f32, 0.0, 0.0, 1.0]).reshape([2, 2]);
+    let mut store = ErrorStore::new(&targets).unwrap();
+    let positions = Tensor::from_slice(&[0i64, 1]);
+    store.write(&positions, &(&targets * 0.5));
+    let statistics = store.end_epoch();
+    assert!((statistics.mean_absolute - 0.25).abs() < 1e-7);
+    assert!((statistics.cosine_with_previous - 1.0).abs() < 1e-7);
+    store.write(&positions, &(&targets * -0.5));
+    assert!((store.end_epoch().cosine_with_previous + 1.0).abs() < 1e-7);
+}
+
+#[test]
+fn error_information_has_its_sign_and_scale() {
+    let y = Tensor::from_slice(&[0.25f32, 0.75]).reshape([1, 2]);
+    let targets = Tensor::from_slice(&[0f32, 1.0]).reshape([1, 2]);
+    let observe = |info: ErrorInfo| -> Vec<f64> {
+        let observed = info.observe(&y, &targets, Loss::BinaryCrossEntropy);
+        Vec::try_from(observed.flatten(0, -1)).unwrap()
+    };
+    // y* - y, with no factor
+    assert_eq!(observe(ErrorInfo::DelayedError), [-0.25, 0.25]);
+    // -∂L/∂y of the mean over two elements: -1/2 (y - y*) / (y (1 - y))
+    let expected = 0.25 / (0.25 * 0.75) / 2.0;
+    for (found, expected) in observe(ErrorInfo::DelayedLoss).iter().zip([-expected, expected]) {
+        assert!((found - expected).abs() < 1e-6);
+    }
+}
