@@ -5,7 +5,7 @@
 //! the batch size, while the output layer's gradient is that of a mean loss. `DelayedLoss` and its
 //! variants store *minus* the derivative of the mean loss, so they do carry the factor 1/(b·C).
 //!
-//! Legend: b batch, C outputs, y [b, C] the output after its activation, y* [b, C] the targets.
+//! Legend: b batch, C outputs, y `[b, C]` the output after its activation, y* `[b, C]` the targets.
 
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
@@ -59,7 +59,7 @@ impl ErrorInfo {
         }
     }
 
-    /// The e [b, C] that the hidden layers get, from what the store holds for the batch.
+    /// The e `[b, C]` that the hidden layers get, from what the store holds for the batch.
     ///
     /// `stored` is what [`ErrorInfo::observe`] gave for these samples, or y* in the first epoch;
     /// information that is known without it ignores it.
@@ -74,7 +74,7 @@ impl ErrorInfo {
         }
     }
 
-    /// The error information [b, C] of an output: what is stored for the next epoch, or, for
+    /// The error information `[b, C]` of an output: what is stored for the next epoch, or, for
     /// `CurrentError`, handed to the hidden layers at once.
     pub fn observe(self, output: &Tensor, targets: &Tensor, loss: Loss) -> Tensor {
         match self {
@@ -97,7 +97,7 @@ impl ErrorInfo {
     }
 }
 
-/// ∂L/∂y from g = ∂L/∂p [b, C] through p = softmax(y): p ⊙ (g - Σ_C g p).
+/// ∂L/∂y from g = ∂L/∂p `[b, C]` through p = softmax(y): p ⊙ (g - Σ_C g p).
 fn softmax_backward(gradient: &Tensor, probabilities: &Tensor) -> Tensor {
     let mean = (gradient * probabilities).sum_dim_intlist([-1i64].as_slice(), true, None::<Kind>);
     probabilities * (gradient - mean)

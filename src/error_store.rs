@@ -5,7 +5,7 @@
 use anyhow::{Context, Result};
 use tch::{Kind, Tensor};
 
-/// Error information per training sample, a tensor [N, C] on the training device.
+/// Error information per training sample, a tensor `[N, C]` on the training device.
 ///
 /// Rows are found by the sample's position in the data set, so shuffling never parts a sample from
 /// its error. The store starts as the targets y*, which makes the first epoch of F³ one of DRTP.
@@ -25,7 +25,7 @@ pub struct ErrorStatistics {
 }
 
 impl ErrorStore {
-    /// A store that holds the targets [N, C], on their device.
+    /// A store that holds the targets `[N, C]`, on their device.
     pub fn new(targets: &Tensor) -> Result<ErrorStore> {
         let shape = targets.size();
         let copy = || {
@@ -40,17 +40,17 @@ impl ErrorStore {
         })
     }
 
-    /// The stored rows [b, C] of the samples at these dataset positions [b].
+    /// The stored rows `[b, C]` of the samples at these dataset positions `[b]`.
     pub fn read(&self, positions: &Tensor) -> Tensor {
         self.errors.index_select(0, positions)
     }
 
-    /// Overwrites the rows at these dataset positions [b] with new information [b, C].
+    /// Overwrites the rows at these dataset positions `[b]` with new information `[b, C]`.
     pub fn write(&mut self, positions: &Tensor, errors: &Tensor) {
         let _ = self.errors.index_copy_(0, positions, errors);
     }
 
-    /// All stored rows [N, C].
+    /// All stored rows `[N, C]`.
     pub fn errors(&self) -> &Tensor {
         &self.errors
     }

@@ -1,6 +1,6 @@
 //! Feedback matrices: the fixed random B_i that carries the output's error to hidden layer i.
 //!
-//! Legend: C outputs, n width of the hidden layer; B [C, n].
+//! Legend: C outputs, n width of the hidden layer; B `[C, n]`.
 
 use anyhow::{Result, bail};
 use serde::Serialize;
@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::generator::Generator;
 
-/// How a feedback matrix B [C, n] is made; it is never trained.
+/// How a feedback matrix B `[C, n]` is made; it is never trained.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "name", rename_all = "snake_case")]
 pub enum FeedbackInit {
@@ -86,7 +86,7 @@ impl FeedbackInit {
         }
     }
 
-    /// Makes B [C, n] on the CPU; of all kinds only three draw from the generator.
+    /// Makes B `[C, n]` on the CPU; of all kinds only three draw from the generator.
     pub fn build(&self, outputs: i64, width: i64, generator: &mut Generator) -> Result<Tensor> {
         self.check(outputs, width)?;
         let float = (Kind::Float, Device::Cpu);

@@ -1,6 +1,6 @@
 //! Losses, and the output activations that go with them.
 //!
-//! Legend: b batch, C outputs, y [b, C] the network's output after its activation, y* [b, C] the
+//! Legend: b batch, C outputs, y `[b, C]` the network's output after its activation, y* `[b, C]` the
 //! targets.
 
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ pub enum Loss {
 }
 
 impl Loss {
-    /// The derivative ∂L/∂y [b, C] of the loss averaged over all b·C elements.
+    /// The derivative ∂L/∂y `[b, C]` of the loss averaged over all b·C elements.
     pub fn gradient(self, output: &Tensor, targets: &Tensor) -> Tensor {
         let one = Tensor::ones([], (output.kind(), output.device()));
         match self {

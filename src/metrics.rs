@@ -82,7 +82,7 @@ fn regression(outputs: &Tensor, targets: &Tensor) -> Vec<f64> {
     vec![mean(&errors), mean(&relative)]
 }
 
-/// The area under the ROC curve of each of the C outputs [N, C] against its binary target, exact
+/// The area under the ROC curve of each of the C outputs `[N, C]` against its binary target, exact
 /// (ties count half), averaged over the outputs.
 ///
 /// As in torchmetrics, an output that has no positive or no negative sample counts as 0.
@@ -102,7 +102,7 @@ pub fn macro_auroc(outputs: &Tensor, targets: &Tensor) -> f64 {
     area.nan_to_num(0.0, None, None).mean(Kind::Double).double_value(&[])
 }
 
-/// F1 of each of the C outputs [N, C] at threshold 0.5, averaged; without any positive it is 0.
+/// F1 of each of the C outputs `[N, C]` at threshold 0.5, averaged; without any positive it is 0.
 pub fn macro_f1(outputs: &Tensor, targets: &Tensor) -> f64 {
     let sum = |tensor: Tensor| tensor.sum_dim_intlist([0i64].as_slice(), false, Kind::Double);
     let predicted = outputs.gt(0.5);

@@ -192,7 +192,9 @@ impl Config {
 
         let mut section = root.section("data")?;
         let data = DataConfig {
-            name: section.choice("name")?.ok_or_else(|| section.missing("name"))?,
+            name: section
+                .choice("name")?
+                .ok_or_else(|| section.missing("name", "a data set, such as mnist"))?,
             batch_size: section.size("batch_size", 1)?.unwrap_or(50),
             eval_batch_size: section.size("eval_batch_size", 1)?.unwrap_or(1000),
         };
@@ -267,7 +269,9 @@ fn read_algorithm(section: &mut Section) -> Result<Algorithm, ConfigError> {
         Llo,
         Bp,
     }
-    let name = section.choice("name")?.ok_or_else(|| section.missing("name"))?;
+    let name = section
+        .choice("name")?
+        .ok_or_else(|| section.missing("name", "one of f3, dfa, drtp, llo, bp"))?;
     Ok(match name {
         Name::F3 => Algorithm::F3 {
             error_info: section.choice("error_info")?.unwrap_or(ErrorInfo::DelayedError),
@@ -300,12 +304,11 @@ fn read_feedback_init(parent: &mut Section) -> Result<FeedbackInit, ConfigError>
         Ok(scalar.unwrap_or(1.0))
     }
     fn values(section: &mut Section) -> Result<Vec<f64>, ConfigError> {
-        let values = section.checked(
-            "values",
-            "a list of at least two finite numbers, such as [-1, 0, 1]",
-            |values: &Vec<f64>| values.len() >= 2 && values.iter().all(|value| value.is_finite()),
-        )?;
-        values.ok_or_else(|| section.missing("values"))
+        let expected = "a list of at least two finite numbers, such as [-1, 0, 1]";
+        let values = section.checked("values", expected, |values: &Vec<f64>| {
+            values.len() >= 2 && values.iter().all(|value| value.is_finite())
+        })?;
+        values.ok_or_else(|| section.missing("values", expected))
     }
 
     let mut section = parent.section("feedback_init")?;
@@ -343,7 +346,7 @@ fn read_optimizer(section: &mut Section) -> Result<OptimizerSettings, ConfigErro
     let name = section.choice("name")?.unwrap_or(Name::Adam);
     let learning_rate = section
         .number("learning_rate", "a number greater than 0", |rate| rate > 0.0)?
-        .ok_or_else(|| section.missing("learning_rate"))?;
+        .ok_or_else(|| section.missing("learning_rate", "a number greater than 0"))?;
     let weight_decay = section
         .number("weight_decay", "a number of at least 0", |decay| decay >= 0.0)?
         .unwrap_or(0.0);

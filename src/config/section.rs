@@ -148,9 +148,10 @@ impl<'a> Section<'a> {
     }
 
     /// The complaint that a key is not there.
-    pub fn missing(&self, key: &str) -> ConfigError {
+    pub fn missing(&self, key: &str, expected: &str) -> ConfigError {
         let path = format!("{}{key}", self.path);
-        ConfigError(format!("{}: `{path}` is missing", self.source.origin(&path)))
+        let origin = self.source.origin(&path);
+        ConfigError(format!("{origin}: `{path}` is missing; expected {expected}"))
     }
 
     /// The complaint that a key's value cannot be.

@@ -135,14 +135,17 @@ impl Source {
 
     /// Who said what stands at a key: the file, or the last `--set` for it.
     pub(super) fn origin(&self, path: &str) -> &str {
-        let said = |set: &&Override| {
-            let below = |long: &str, short: &str| {
-                long.strip_prefix(short)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-            };
-            below(path, &set.path)
+        let is_at_or_below = |path: &str, key: &str| {
+            path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
-        self.overrides.iter().rev().find(said).map_or(&self.name, |set| &set.shown)
+        let mut overrides = self.overrides.iter().rev();
+        let said = if lookup(&self.file, path).is_some() {
+            overrides.find(|set| is_at_or_below(path, &set.path))
+        } else {
+            // A `--set` below a key that the file does not have has made that key.
+            overrides.find(|set| is_at_or_below(path, &set.path) || is_at_or_below(&set.path, path))
+        };
+        said.map_or(&self.name, |set| &set.shown)
     }
 
     /// Whether a key of the file belongs to a choice that an override has replaced by another.

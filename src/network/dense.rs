@@ -39,7 +39,7 @@ impl Activation {
     }
 }
 
-/// h = σ(x Wᵀ + b), with x [b, m], W [n, m], b [n], h [b, n].
+/// h = σ(x Wᵀ + b), with x `[b, m]`, W `[n, m]`, b `[n]`, h `[b, n]`.
 pub struct Dense {
     weight: Tensor,
     bias: Tensor,
@@ -48,9 +48,9 @@ pub struct Dense {
 
 /// What one batch says about a dense layer.
 pub struct DenseGradients {
-    /// δW [n, m] and δb [n], in the order of [`Dense::parameters`].
+    /// δW `[n, m]` and δb `[n]`, in the order of [`Dense::parameters`].
     pub parameters: [Tensor; 2],
-    /// δz [b, n], from which the gradient of the layer's input follows.
+    /// δz `[b, n]`, from which the gradient of the layer's input follows.
     pub preactivation: Tensor,
 }
 
@@ -85,12 +85,12 @@ impl Dense {
         self.weight.size()[0]
     }
 
-    /// W [n, m] and b [n].
+    /// W `[n, m]` and b `[n]`.
     pub fn parameters(&self) -> [&Tensor; 2] {
         [&self.weight, &self.bias]
     }
 
-    /// h [b, n] from x [b, m].
+    /// h `[b, n]` from x `[b, m]`.
     pub fn forward(&self, input: &Tensor) -> Tensor {
         let z = self.bias.addmm(input, &self.weight.tr());
         self.activation.apply_(z)
@@ -110,7 +110,7 @@ impl Dense {
         DenseGradients { parameters: [weight, bias], preactivation }
     }
 
-    /// δx [b, m] = δz W: what backpropagation hands to the layer before.
+    /// δx `[b, m]` = δz W: what backpropagation hands to the layer before.
     pub fn input_gradient(&self, preactivation: &Tensor) -> Tensor {
         preactivation.mm(&self.weight)
     }

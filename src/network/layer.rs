@@ -34,7 +34,7 @@ impl Layer {
         &self.block
     }
 
-    /// B [C, n], if feedback teaches this layer.
+    /// B `[C, n]`, if feedback teaches this layer.
     pub fn feedback(&self) -> Option<&Tensor> {
         self.feedback.as_ref()
     }
@@ -44,13 +44,13 @@ impl Layer {
         self.optimizer.as_ref()
     }
 
-    /// h [b, n] from x [b, m].
+    /// h `[b, n]` from x `[b, m]`.
     pub fn forward(&self, input: &Tensor) -> Tensor {
         self.block.forward(input)
     }
 
-    /// One local training step: takes a batch's input x [b, m] and error information e [b, C],
-    /// learns, and hands on the output h [b, n] that it had before learning.
+    /// One local training step: takes a batch's input x `[b, m]` and error information e `[b, C]`,
+    /// learns, and hands on the output h `[b, n]` that it had before learning.
     ///
     /// A layer without feedback hands on its output and stays as it is.
     pub fn learn(&mut self, input: &Tensor, error: &Tensor) -> Result<Tensor> {
@@ -68,7 +68,7 @@ impl Layer {
         self.update(input, output, &output_gradient)
     }
 
-    /// Steps along the gradient δh [b, n] of the layer's output.
+    /// Steps along the gradient δh `[b, n]` of the layer's output.
     pub fn update(
         &mut self,
         input: &Tensor,
@@ -79,7 +79,7 @@ impl Layer {
         self.step(&gradients)
     }
 
-    /// As [`Layer::update`]; also gives δx [b, m] of the weights before the step.
+    /// As [`Layer::update`]; also gives δx `[b, m]` of the weights before the step.
     pub fn update_and_backpropagate(
         &mut self,
         input: &Tensor,

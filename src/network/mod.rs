@@ -80,7 +80,7 @@ impl Network {
         (hidden, output)
     }
 
-    /// The outputs [b, C] for inputs [b, n_0].
+    /// The outputs `[b, C]` for inputs `[b, n_0]`.
     pub fn forward(&self, inputs: &Tensor) -> Tensor {
         let first = inputs.shallow_clone();
         self.layers.iter().fold(first, |h, layer| layer.forward(&h))

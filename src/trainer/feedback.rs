@@ -1,8 +1,8 @@
 //! Training with feedback matrices in place of backpropagation: F³, DFA, DRTP, and training the
 //! last layer only.
 //!
-//! Legend: b batch, C outputs, h_i [b, n_i] output of layer i, e [b, C] error information,
-//! y [b, C] the network's output, y* [b, C] the targets.
+//! Legend: b batch, C outputs, h_i `[b, n_i]` output of layer i, e `[b, C]` error information,
+//! y `[b, C]` the network's output, y* `[b, C]` the targets.
 
 use anyhow::Result;
 

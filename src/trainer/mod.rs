@@ -32,7 +32,7 @@ pub trait Trainer {
         None
     }
 
-    /// Takes every sample of the training set once, in this order (int64 [N], on the device of
+    /// Takes every sample of the training set once, in this order (int64 `[N]`, on the device of
     /// the data), and tells how many samples are done after each batch.
     ///
     /// The gradients of the last batch are watched, see

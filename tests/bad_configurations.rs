@@ -1,0 +1,206 @@
+//! Configurations that cannot be: each is refused before anything is trained or written, with the
+//! place, what was found, and what would do.
+
+use std::fs;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+const GOOD: &str = "
+name: good
+data: {name: digits, batch_size: 10}
+model: {hidden_layers: 1, width: 8}
+algorithm: {name: f3, error_info: delayed_error, feedback_init: {name: kaiming_uniform}}
+optimizer: {name: adam, learning_rate: 1e-3}
+epochs: 1
+";
+
+/// Runs a configuration with some `--set`s; it must be refused, and the error is given.
+fn refused(text: &str, sets: &[&str]) -> String {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("bad.yaml"), text).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_f3-tch"));
+    command.args(["train", "bad.yaml"]).current_dir(folder.path());
+    for set in sets {
+        command.args(["--set", set]);
+    }
+    let output = command.output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{sets:?} in {text}: {error}");
+    assert!(!error.contains("panicked"), "{error}");
+    assert!(error.starts_with("error: ") && error.lines().count() == 1, "{error}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "something was written");
+    error
+}
+
+/// Each: what replaces what in the good configuration, and what the error must hold.
+const IN_FILE: &[(&str, &str, &[&str])] = &[
+    // Unknown keys, with the nearest known one.
+    ("epochs: 1", "epoch: 1", &["unknown key `epoch`", "did you mean `epochs`?"]),
+    ("epochs: 1", "shuffle: true", &["unknown key `shuffle`", "known here: name, seed"]),
+    ("batch_size: 10", "batchsize: 10", &["`data.batchsize`", "did you mean `batch_size`?"]),
+    ("width: 8", "with: 8", &["`model.with`", "did you mean `width`?"]),
+    ("learning_rate: 1e-3", "lr: 1e-3", &["`optimizer.learning_rate` is missing"]),
+    ("{name: adam,", "{name: adam, momentum: 0.9,", &["unknown key `optimizer.momentum`"]),
+    (
+        "{name: kaiming_uniform}",
+        "{name: kaiming_uniform, scalar: 2}",
+        &["unknown key `algorithm.feedback_init.scalar`"],
+    ),
+    // Choices, with the nearest known one.
+    ("name: digits", "name: digit", &["`data.name` is `digit`", "did you mean `digits`?", "mnist"]),
+    ("name: f3", "name: f4", &["`algorithm.name` is `f4`", "did you mean `f3`?"]),
+    ("delayed_error", "delayd_error", &["`algorithm.error_info`", "did you mean `delayed_error`?"]),
+    (
+        "kaiming_uniform",
+        "kaiming",
+        &["`algorithm.feedback_init.name` is `kaiming`", "discrete_uniform"],
+    ),
+    ("name: adam", "name: adan", &["`optimizer.name` is `adan`", "did you mean `adam`?"]),
+    ("width: 8", "activation: tahn", &["`model.activation` is `tahn`", "did you mean `tanh`?"]),
+    ("hidden_layers: 1", "name: cnn", &["`model.name` is `cnn`", "one of mlp"]),
+    ("epochs: 1", "device: gpu", &["`device` is `gpu`", "cuda:N"]),
+    ("epochs: 1", "device: cuda:x", &["`device` is `cuda:x`"]),
+    // Wrong types.
+    ("epochs: 1", "epochs: many", &["`epochs` is `many`", "whole number of at least 1"]),
+    ("epochs: 1", "epochs: 1.5", &["`epochs` is `1.5`"]),
+    ("epochs: 1", "epochs: [1]", &["`epochs` is `[1]`"]),
+    ("epochs: 1", "epochs: null", &["`epochs` is `null`"]),
+    ("epochs: 1", "seed: -1", &["`seed` is `-1`", "at least 0"]),
+    ("epochs: 1", "threads: 0", &["`threads` is `0`", "null or a whole number"]),
+    ("epochs: 1", "threads: 1000000", &["`threads` is `1000000`"]),
+    ("{hidden_layers: 1, width: 8}", "3", &["`model` is `3`", "mapping"]),
+    ("learning_rate: 1e-3", "learning_rate: fast", &["`optimizer.learning_rate` is `fast`"]),
+    ("name: good", "name: [a]", &["`name` is `[a]`"]),
+    ("name: good", "name: ../up", &["`name` is `../up`", "letters"]),
+    ("name: good", "name: .hidden", &["`name` is `.hidden`"]),
+    // Values that cannot be.
+    ("epochs: 1", "epochs: 0", &["`epochs` is `0`"]),
+    ("width: 8", "width: 0", &["`model.width` is `0`", "at least 1"]),
+    ("width: 8", "width: [8, 0]", &["`model.width` is `[8, 0]`"]),
+    (
+        "hidden_layers: 1, width: 8",
+        "hidden_layers: 3, width: [8, 8]",
+        &["`model.hidden_layers` is `3`", "(2)"],
+    ),
+    ("hidden_layers: 1", "hidden_layers: -1", &["`model.hidden_layers` is `-1`"]),
+    ("batch_size: 10", "batch_size: 0", &["`data.batch_size` is `0`"]),
+    (
+        "batch_size: 10",
+        "batch_size: 1439",
+        &["`data.batch_size` is `1439`", "1438 training samples"],
+    ),
+    ("batch_size: 10", "eval_batch_size: -5", &["`data.eval_batch_size` is `-5`"]),
+    (
+        "learning_rate: 1e-3",
+        "learning_rate: 0",
+        &["`optimizer.learning_rate` is `0`", "greater than 0"],
+    ),
+    ("learning_rate: 1e-3", "learning_rate: -1e-3", &["`optimizer.learning_rate` is `-0.001`"]),
+    ("learning_rate: 1e-3", "learning_rate: .nan", &["`optimizer.learning_rate` is `.nan`"]),
+    ("learning_rate: 1e-3", "learning_rate: .inf", &["`optimizer.learning_rate` is `.inf`"]),
+    (
+        "learning_rate: 1e-3",
+        "learning_rate: 1e-3, betas: [0.9, 1.0]",
+        &["`optimizer.betas`", "[0.9, 1.0]"],
+    ),
+    ("learning_rate: 1e-3", "learning_rate: 1e-3, betas: [0.9]", &["`optimizer.betas` is `[0.9]`"]),
+    ("learning_rate: 1e-3", "learning_rate: 1e-3, eps: 0", &["`optimizer.eps` is `0`"]),
+    ("learning_rate: 1e-3", "learning_rate: 1e-3, weight_decay: -1", &["`optimizer.weight_decay`"]),
+    ("name: adam", "name: sgd, momentum: 1.5", &["`optimizer.momentum` is `1.5`"]),
+    ("name: adam", "name: sgd, nesterov: true", &["`optimizer.nesterov` is `true`", "momentum"]),
+    ("name: adam", "name: sgd, nesterov: 1", &["`optimizer.nesterov` is `1`", "true or false"]),
+    (
+        "name: kaiming_uniform",
+        "name: discrete_uniform",
+        &["`algorithm.feedback_init.values` is missing"],
+    ),
+    (
+        "name: kaiming_uniform",
+        "name: discrete_uniform, values: []",
+        &["`algorithm.feedback_init.values` is `[]`"],
+    ),
+    ("name: kaiming_uniform", "name: discrete_uniform, values: [1]", &["at least two"]),
+    (
+        "name: kaiming_uniform",
+        "name: discrete_uniform, values: [1, .nan]",
+        &["[1, .nan]", "finite"],
+    ),
+    (
+        "name: kaiming_uniform",
+        "name: constant, scalar: 0",
+        &["`algorithm.feedback_init.scalar` is `0`"],
+    ),
+    (
+        "name: kaiming_uniform",
+        "name: cartesian_product, values: [0, 1]",
+        &["`model.width` is `8`", "width 1024, not 8"],
+    ),
+    ("name: digits, ", "", &["`data.name` is missing"]),
+    ("name: f3, ", "", &["`algorithm.name` is missing"]),
+];
+
+#[test]
+fn bad_files_are_refused_with_place_and_remedy() {
+    for (good, bad, expected) in IN_FILE {
+        assert!(GOOD.contains(good), "{good}");
+        let error = refused(&GOOD.replace(good, bad), &[]);
+        assert!(error.starts_with("error: bad.yaml: "), "{bad}: {error}");
+        for part in *expected {
+            assert!(error.contains(part), "{bad}: no `{part}` in {error}");
+        }
+    }
+}
+
+#[test]
+fn bad_sets_are_refused_by_the_same_rules_and_named() {
+    for (set, expected) in [
+        ("optimizer.learning_rate=-1", "`optimizer.learning_rate` is `-1`; expected a number"),
+        ("optimizer.lr=1", "unknown key `optimizer.lr`"),
+        ("optimiser.learning_rate=1", "did you mean `optimizer`?"),
+        ("epochs", "has no `=`"),
+        ("=3", "is not a key"),
+        ("data..name=digits", "is not a key"),
+        ("epochs.of=3", "`epochs` holds a value, not keys"),
+        ("model={width: [", "not YAML"),
+        ("data.batch_size=100000", "1438 training samples"),
+        ("algorithm.feedback_init.name=discrete_uniform", "values` is missing"),
+        ("model.width=0", "`model.width` is `0`"),
+    ] {
+        let error = refused(GOOD, &[set]);
+        assert!(error.contains(expected), "{set}: no `{expected}` in {error}");
+        let by_file = expected.contains("missing"); // nobody said what is missing
+        assert_eq!(error.starts_with(&format!("error: --set {set}: ")), !by_file, "{error}");
+    }
+}
+
+#[test]
+fn text_that_is_no_configuration_is_refused() {
+    for (text, expected) in [
+        ("data: {name: digits", "is not YAML"),
+        ("a: 1\na: 2", "is not YAML"),
+        ("- 1\n- 2", "holds no mapping"),
+        ("just words", "holds no mapping"),
+        ("", "`data.name` is missing"),
+        (
+            "1: 2\ndata: {name: digits}\nalgorithm: {name: bp}\noptimizer: {learning_rate: 1}",
+            "unknown key `1`",
+        ),
+    ] {
+        let error = refused(text, &[]);
+        assert!(error.contains(expected), "{text}: no `{expected}` in {error}");
+    }
+}
+
+#[test]
+fn configuration_that_is_not_there_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_f3-tch"))
+        .args(["train", "mnits"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(error.contains("mnits: no such file") && error.contains("mnist"), "{error}");
+}

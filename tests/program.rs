@@ -1,0 +1,240 @@
+//! The program as a user meets it: what it prints, writes and refuses.
+
+mod common;
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use common::close;
+use serde_json::Value;
+use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_f3-tch");
+
+/// Runs the program in a folder.
+fn f3_tch(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(PROGRAM).args(arguments).current_dir(folder).output().unwrap()
+}
+
+fn succeeds(folder: &Path, arguments: &[&str]) -> (String, String) {
+    let output = f3_tch(folder, arguments);
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{arguments:?}: {stderr}");
+    (stdout, stderr)
+}
+
+/// Checks that the program refuses, in a few lines and with this exit code, and gives its error.
+fn fails(folder: &Path, arguments: &[&str], code: i32) -> String {
+    let output = f3_tch(folder, arguments);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
+    assert!(!stderr.contains("panicked") && !stderr.contains("backtrace"), "{stderr}");
+    assert!(stderr.lines().count() <= 12, "{stderr}");
+    stderr
+}
+
+fn entries(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+/// The rows of `metrics.csv`, by column.
+fn metrics(run: &Path) -> Vec<HashMap<String, String>> {
+    let mut reader = csv::Reader::from_path(run.join("metrics.csv")).unwrap();
+    reader.deserialize().map(|row| row.unwrap()).collect()
+}
+
+fn number(row: &HashMap<String, String>, column: &str) -> f64 {
+    row[column].parse().unwrap()
+}
+
+#[test]
+fn digits_run_leaves_what_is_promised() {
+    let folder = TempDir::new().unwrap();
+    let (stdout, stderr) = succeeds(folder.path(), &["train", "digits", "--set", "epochs=3"]);
+    assert!(stdout.contains("test accuracy") && stdout.contains("runs/digits/001"), "{stdout}");
+    assert_eq!(stderr.lines().filter(|line| line.starts_with("epoch ")).count(), 4, "{stderr}");
+
+    let run = folder.path().join("runs/digits/001");
+    let names = entries(&run);
+    assert_eq!(names.len(), 4, "{names:?}");
+    assert_eq!(names[0], "config.yaml");
+    assert!(names[1].starts_with("events.out.tfevents."), "{names:?}");
+    assert_eq!(names[2..], ["metrics.csv", "model.safetensors"]);
+
+    let header = fs::read_to_string(run.join("metrics.csv")).unwrap();
+    assert_eq!(
+        header.lines().next().unwrap(),
+        "epoch,processed_samples,train_loss,train_accuracy,train_auroc,train_f1,test_loss,\
+         test_accuracy,test_auroc,test_f1,train_seconds,eval_seconds,learning_rate"
+    );
+    let rows = metrics(&run);
+    assert_eq!(rows.len(), 4);
+    assert_eq!(rows[3]["processed_samples"], (3 * 1438).to_string());
+    assert_eq!(rows[3]["learning_rate"], "0.0005");
+
+    let config = fs::read_to_string(run.join("config.yaml")).unwrap();
+    let versions = format!("# f3-tch {}, libtorch 2.11.0", f3_tch::VERSION);
+    assert!(config.starts_with(&versions), "{config}");
+    // The second run takes the next number, and the first one's configuration gives its numbers.
+    succeeds(folder.path(), &["train", "runs/digits/001/config.yaml", "--quiet"]);
+    let repeated = metrics(&folder.path().join("runs/digits/002"));
+    assert_eq!(without_times(&rows), without_times(&repeated));
+}
+
+fn without_times(rows: &[HashMap<String, String>]) -> Vec<HashMap<String, String>> {
+    let mut rows = rows.to_vec();
+    for row in &mut rows {
+        row.retain(|column, _| !column.ends_with("_seconds"));
+    }
+    rows
+}
+
+#[test]
+fn tensorboard_and_pytorch_read_what_is_written() {
+    let Some(python) = common::python() else { return };
+    for algorithm in ["f3", "bp"] {
+        let folder = TempDir::new().unwrap();
+        let set = format!("algorithm.name={algorithm}");
+        let arguments = ["train", "digits", "--set", "epochs=4", "--set", &set, "--run-dir", "run"];
+        succeeds(folder.path(), &arguments);
+        let run = folder.path().join("run");
+        let read: Value =
+            serde_json::from_str(&common::run_python(&python, "check_run.py", &[&run])).unwrap();
+        let rows = metrics(&run);
+
+        let curve = |tag: &str| -> Vec<(u64, f64)> {
+            serde_json::from_value(read["scalars"][tag].clone())
+                .unwrap_or_else(|_| panic!("no curve `{tag}` in {}", read["scalars"]))
+        };
+        for (tag, column) in [
+            ("loss/train", "train_loss"),
+            ("loss/test", "test_loss"),
+            ("accuracy/train", "train_accuracy"),
+            ("accuracy/test", "test_accuracy"),
+            ("auroc/train", "train_auroc"),
+            ("auroc/test", "test_auroc"),
+            ("f1/train", "train_f1"),
+            ("f1/test", "test_f1"),
+            ("time/train_seconds", "train_seconds"),
+            ("time/eval_seconds", "eval_seconds"),
+        ] {
+            let curve = curve(tag);
+            assert_eq!(curve.len(), rows.len(), "{tag}");
+            for ((step, value), row) in curve.iter().zip(&rows) {
+                assert_eq!(step.to_string(), row["epoch"], "{tag}");
+                assert!(close(*value, number(row, column), 1e-6), "{tag} at epoch {step}");
+            }
+        }
+        for layer in ["hidden_1", "hidden_2", "output"] {
+            assert_eq!(curve(&format!("norm/weight/{layer}")).len(), 5);
+            let gradients = curve(&format!("norm/gradient/{layer}"));
+            assert_eq!(gradients.len(), 4, "none before training");
+            assert!(gradients.iter().all(|(_, norm)| *norm > 0.0), "{layer}");
+        }
+        let stale = &read["scalars"]["stored_error/cosine_with_previous_epoch"];
+        assert_eq!(stale.is_null(), algorithm == "bp");
+        if algorithm == "f3" {
+            let cosines = curve("stored_error/cosine_with_previous_epoch");
+            assert!(cosines.iter().all(|(_, cosine)| (-1.0..1.0).contains(cosine)));
+            assert!(curve("stored_error/mean_absolute").iter().all(|(_, mean)| *mean > 0.0));
+        }
+
+        let last = rows.last().unwrap();
+        assert!(close(read["loss"].as_f64().unwrap(), number(last, "test_loss"), 1e-5));
+        assert!(close(read["accuracy"].as_f64().unwrap(), number(last, "test_accuracy"), 1e-5));
+    }
+}
+
+#[test]
+fn mnist_is_learned_in_two_epochs() {
+    for (config, accuracy) in [("mnist", 91.0), ("mnist_bp.yaml", 93.0)] {
+        let folder = TempDir::new().unwrap();
+        let data = common::root().join("data");
+        let data = std::env::var_os("F3_DATA_DIR").map_or(data, PathBuf::from);
+        let arguments = ["train", config, "--set", "epochs=2", "--quiet", "--run-dir", "run"];
+        let data_dir = ["--data-dir", data.to_str().unwrap()];
+        succeeds(folder.path(), &[&arguments[..], &data_dir[..]].concat());
+        let reached = number(&metrics(&folder.path().join("run"))[2], "test_accuracy");
+        assert!(reached >= accuracy, "{config}: {reached} %");
+    }
+}
+
+#[test]
+fn seed_and_threads_decide_the_numbers() {
+    let folder = TempDir::new().unwrap();
+    let run = |name: &str, seed: &str| {
+        let arguments = ["train", "digits", "--set", "epochs=2", "--quiet", "--run-dir", name];
+        succeeds(folder.path(), &[&arguments[..], &["--seed", seed]].concat());
+        let model = fs::read(folder.path().join(name).join("model.safetensors")).unwrap();
+        (without_times(&metrics(&folder.path().join(name))), model)
+    };
+    let first = run("a", "5");
+    assert_eq!(first, run("b", "5"));
+    assert_ne!(first, run("c", "6"));
+}
+
+#[test]
+fn run_folder_that_is_not_empty_is_refused_and_left_alone() {
+    let folder = TempDir::new().unwrap();
+    let kept = folder.path().join("run/kept.txt");
+    fs::create_dir(kept.parent().unwrap()).unwrap();
+    fs::write(&kept, "kept").unwrap();
+    let error = fails(folder.path(), &["train", "digits", "--run-dir", "run"], 1);
+    assert!(error.contains("run: is not empty"), "{error}");
+    assert_eq!(entries(&folder.path().join("run")), ["kept.txt"]);
+}
+
+#[test]
+fn every_carried_configuration_is_shown_in_full_with_comments() {
+    let folder = TempDir::new().unwrap();
+    let (list, _) = succeeds(folder.path(), &["config", "list"]);
+    let mut names: Vec<String> = list.lines().map(|name| format!("{name}.yaml")).collect();
+    names.sort();
+    assert_eq!(names, entries(&common::root().join("configs")), "all of configs/ are carried");
+    for name in names {
+        let (shown, _) = succeeds(folder.path(), &["config", "show", &name]);
+        for line in shown.lines().filter(|line| !line.trim_end().ends_with(':')) {
+            assert!(line.contains("  # "), "{name}: no comment on `{line}`");
+        }
+        // What is shown is a configuration, and says the same when it is shown again.
+        fs::write(folder.path().join("shown.yaml"), &shown).unwrap();
+        assert_eq!(succeeds(folder.path(), &["config", "show", "shown.yaml"]).0, shown);
+    }
+}
+
+#[test]
+fn choice_that_is_set_drops_the_keys_of_the_choice_before() {
+    let folder = TempDir::new().unwrap();
+    let (shown, stderr) =
+        succeeds(folder.path(), &["config", "show", "mnist", "--set", "algorithm.name=bp"]);
+    assert!(!shown.contains("error_info") && !shown.contains("feedback_init"), "{shown}");
+    assert!(stderr.contains("`algorithm.error_info` does not apply"), "{stderr}");
+    assert!(stderr.contains("`algorithm.feedback_init` does not apply"), "{stderr}");
+}
+
+#[test]
+fn data_sets_are_listed_and_unknown_ones_refused() {
+    let folder = TempDir::new().unwrap();
+    let (list, _) = succeeds(folder.path(), &["data", "list"]);
+    for name in ["mnist", "fashion_mnist", "digits"] {
+        assert!(list.lines().any(|line| line.starts_with(&format!("{name} "))), "{list}");
+    }
+    let error = fails(folder.path(), &["data", "fetch", "mnits"], 2);
+    assert!(error.contains("mnits") && error.contains("fashion_mnist"), "{error}");
+}
+
+#[test]
+fn device_that_is_not_there_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let error = fails(folder.path(), &["train", "digits", "--device", "cuda:99"], 1);
+    assert!(error.contains("device `cuda:99`"), "{error}");
+    assert!(entries(folder.path()).is_empty(), "nothing was started");
+}
