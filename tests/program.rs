@@ -139,10 +139,10 @@ fn tensorboard_and_pytorch_read_what_is_written() {
             assert_eq!(gradients.len(), 4, "none before training");
             assert!(gradients.iter().all(|(_, norm)| *norm > 0.0), "{layer}");
         }
-        let stale = &read["scalars"]["stored_error/cosine_with_previous_epoch"];
+        let stale = &read["scalars"]["stored_error/cosine_previous"];
         assert_eq!(stale.is_null(), algorithm == "bp");
         if algorithm == "f3" {
-            let cosines = curve("stored_error/cosine_with_previous_epoch");
+            let cosines = curve("stored_error/cosine_previous");
             assert!(cosines.iter().all(|(_, cosine)| (-1.0..1.0).contains(cosine)));
             assert!(curve("stored_error/mean_absolute").iter().all(|(_, mean)| *mean > 0.0));
         }

@@ -90,7 +90,7 @@ fn scalars(row: &EpochRow) -> Vec<(String, f64)> {
     }
     if let Some(errors) = &row.stored_errors {
         add("stored_error/mean_absolute".into(), errors.mean_absolute);
-        add("stored_error/cosine_with_previous_epoch".into(), errors.cosine_with_previous);
+        add("stored_error/cosine_previous".into(), errors.cosine_with_previous);
     }
     scalars
 }
