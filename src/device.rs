@@ -21,13 +21,15 @@ pub enum DeviceChoice {
     Cuda(usize),
 }
 
-/// The device that was chosen, and a remark for people on why.
+/// The device that was chosen.
 #[derive(Clone, Debug)]
 pub struct ChosenDevice {
     /// The device.
     pub device: Device,
     /// Such as "cpu" or "cuda:0".
     pub name: String,
+    /// Why it is not the one that might be expected: a driver is there, but CUDA does not work.
+    pub remark: Option<String>,
 }
 
 impl DeviceChoice {
@@ -35,16 +37,21 @@ impl DeviceChoice {
     ///
     /// libtorch's CUDA part is loaded here, and only if it is asked for or a driver is there.
     pub fn choose(self) -> Result<ChosenDevice> {
-        let cpu = ChosenDevice { device: Device::Cpu, name: "cpu".into() };
+        let cpu = ChosenDevice { device: Device::Cpu, name: "cpu".into(), remark: None };
         let cuda = |index: usize| ChosenDevice {
             device: Device::Cuda(index),
             name: format!("cuda:{index}"),
+            remark: None,
         };
         match self {
             DeviceChoice::Cpu => Ok(cpu),
             DeviceChoice::Auto => Ok(match cuda_devices() {
                 Ok(_) => cuda(0),
-                Err(_) => cpu,
+                Err(error) => {
+                    let remark =
+                        native::has_cuda_driver().then(|| format!("CUDA cannot be used: {error}"));
+                    ChosenDevice { remark, ..cpu }
+                }
             }),
             DeviceChoice::Cuda(index) => match cuda_devices() {
                 Ok(count) if index < count => Ok(cuda(index)),

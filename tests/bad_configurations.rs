@@ -62,11 +62,11 @@ const IN_FILE: &[(&str, &str, &[&str])] = &[
     ("epochs: 1", "device: gpu", &["`device` is `gpu`", "cuda:N"]),
     ("epochs: 1", "device: cuda:x", &["`device` is `cuda:x`"]),
     // Wrong types.
-    ("epochs: 1", "epochs: many", &["`epochs` is `many`", "whole number of at least 1"]),
+    ("epochs: 1", "epochs: many", &["`epochs` is `many`", "whole number from 1 to"]),
     ("epochs: 1", "epochs: 1.5", &["`epochs` is `1.5`"]),
     ("epochs: 1", "epochs: [1]", &["`epochs` is `[1]`"]),
     ("epochs: 1", "epochs: null", &["`epochs` is `null`"]),
-    ("epochs: 1", "seed: -1", &["`seed` is `-1`", "at least 0"]),
+    ("epochs: 1", "seed: -1", &["`seed` is `-1`", "from 0 to"]),
     ("epochs: 1", "threads: 0", &["`threads` is `0`", "null or a whole number"]),
     ("epochs: 1", "threads: 1000000", &["`threads` is `1000000`"]),
     ("{hidden_layers: 1, width: 8}", "3", &["`model` is `3`", "mapping"]),
@@ -83,6 +83,12 @@ const IN_FILE: &[(&str, &str, &[&str])] = &[
         "hidden_layers: 3, width: [8, 8]",
         &["`model.hidden_layers` is `3`", "(2)"],
     ),
+    (
+        "hidden_layers: 1",
+        "hidden_layers: 99999999999",
+        &["`model.hidden_layers` is `99999999999`", "to 10000"],
+    ),
+    ("epochs: 1", "epochs: 18446744073709551615", &["`epochs`", "to 1000000000"]),
     ("hidden_layers: 1", "hidden_layers: -1", &["`model.hidden_layers` is `-1`"]),
     ("batch_size: 10", "batch_size: 0", &["`data.batch_size` is `0`"]),
     (

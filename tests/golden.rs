@@ -37,7 +37,7 @@ fn configuration(settings: &Value) -> Value {
         }
     };
     json!({
-        "seed": settings["seed"], "device": "cpu", "epochs": settings["epochs"],
+        "seed": settings["seed"], "device": "cpu", "threads": 1, "epochs": settings["epochs"],
         "data": {"name": "mnist", "batch_size": settings["batch_size"]},
         "model": {"hidden_layers": settings["depth"], "width": settings["width"]},
         "algorithm": algorithm,

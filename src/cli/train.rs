@@ -37,6 +37,9 @@ impl TrainArgs {
         let (config, source) = self.config.read()?;
         let directory = DataDirectory::locate(self.data_dir.data_dir.as_deref());
         let (mut experiment, device) = assemble(&config, &source, &directory)?;
+        if let Some(remark) = &device.remark {
+            eprintln!("note: {remark}");
+        }
 
         let folder = match self.run_dir {
             Some(folder) => claim(folder)?,

@@ -22,6 +22,9 @@ use crate::network::Activation;
 use crate::optimizer::{AdamSettings, OptimizerSettings, SgdSettings};
 use section::Section;
 
+/// More hidden layers than this are taken for a mistake.
+const MOST_LAYERS: usize = 10_000;
+
 /// A configuration that cannot be used; its text names the place and the remedy.
 #[derive(Debug)]
 pub struct ConfigError(pub String);
@@ -185,18 +188,18 @@ impl Config {
                 !name.is_empty() && !name.starts_with('.') && name.chars().all(allowed)
             },
         )?;
-        let seed = root.whole("seed", 0)?.unwrap_or(1);
+        let seed = root.whole("seed", 0..=u64::MAX)?.unwrap_or(1);
         let device = root.checked("device", "one of auto, cpu, cuda, cuda:N", |_| true)?;
-        let threads = root.optional_whole("threads", 1)?;
-        let epochs = root.whole("epochs", 1)?.unwrap_or(100);
+        let threads = root.whole_or_null("threads", 1..=4096)?;
+        let epochs = root.whole("epochs", 1..=1_000_000_000)?.unwrap_or(100);
 
         let mut section = root.section("data")?;
         let data = DataConfig {
             name: section
                 .choice("name")?
                 .ok_or_else(|| section.missing("name", "a data set, such as mnist"))?,
-            batch_size: section.size("batch_size", 1)?.unwrap_or(50),
-            eval_batch_size: section.size("eval_batch_size", 1)?.unwrap_or(1000),
+            batch_size: section.whole("batch_size", 1..=i64::MAX)?.unwrap_or(50),
+            eval_batch_size: section.whole("eval_batch_size", 1..=i64::MAX)?.unwrap_or(1000),
         };
         section.finish()?;
 
@@ -217,7 +220,7 @@ impl Config {
             name: name.unwrap_or_else(|| source.stem()),
             seed,
             device: device.unwrap_or(DeviceChoice::Auto),
-            threads: threads.map(|threads| threads as usize),
+            threads,
             data,
             model,
             algorithm,
@@ -240,21 +243,23 @@ fn read_model(section: &mut Section) -> Result<ModelConfig, ConfigError> {
         Mlp,
     }
     let Name::Mlp = section.choice("name")?.unwrap_or(Name::Mlp);
-    let layers = section.whole("hidden_layers", 0)?;
+    let layers = section.whole("hidden_layers", 0..=MOST_LAYERS)?;
     let width = section
         .checked("width", "a width of at least 1, or a list of them", |width| match width {
             Width::All(width) => *width >= 1,
-            Width::Each(widths) => widths.iter().all(|width| *width >= 1),
+            Width::Each(widths) => {
+                widths.len() <= MOST_LAYERS && widths.iter().all(|width| *width >= 1)
+            }
         })?
         .unwrap_or(Width::All(500));
     let activation = section.choice("activation")?.unwrap_or(HiddenActivation::Tanh);
     let hidden_layers = match (&width, layers) {
-        (Width::Each(widths), Some(layers)) if layers != widths.len() as u64 => {
+        (Width::Each(widths), Some(layers)) if layers != widths.len() => {
             let expected = format!("as many as `model.width` lists ({})", widths.len());
             return Err(section.refuse("hidden_layers", layers, &expected));
         }
         (Width::Each(widths), _) => widths.len(),
-        (Width::All(_), layers) => layers.unwrap_or(1) as usize,
+        (Width::All(_), layers) => layers.unwrap_or(1),
     };
     Ok(ModelConfig::Mlp { hidden_layers, width, activation })
 }

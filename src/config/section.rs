@@ -1,6 +1,7 @@
 //! Reading one mapping of a configuration, key by key, so that every complaint can name its key.
 
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 
 use serde::de::DeserializeOwned;
 use serde_yaml::{Mapping, Value};
@@ -74,29 +75,30 @@ impl<'a> Section<'a> {
         self.checked(key, expected, |number: &f64| number.is_finite() && valid(*number))
     }
 
-    /// A whole number of at least `least`.
-    pub fn whole(&mut self, key: &'static str, least: u64) -> Result<Option<u64>, ConfigError> {
-        let expected = format!("a whole number of at least {least}");
-        self.checked(key, &expected, |number| *number >= least)
+    /// A whole number in a range, both ends included.
+    pub fn whole<T>(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<T>,
+    ) -> Result<Option<T>, ConfigError>
+    where
+        T: DeserializeOwned + PartialOrd + Display,
+    {
+        let expected = format!("a whole number from {} to {}", range.start(), range.end());
+        self.checked(key, &expected, |number| range.contains(number))
     }
 
     /// As [`Section::whole`], for a key that may say `null`.
-    pub fn optional_whole(
+    pub fn whole_or_null(
         &mut self,
         key: &'static str,
-        least: u64,
-    ) -> Result<Option<u64>, ConfigError> {
-        let expected = format!("null or a whole number of at least {least}");
-        let number = self.checked(key, &expected, |number: &Option<u64>| {
-            number.is_none_or(|number| (least..=4096).contains(&number))
+        range: RangeInclusive<usize>,
+    ) -> Result<Option<usize>, ConfigError> {
+        let expected = format!("null or a whole number from {} to {}", range.start(), range.end());
+        let number = self.checked(key, &expected, |number: &Option<usize>| {
+            number.is_none_or(|number| range.contains(&number))
         })?;
         Ok(number.flatten())
-    }
-
-    /// A whole number of at least `least` that counts samples.
-    pub fn size(&mut self, key: &'static str, least: i64) -> Result<Option<i64>, ConfigError> {
-        let expected = format!("a whole number of at least {least}");
-        self.checked(key, &expected, |number| *number >= least)
     }
 
     /// One of an enum's names.

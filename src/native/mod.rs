@@ -251,13 +251,20 @@ pub(crate) fn load_cuda() -> Result<()> {
     static LOADED: OnceLock<Result<(), String>> = OnceLock::new();
     LOADED
         .get_or_init(|| {
-            open_library("libcuda.so.1")
-                .map_err(|_| "no NVIDIA driver was found (libcuda.so.1)".to_string())?;
+            if !has_cuda_driver() {
+                return Err("no NVIDIA driver was found (libcuda.so.1)".to_string());
+            }
             open_library("libtorch_cuda.so")
                 .map_err(|error| format!("libtorch's CUDA part cannot be loaded: {error}"))
         })
         .clone()
         .map_err(|reason| anyhow!(reason))
+}
+
+/// Whether the machine has an NVIDIA driver.
+pub(crate) fn has_cuda_driver() -> bool {
+    static FOUND: OnceLock<bool> = OnceLock::new();
+    *FOUND.get_or_init(|| open_library("libcuda.so.1").is_ok())
 }
 
 #[cfg(unix)]
