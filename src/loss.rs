@@ -31,11 +31,16 @@ impl Loss {
         }
     }
 
-    /// The loss summed over all elements, as a scalar tensor on the output's device.
+    /// The loss summed over all elements, as a scalar tensor on the output's device; NaN if an
+    /// output is.
     pub fn sum(self, output: &Tensor, targets: &Tensor) -> Tensor {
         match self {
             Loss::BinaryCrossEntropy => {
-                output.binary_cross_entropy(targets, None::<Tensor>, Reduction::Sum)
+                // libtorch's own `binary_cross_entropy` stops the program at a NaN.
+                let log = |tensor: Tensor| -> Tensor { tensor.clamp_min(-100.0) };
+                let hits: Tensor = targets * log(output.log());
+                let misses: Tensor = targets.rsub_scalar(1.0) * log(output.neg().log1p());
+                (hits + misses).sum(output.kind()).neg()
             }
             Loss::MeanSquaredError => output.mse_loss(targets, Reduction::Sum),
         }

@@ -17,10 +17,7 @@ fn main() -> ExitCode {
     if is_closed_pipe(&error) {
         return ExitCode::SUCCESS; // whoever read the output has seen enough
     }
-    // libtorch adds the C++ stack to its messages; it helps nobody here.
-    let text = format!("{error:#}");
-    let text = text.split("\nException raised from").next().unwrap_or_default();
-    let _ = writeln!(io::stderr(), "error: {text}");
+    let _ = writeln!(io::stderr(), "error: {}", without_cpp_stack(&format!("{error:#}")));
     match error.downcast_ref::<ConfigError>() {
         Some(_) => ExitCode::from(2),
         None => ExitCode::FAILURE,
@@ -30,4 +27,12 @@ fn main() -> ExitCode {
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let io_error = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
     io_error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Drops the C++ stack that libtorch adds to its messages.
+fn without_cpp_stack(text: &str) -> String {
+    let kept = text
+        .lines()
+        .filter(|line| !line.starts_with("frame #") && !line.starts_with("Exception raised from"));
+    kept.collect::<Vec<_>>().join("\n").trim_end().to_string()
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::data::{Dataset, Split};
 use crate::generator::Generator;
@@ -32,6 +32,8 @@ pub struct Experiment {
 }
 
 /// Trains for all epochs; gives the rows that went to the sinks, epoch 0 (before training) first.
+///
+/// A loss that is NaN or infinite is an error; that epoch goes to no sink.
 pub fn run(experiment: &mut Experiment, sinks: &mut [Box<dyn Sink>]) -> Result<Vec<EpochRow>> {
     let device = experiment.data.train.inputs.device();
     let samples = experiment.data.train.len();
@@ -60,6 +62,15 @@ pub fn run(experiment: &mut Experiment, sinks: &mut [Box<dyn Sink>]) -> Result<V
         let train = evaluate_split(experiment, |data| &data.train)?;
         let test = evaluate_split(experiment, |data| &data.test)?;
         let eval_seconds = start.elapsed().as_secs_f64();
+        for loss in [train.loss, test.loss] {
+            if !loss.is_finite() {
+                bail!(
+                    "epoch {epoch}: the loss has become {loss}: training diverged, which a \
+                     learning rate below {} may prevent; what was written is of the epochs before",
+                    experiment.learning_rate
+                );
+            }
+        }
 
         let layers = experiment.trainer.network().layers();
         let norms = layers

@@ -238,3 +238,26 @@ fn device_that_is_not_there_is_refused() {
     assert!(error.contains("device `cuda:99`"), "{error}");
     assert!(entries(folder.path()).is_empty(), "nothing was started");
 }
+
+#[test]
+fn training_that_diverges_stops_and_keeps_the_epochs_before() {
+    for algorithm in ["f3", "bp"] {
+        let folder = TempDir::new().unwrap();
+        let set = format!("algorithm.name={algorithm}");
+        let rate = "optimizer.learning_rate=1e300";
+        let arguments = ["train", "digits", "--set", rate, "--set", &set, "--run-dir", "run"];
+        let error = fails(folder.path(), &arguments, 1);
+        assert!(error.contains("epoch 1: the loss has become NaN"), "{error}");
+        assert_eq!(metrics(&folder.path().join("run")).len(), 1, "epoch 0 is kept");
+        assert!(folder.path().join("run/model.safetensors").is_file());
+    }
+}
+
+#[test]
+fn network_larger_than_memory_is_refused_in_a_few_lines() {
+    let folder = TempDir::new().unwrap();
+    let arguments = ["train", "digits", "--set", "model.width=1000000000000"];
+    let error = fails(folder.path(), &arguments, 1);
+    assert!(error.contains("no memory for a layer of 64 x 1000000000000 weights"), "{error}");
+    assert!(!error.contains("frame #"), "{error}");
+}
