@@ -37,7 +37,7 @@ def ours(algorithm, workload, epochs, threads):
         command = [PROGRAM, "train", "mnist", "--quiet", "--run-dir", f"{folder}/run"]
         for key, value in settings.items():
             command += ["--set", f"{key}={value}"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         with open(f"{folder}/run/metrics.csv") as file:
             rows = list(csv.DictReader(file))
     return [float(row["train_seconds"]) for row in rows[1:]]  # row 0 is before training
@@ -66,7 +66,7 @@ def main():
     parser.add_argument("--workload", choices=WORKLOADS, default="W1")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each program")
     parser.add_argument("--epochs", type=int, default=2, help="counted epochs in a turn")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
     description, workload = WORKLOADS[arguments.workload]
     print(f"{arguments.workload}: MNIST {description}; {processor()}, {arguments.threads} threads")

@@ -6,6 +6,8 @@ plain autograd. Prints the seconds of each training epoch, one a line.
 """
 
 import argparse
+import gzip
+import os
 import struct
 import time
 
@@ -15,7 +17,8 @@ from torch.nn import functional
 
 
 def read_idx(path):
-    with open(path, "rb") as file:
+    compressed = not os.path.exists(path)
+    with gzip.open(f"{path}.gz") if compressed else open(path, "rb") as file:
         _, dimensions = struct.unpack(">HxB", file.read(4))
         shape = struct.unpack(f">{dimensions}I", file.read(4 * dimensions))
         return torch.frombuffer(bytearray(file.read()), dtype=torch.uint8).reshape(shape)

@@ -21,6 +21,8 @@ pub fn assemble(
 ) -> Result<(Experiment, ChosenDevice)> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     tch::set_num_threads(config.threads.unwrap_or(cores) as i32);
+    let (samples, outputs) = config.data.name.training_shape();
+    check_against_data(config, source, samples, outputs)?;
     let chosen = config.device.choose()?;
     let data = config.data.name.load(directory, chosen.device)?;
     Ok((assemble_on(data, config, source)?, chosen))
@@ -28,7 +30,7 @@ pub fn assemble(
 
 /// As [`assemble`], on a data set that the caller has; the run is on the device of its tensors.
 pub fn assemble_on(data: Dataset, config: &Config, source: &Source) -> Result<Experiment> {
-    check_against_data(config, source, &data)?;
+    check_against_data(config, source, data.train.len(), data.train.output_count())?;
     let mut generator = Generator::new(config.seed)?;
     let loss = loss(data.task);
     Ok(Experiment {
@@ -43,16 +45,15 @@ pub fn assemble_on(data: Dataset, config: &Config, source: &Source) -> Result<Ex
     })
 }
 
-/// What only the data can tell about a configuration.
-fn check_against_data(config: &Config, source: &Source, data: &Dataset) -> Result<()> {
-    let samples = data.train.len();
+/// What can only be told about a configuration when N and C are known.
+fn check_against_data(config: &Config, source: &Source, samples: i64, outputs: i64) -> Result<()> {
     if config.data.batch_size > samples {
-        let expected = format!("at most the {samples} training samples of `{}`", data.name);
+        let expected = format!("at most the {samples} training samples");
         return Err(source.refuse("data.batch_size", config.data.batch_size, &expected).into());
     }
     if let Some(init) = config.algorithm.feedback_init() {
         for width in config.model.hidden_widths() {
-            if let Err(error) = init.check(data.train.output_count(), width) {
+            if let Err(error) = init.check(outputs, width) {
                 let expected = format!("a width that the feedback allows: {error}");
                 return Err(source.refuse("model.width", width, &expected).into());
             }

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
-use tch::{Cuda, Device};
+use tch::{Cuda, Device, Kind, Tensor};
 
 use crate::native;
 
@@ -45,8 +45,8 @@ impl DeviceChoice {
         };
         match self {
             DeviceChoice::Cpu => Ok(cpu),
-            DeviceChoice::Auto => Ok(match cuda_devices() {
-                Ok(_) => cuda(0),
+            DeviceChoice::Auto => Ok(match cuda_devices().and_then(|_| try_out(0)) {
+                Ok(()) => cuda(0),
                 Err(error) => {
                     let remark =
                         native::has_cuda_driver().then(|| format!("CUDA cannot be used: {error}"));
@@ -54,7 +54,10 @@ impl DeviceChoice {
                 }
             }),
             DeviceChoice::Cuda(index) => match cuda_devices() {
-                Ok(count) if index < count => Ok(cuda(index)),
+                Ok(count) if index < count => {
+                    try_out(index).with_context(|| format!("device `{self}` does not work"))?;
+                    Ok(cuda(index))
+                }
                 Ok(count) => bail!(
                     "device `{self}` is not there: this machine has {count}, the last is `cuda:{}`",
                     count - 1
@@ -74,6 +77,14 @@ fn cuda_devices() -> Result<usize> {
         count if count > 0 => Ok(count as usize),
         _ => bail!("the NVIDIA driver shows no device that this libtorch can use"),
     }
+}
+
+/// Computes something on a CUDA device: one that is counted may still be of a kind that this
+/// libtorch has no kernels for, or taken by another program.
+fn try_out(index: usize) -> Result<()> {
+    let one = Tensor::f_ones([1], (Kind::Float, Device::Cuda(index)))?;
+    let two = one.f_add(&one)?.f_double_value(&[0])?;
+    if two != 2.0 { bail!("the device computes 1 + 1 = {two}") } else { Ok(()) }
 }
 
 impl fmt::Display for DeviceChoice {

@@ -25,6 +25,7 @@ pub mod feedback;
 mod files;
 pub mod generator;
 pub mod loss;
+pub mod messages;
 pub mod metrics;
 pub mod model_file;
 mod native;

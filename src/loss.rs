@@ -3,12 +3,10 @@
 //! Legend: b batch, C outputs, y `[b, C]` the network's output after its activation, y* `[b, C]` the
 //! targets.
 
-use serde::{Deserialize, Serialize};
 use tch::{Reduction, Tensor};
 
 /// What the output layer minimises.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
     /// Binary cross-entropy over C independent outputs, each in (0, 1).
     ///

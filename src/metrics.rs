@@ -37,7 +37,7 @@ impl Evaluation {
     }
 }
 
-/// Evaluates a network; the device is waited for once, at the end.
+/// Evaluates a network; the device is waited for only when all batches are on their way.
 pub fn evaluate(
     network: &Network,
     data: &Split,
@@ -74,7 +74,9 @@ fn classification(outputs: &Tensor, targets: &Tensor) -> Vec<f64> {
     vec![accuracy.double_value(&[]), macro_auroc(outputs, targets), macro_f1(outputs, targets)]
 }
 
-fn regression(outputs: &Tensor, targets: &Tensor) -> Vec<f64> {
+/// The mean absolute error and the mean absolute percentage error (as a fraction, of targets taken
+/// to be at least 1.17e-6, as in torchmetrics) over all elements.
+pub fn regression(outputs: &Tensor, targets: &Tensor) -> Vec<f64> {
     let errors = (outputs - targets).abs();
     // The smallest divisor is torchmetrics' own.
     let relative = &errors / targets.abs().clamp_min(1.17e-6);

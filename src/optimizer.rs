@@ -68,7 +68,7 @@ impl OptimizerSettings {
 }
 
 /// Steps a fixed list of parameters, in place, along their gradients.
-pub trait Optimizer: Send {
+pub trait Optimizer {
     /// One step; both lists have the order and shapes that the optimizer was built with.
     fn step(&mut self, parameters: &[&Tensor], gradients: &[&Tensor]) -> Result<()>;
 

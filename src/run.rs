@@ -66,7 +66,7 @@ pub fn run(experiment: &mut Experiment, sinks: &mut [Box<dyn Sink>]) -> Result<V
             if !loss.is_finite() {
                 bail!(
                     "epoch {epoch}: the loss has become {loss}: training diverged, which a \
-                     learning rate below {} may prevent; what was written is of the epochs before",
+                     learning rate below {:e} may prevent; what was written is of the epochs before",
                     experiment.learning_rate
                 );
             }

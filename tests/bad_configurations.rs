@@ -40,7 +40,11 @@ const IN_FILE: &[(&str, &str, &[&str])] = &[
     ("epochs: 1", "shuffle: true", &["unknown key `shuffle`", "known here: name, seed"]),
     ("batch_size: 10", "batchsize: 10", &["`data.batchsize`", "did you mean `batch_size`?"]),
     ("width: 8", "with: 8", &["`model.with`", "did you mean `width`?"]),
-    ("learning_rate: 1e-3", "lr: 1e-3", &["`optimizer.learning_rate` is missing"]),
+    (
+        "learning_rate: 1e-3",
+        "lr: 1e-3",
+        &["`optimizer.learning_rate` is missing", "`optimizer.lr` is not used here"],
+    ),
     ("{name: adam,", "{name: adam, momentum: 0.9,", &["unknown key `optimizer.momentum`"]),
     (
         "{name: kaiming_uniform}",

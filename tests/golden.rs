@@ -55,14 +55,16 @@ fn check_tensors(when: &str, found: &[(String, Tensor)], golden: &Value, toleran
         let (sum, first) = expected.split_last().unwrap();
         for (index, expected) in first.iter().enumerate() {
             // A tensor of one element has one value before its sum.
-            let found = flat.double_value(&[index as i64]);
+            // As the float32 numbers that they are: the reader of JSON may err in the last digit.
+            let (found, expected) = (flat.double_value(&[index as i64]) as f32, *expected as f32);
             assert!(
-                (found - expected).abs() <= tolerance,
+                f64::from((found - expected).abs()) <= tolerance,
                 "{when}: {name}[{index}] is {found}, not {expected}"
             );
         }
         let found = flat.sum(Kind::Double).double_value(&[]);
-        let sum_tolerance = tolerance * (flat.numel() as f64).sqrt();
+        // Even of equal numbers the sum depends on the order of summation.
+        let sum_tolerance = tolerance * (flat.numel() as f64).sqrt() + 1e-9;
         assert!((found - sum).abs() <= sum_tolerance, "{when}: {name} sums to {found}, not {sum}");
     }
 }
@@ -98,7 +100,7 @@ fn agrees_with_golden(name: &str) {
     let (mut experiment, _) = assemble(&config, &source, &DataDirectory::locate(None)).unwrap();
 
     let initial = experiment.trainer.network().named_tensors();
-    check_tensors(&format!("{name}, start"), &initial, &settings["initial"], 1e-8);
+    check_tensors(&format!("{name}, start"), &initial, &settings["initial"], 0.0);
     let rows = run(&mut experiment, &mut []).unwrap();
     let golden = table(name);
     assert_eq!(golden.len(), 2 * rows.len(), "two rows an epoch");

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{experiment, snapshot, toy, train_epoch};
+use common::{INFOS, experiment, snapshot, toy, train_epoch};
 use f3_tch::Generator;
 use f3_tch::data::Task;
 use f3_tch::error_info::ErrorInfo;
@@ -10,19 +10,6 @@ use f3_tch::error_store::ErrorStore;
 use f3_tch::loss::Loss;
 use f3_tch::network::{Activation, Dense};
 use tch::{Device, Kind, Tensor};
-
-const INFOS: [&str; 10] = [
-    "one_hot_target",
-    "current_error",
-    "delayed_error",
-    "delayed_loss",
-    "delayed_error_one_hot",
-    "delayed_loss_one_hot",
-    "delayed_error_softmax",
-    "delayed_loss_softmax",
-    "delayed_error_sigmoid",
-    "zeros",
-];
 
 /// All algorithms, f3 with all error information, on a network of three hidden layers.
 fn algorithms() -> Vec<String> {

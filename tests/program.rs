@@ -5,7 +5,7 @@ mod common;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use common::close;
 use serde_json::Value;
@@ -168,11 +168,12 @@ fn mnist_is_learned_in_two_epochs() {
 }
 
 #[test]
-fn seed_and_threads_decide_the_numbers() {
+fn same_seed_and_threads_give_the_same_bits() {
     let folder = TempDir::new().unwrap();
     let run = |name: &str, seed: &str| {
-        let arguments = ["train", "digits", "--set", "epochs=2", "--quiet", "--run-dir", name];
-        succeeds(folder.path(), &[&arguments[..], &["--seed", seed]].concat());
+        let arguments = ["train", "digits", "--quiet", "--run-dir", name, "--seed", seed];
+        let sets = ["--set", "epochs=2", "--set", "threads=2", "--set", "model.width=700"];
+        succeeds(folder.path(), &[&arguments[..], &sets[..]].concat());
         let model = fs::read(folder.path().join(name).join("model.safetensors")).unwrap();
         (without_times(&metrics(&folder.path().join(name))), model)
     };
@@ -260,4 +261,37 @@ fn network_larger_than_memory_is_refused_in_a_few_lines() {
     let error = fails(folder.path(), &arguments, 1);
     assert!(error.contains("no memory for a layer of 64 x 1000000000000 weights"), "{error}");
     assert!(!error.contains("frame #"), "{error}");
+}
+
+#[test]
+fn run_goes_on_when_nobody_listens_to_its_messages() {
+    let folder = TempDir::new().unwrap();
+    let mut child = Command::new(PROGRAM)
+        .args(["train", "digits", "--set", "epochs=5", "--run-dir", "run"])
+        .current_dir(folder.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stderr.take());
+    assert!(child.wait().unwrap().success());
+    assert_eq!(metrics(&folder.path().join("run")).len(), 6);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn memory_that_runs_out_is_an_error_of_one_line() {
+    let folder = TempDir::new().unwrap();
+    // Weights and Adam's moments take 1.8 GB, the outputs of the first evaluation 11.5 GB.
+    let command = format!(
+        "ulimit -v 7000000; exec '{PROGRAM}' train digits --run-dir run --set epochs=1 \
+         --set model.hidden_layers=1 --set model.width=2000000 --set data.eval_batch_size=1438"
+    );
+    let output =
+        Command::new("bash").args(["-c", &command]).current_dir(folder.path()).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    let last = error.lines().last().unwrap();
+    assert!(last.starts_with("error: ") && last.contains("memory"), "{error}");
+    assert!(!error.contains("panicked"), "{error}");
 }

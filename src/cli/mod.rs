@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use f3_tch::config::{Config, ConfigError, Source};
+use f3_tch::messages::say;
 use serde_yaml::Value;
 
 /// Trains neural networks with F³, an algorithm without backpropagation, and with its rivals.
@@ -76,7 +77,7 @@ impl ConfigArgs {
         }
         let (config, remarks) = Config::read(&source)?;
         for remark in remarks {
-            eprintln!("note: {remark}");
+            say(format_args!("note: {remark}"));
         }
         Ok((config, source))
     }

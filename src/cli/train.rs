@@ -11,6 +11,7 @@ use f3_tch::assemble::assemble;
 use f3_tch::config::{Algorithm, Config};
 use f3_tch::data::DataDirectory;
 use f3_tch::device::ChosenDevice;
+use f3_tch::messages::say;
 use f3_tch::run::{Experiment, run};
 use f3_tch::sinks::{
     CsvSink, EpochRow, ModelSink, PlainProgress, ProgressBarSink, Sink, TensorBoardSink,
@@ -38,7 +39,7 @@ impl TrainArgs {
         let directory = DataDirectory::locate(self.data_dir.data_dir.as_deref());
         let (mut experiment, device) = assemble(&config, &source, &directory)?;
         if let Some(remark) = &device.remark {
-            eprintln!("note: {remark}");
+            say(format_args!("note: {remark}"));
         }
 
         let folder = match self.run_dir {
@@ -52,7 +53,7 @@ impl TrainArgs {
             Box::new(ModelSink::new(&folder.join("model.safetensors"))),
         ];
         if !self.quiet {
-            eprint!("{}", announcement(&config, &experiment, &device, &folder));
+            say(announcement(&config, &experiment, &device, &folder).trim_end());
             sinks.push(if stderr().is_terminal() {
                 let samples = experiment.data.train.len() as u64;
                 Box::new(ProgressBarSink::new(config.epochs, samples))
@@ -107,10 +108,11 @@ fn numbered(parent: &Path) -> Result<PathBuf> {
 
 fn write_config(path: &Path, config: &Config, device: &ChosenDevice) -> Result<()> {
     let text = format!(
-        "# f3-tch {}, libtorch {}, on {}\n{}",
+        "# f3-tch {}, libtorch {}, on {} with {} threads\n{}",
         f3_tch::VERSION,
         f3_tch::libtorch_version(),
         device.name,
+        tch::get_num_threads(),
         config.to_yaml()
     );
     fs::write(path, text).with_context(|| format!("{}: cannot be written", path.display()))

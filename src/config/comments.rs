@@ -33,6 +33,13 @@ const COMMENTS: &[(&str, &str)] = &[
     ("epochs", "passes over the training set"),
 ];
 
+/// Whether a configuration can have this key, or keys below it.
+pub(super) fn is_key(path: &str) -> bool {
+    COMMENTS.iter().any(|(known, _)| {
+        known.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
+}
+
 /// A mapping as YAML, a comment beside each key.
 pub(super) fn render(value: &Value) -> String {
     let mut lines = Vec::new();

@@ -180,14 +180,11 @@ impl Config {
         let mut remarks = Vec::new();
         let mut root = Section::root(source, &mut remarks)?;
 
-        let name = root.checked(
-            "name",
-            "a name of letters, digits, `.`, `-` and `_`",
-            |name: &String| {
-                let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-                !name.is_empty() && !name.starts_with('.') && name.chars().all(allowed)
-            },
-        )?;
+        let expected = "a name of letters, digits, `.`, `-` and `_`";
+        let name = root.text("name", expected, |name| {
+            let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+            !name.is_empty() && !name.starts_with('.') && name.chars().all(allowed)
+        })?;
         let seed = root.whole("seed", 0..=u64::MAX)?.unwrap_or(1);
         let device = root.checked("device", "one of auto, cpu, cuda, cuda:N", |_| true)?;
         let threads = root.whole_or_null("threads", 1..=4096)?;
@@ -254,7 +251,9 @@ fn read_model(section: &mut Section) -> Result<ModelConfig, ConfigError> {
         .unwrap_or(Width::All(500));
     let activation = section.choice("activation")?.unwrap_or(HiddenActivation::Tanh);
     let hidden_layers = match (&width, layers) {
-        (Width::Each(widths), Some(layers)) if layers != widths.len() => {
+        (Width::Each(widths), Some(layers))
+            if layers != widths.len() && !section.yields("hidden_layers", "width") =>
+        {
             let expected = format!("as many as `model.width` lists ({})", widths.len());
             return Err(section.refuse("hidden_layers", layers, &expected));
         }

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_yaml::{Mapping, Value};
 
 use super::ConfigError;
+use super::comments;
 use super::source::Source;
 
 /// A mapping of the configuration, from which keys are taken as they are read; what is left at the
@@ -65,6 +66,38 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A text; a number or a truth value is taken as it is written.
+    pub fn text(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        valid: impl Fn(&str) -> bool,
+    ) -> Result<Option<String>, ConfigError> {
+        let Some(found) = self.take(key) else {
+            return Ok(None);
+        };
+        let text = show(&found);
+        let is_scalar = found.is_string() || found.is_number() || found.is_bool();
+        if is_scalar && valid(&text) {
+            return Ok(Some(text));
+        }
+        Err(self.refuse(key, text, expected))
+    }
+
+    /// Leaves a key of the file aside, with a remark, if a `--set` of another key speaks against
+    /// it and no `--set` speaks for it.
+    pub fn yields(&mut self, key: &str, to: &str) -> bool {
+        let set = |key: &str| self.source.is_set(&format!("{}{key}", self.path));
+        let yields = set(to) && !set(key);
+        if yields {
+            self.remarks.push(format!(
+                "`{0}{key}` does not go with `{0}{to}` as set, and is left out",
+                self.path
+            ));
+        }
+        yields
+    }
+
     /// A finite number.
     pub fn number(
         &mut self,
@@ -109,7 +142,9 @@ impl<'a> Section<'a> {
         let Some(found) = self.take(key) else {
             return Ok(None);
         };
-        let error = match serde_yaml::from_value::<T>(found.clone()) {
+        let shown = show(&found);
+        // As text, so that serde names the choices whatever was found.
+        let error = match serde_yaml::from_value::<T>(Value::from(shown.as_str())) {
             Ok(value) => return Ok(Some(value)),
             Err(error) => error.to_string(),
         };
@@ -118,12 +153,7 @@ impl<'a> Section<'a> {
             .split_once("expected")
             .map(|(_, names)| names.split('`').skip(1).step_by(2).collect())
             .unwrap_or_default();
-        let shown = show(&found);
-        let expected = if names.is_empty() {
-            "the name of a choice".to_string()
-        } else {
-            format!("one of {}{}", names.join(", "), did_you_mean(&shown, &names))
-        };
+        let expected = format!("one of {}{}", names.join(", "), did_you_mean(&shown, &names));
         Err(self.refuse(key, shown, &expected))
     }
 
@@ -132,7 +162,7 @@ impl<'a> Section<'a> {
         for key in self.left.keys() {
             let key = key.as_str().map_or_else(|| show(key), str::to_string);
             let path = format!("{}{key}", self.path);
-            if self.source.belongs_to_replaced_choice(&path) {
+            if self.source.belongs_to_replaced_choice(&path) && comments::is_key(&path) {
                 self.remarks.push(format!(
                     "`{path}` does not apply to `{}name` as set, and is left out",
                     self.path
@@ -153,7 +183,14 @@ impl<'a> Section<'a> {
     pub fn missing(&self, key: &str, expected: &str) -> ConfigError {
         let path = format!("{}{key}", self.path);
         let origin = self.source.origin(&path);
-        ConfigError(format!("{origin}: `{path}` is missing; expected {expected}"))
+        // What is not known here may be what was meant.
+        let unknown: Vec<String> =
+            self.left.keys().map(|key| format!("`{}{}`", self.path, show(key))).collect();
+        let unknown = match unknown.as_slice() {
+            [] => String::new(),
+            _ => format!(" ({} is not used here)", unknown.join(", ")),
+        };
+        ConfigError(format!("{origin}: `{path}` is missing; expected {expected}{unknown}"))
     }
 
     /// The complaint that a key's value cannot be.

@@ -38,7 +38,7 @@ impl Source {
     /// A file, or a configuration that the program carries by that name, with or without `.yaml`.
     pub fn open(config: &str) -> Result<Source, ConfigError> {
         let path = Path::new(config);
-        if path.is_file() {
+        if path.exists() && !path.is_dir() {
             let text = std::fs::read_to_string(path)
                 .map_err(|error| ConfigError(format!("{config}: cannot be read: {error}")))?;
             return Source::parse(config, &text);
@@ -91,11 +91,11 @@ impl Source {
         if path.split('.').any(str::is_empty) {
             return Err(ConfigError(format!("{shown}: `{path}` is not a key")));
         }
-        if let Some(section) = path.strip_suffix(".name") {
-            let before = lookup(&self.file, path);
-            if before.is_some_and(|before| *before != value) {
-                self.replaced_choices.insert(section.to_string());
-            }
+        if let Some(section) = path.strip_suffix(".name")
+            && lookup(&self.file, section).is_some()
+            && lookup(&self.file, path) != Some(&value)
+        {
+            self.replaced_choices.insert(section.to_string());
         }
         self.overrides.push(Override { path: path.to_string(), value, shown });
         Ok(())
@@ -148,9 +148,14 @@ impl Source {
         said.map_or(&self.name, |set| &set.shown)
     }
 
+    /// Whether a `--set` says what stands at a key.
+    pub(super) fn is_set(&self, path: &str) -> bool {
+        self.origin(path) != self.name
+    }
+
     /// Whether a key of the file belongs to a choice that an override has replaced by another.
     pub(super) fn belongs_to_replaced_choice(&self, path: &str) -> bool {
-        self.origin(path) == self.name
+        !self.is_set(path)
             && self.replaced_choices.iter().any(|section| {
                 path.strip_prefix(section.as_str()).is_some_and(|rest| rest.starts_with('.'))
             })

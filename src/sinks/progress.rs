@@ -4,6 +4,7 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{EpochRow, Sink};
+use crate::messages::say;
 use crate::network::Network;
 
 /// One bar over all epochs, on standard error.
@@ -17,7 +18,7 @@ impl ProgressBarSink {
     pub fn new(epochs: u64, samples: u64) -> ProgressBarSink {
         let bar = ProgressBar::new(epochs * samples);
         bar.set_style(
-            ProgressStyle::with_template("{bar:24} {percent:>3} %  {msg}  {eta} left")
+            ProgressStyle::with_template("{wide_bar} {percent:>3} %  {msg}  {eta} left")
                 .expect("the template is valid"),
         );
         ProgressBarSink { bar, epochs }
@@ -27,6 +28,9 @@ impl ProgressBarSink {
 impl Sink for ProgressBarSink {
     fn epoch(&mut self, row: &EpochRow, _network: &Network) -> Result<()> {
         self.bar.set_message(describe(row, self.epochs));
+        if row.epoch == 0 {
+            self.bar.reset_eta(); // the first evaluation is no training
+        }
         if row.epoch == self.epochs {
             self.bar.finish_and_clear();
         }
@@ -52,14 +56,14 @@ impl PlainProgress {
 
 impl Sink for PlainProgress {
     fn epoch(&mut self, row: &EpochRow, _network: &Network) -> Result<()> {
-        eprintln!("{}  {:.2} s", describe(row, self.epochs), row.train_seconds);
+        say(format_args!("{}  {:.2} s", describe(row, self.epochs), row.train_seconds));
         Ok(())
     }
 }
 
 fn describe(row: &EpochRow, epochs: u64) -> String {
     let mut text = format!(
-        "epoch {:>width$}/{epochs}  loss {:.4} train {:.4} test",
+        "epoch {:>width$}/{epochs}  loss {:.4} (test {:.4})",
         row.epoch,
         row.train.loss,
         row.test.loss,

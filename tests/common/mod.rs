@@ -11,6 +11,20 @@ use f3_tch::data::{Dataset, Split, Task};
 use f3_tch::run::Experiment;
 use tch::{Kind, Tensor};
 
+/// All error information by name.
+pub const INFOS: [&str; 10] = [
+    "one_hot_target",
+    "current_error",
+    "delayed_error",
+    "delayed_loss",
+    "delayed_error_one_hot",
+    "delayed_loss_one_hot",
+    "delayed_error_softmax",
+    "delayed_loss_softmax",
+    "delayed_error_sigmoid",
+    "zeros",
+];
+
 /// 30 + 10 random samples with 6 inputs and 3 outputs.
 pub fn toy(task: Task) -> Dataset {
     let mut generator = Generator::new(99).unwrap();

@@ -151,6 +151,20 @@ class Case:
             if index < len(self.feedback):
                 results[f"{prefix}layers.{module}.feedback_weight"] = self.feedback[index].clone()
                 module += 1
+        for index, (layer, optimizer) in enumerate(zip(self.layers, self.optimizers)):
+            # An optimizer that has not stepped yet has no state: it is as good as zero.
+            states = [optimizer.state.get(p, {}) for p in layer.parameters()]
+            zeros = [torch.zeros_like(p) for p in layer.parameters()]
+            names = ["exp_avg", "exp_avg_sq"]
+            if self.case["optimizer"]["name"] == "sgd":
+                names = ["momentum_buffer"] if "momentum" in self.case["optimizer"] else []
+            else:
+                step = states[0].get("step", torch.tensor(0.0))
+                results[f"{prefix}optimizer.{index}.step"] = step.clone()
+            for name in names:
+                for number, (state, zero) in enumerate(zip(states, zeros)):
+                    value = state.get(name, zero)
+                    results[f"{prefix}optimizer.{index}.{name}.{number}"] = value.clone()
         results[f"{prefix}errors"] = self.errors.clone()
         with torch.no_grad():
             outputs = self.forward(self.inputs).double()
