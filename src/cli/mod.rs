@@ -2,6 +2,7 @@
 
 mod config;
 mod data;
+mod report;
 mod train;
 
 use std::io::Write;

@@ -1,0 +1,128 @@
+//! What `f3-tch train` tells people before and after a run.
+
+use std::path::Path;
+
+use f3_tch::config::{Algorithm, Config};
+use f3_tch::device::ChosenDevice;
+use f3_tch::run::Experiment;
+use f3_tch::sinks::EpochRow;
+use serde::Serialize;
+
+/// What is about to happen.
+pub fn announcement(
+    config: &Config,
+    experiment: &Experiment,
+    device: &ChosenDevice,
+    folder: &Path,
+) -> String {
+    let data = &experiment.data;
+    let mut widths = vec![data.train.input_count()];
+    widths.extend(config.model.hidden_widths());
+    widths.push(data.train.output_count());
+    let algorithm = match &config.algorithm {
+        Algorithm::F3 { error_info, .. } => format!("f3 ({})", name_of(error_info)),
+        other => other.name().to_string(),
+    };
+    let feedback = config
+        .algorithm
+        .feedback_init()
+        .map_or(String::new(), |init| format!(", feedback {}", name_of(init)));
+    format!(
+        "f3-tch {} with libtorch {} on {} ({} threads), seed {}\n\
+         data       {}: {} training samples, {} test samples\n\
+         network    {}, {} parameters\n\
+         algorithm  {algorithm}{feedback}\n\
+         training   {} at {}, batches of {}, {} epochs\n\
+         run        {}\n",
+        f3_tch::VERSION,
+        f3_tch::libtorch_version(),
+        device.name,
+        tch::get_num_threads(),
+        config.seed,
+        data.name,
+        thousands(data.train.len()),
+        thousands(data.test.len()),
+        shorten(&widths),
+        thousands(experiment.trainer.network().parameter_count()),
+        name_of(&config.optimizer),
+        config.optimizer.learning_rate(),
+        config.data.batch_size,
+        config.epochs,
+        folder.display(),
+    )
+}
+
+/// The results of a run, for the end.
+pub fn closing_table(rows: &[EpochRow], seconds: f64, folder: &Path) -> String {
+    let last = rows.last().expect("there is a row for epoch 0");
+    let mut text = format!("\n{:14}  {:>10}  {:>10}  {:>10}\n", "", "best", "at epoch", "final");
+    let mut line = |name: &str, unit: &str, value: &dyn Fn(&EpochRow) -> f64, sign: f64| {
+        let best = rows
+            .iter()
+            .rev() // of equal ones the first
+            .max_by(|a, b| (sign * value(a)).total_cmp(&(sign * value(b))))
+            .unwrap_or(last);
+        text += &format!(
+            "{name:14}  {:>10}  {:>10}  {:>10}\n",
+            format!("{:.4}{unit}", value(best)),
+            best.epoch,
+            format!("{:.4}{unit}", value(last))
+        );
+    };
+    line("test loss", "", &|row| row.test.loss, -1.0);
+    if last.test.metric("accuracy").is_some() {
+        let accuracy = |row: &EpochRow| row.test.metric("accuracy").unwrap_or(f64::NAN);
+        line("test accuracy", " %", &accuracy, 1.0);
+    }
+    let training: f64 = rows.iter().map(|row| row.train_seconds).sum();
+    text += &format!(
+        "\ntime   {} in all, {} of it training\nfiles  {}\n",
+        duration(seconds),
+        duration(training),
+        folder.display()
+    );
+    text
+}
+
+fn duration(seconds: f64) -> String {
+    if seconds < 60.0 {
+        return format!("{seconds:.1} s");
+    }
+    let whole = seconds.round() as u64;
+    match (whole / 3600, whole / 60 % 60, whole % 60) {
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
+}
+
+/// Widths joined by dashes, runs of equal ones as a product: 784-10x500-10.
+fn shorten(widths: &[i64]) -> String {
+    let parts: Vec<String> = widths
+        .chunk_by(|a, b| a == b)
+        .map(|run| match run.len() {
+            1 => run[0].to_string(),
+            times => format!("{times}x{}", run[0]),
+        })
+        .collect();
+    parts.join("-")
+}
+
+/// A setting's name in configurations: itself, or its key `name`.
+fn name_of(setting: &impl Serialize) -> String {
+    let value = serde_yaml::to_value(setting).unwrap_or_default();
+    let name = value.get("name").unwrap_or(&value);
+    name.as_str().unwrap_or_default().to_string()
+}
+
+/// A number with commas between groups of three digits.
+fn thousands(number: i64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
