@@ -21,7 +21,7 @@ pub fn announcement(
     widths.push(data.train.output_count());
     let algorithm = match &config.algorithm {
         Algorithm::F3 { error_info, .. } => format!("f3 ({})", name_of(error_info)),
-        other => other.name().to_string(),
+        other => name_of(other),
     };
     let feedback = config
         .algorithm

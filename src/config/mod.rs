@@ -151,17 +151,6 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// The name in configurations.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Algorithm::F3 { .. } => "f3",
-            Algorithm::Dfa { .. } => "dfa",
-            Algorithm::Drtp { .. } => "drtp",
-            Algorithm::Llo => "llo",
-            Algorithm::Bp => "bp",
-        }
-    }
-
     /// How feedback matrices are made, if the rule has any.
     pub fn feedback_init(&self) -> Option<&FeedbackInit> {
         match self {
