@@ -20,6 +20,8 @@ pub enum ErrorInfo {
     OneHotTarget,
     /// DFA: y* - y of this very batch, before any layer steps.
     CurrentError,
+    /// DFA for networks that put out logits: y* - softmax(y) of this very batch.
+    CurrentErrorSoftmax,
     /// F³-Error: this sample's y* - y of the previous epoch.
     DelayedError,
     /// F³-Loss: this sample's -∂L/∂y of the previous epoch.
@@ -54,7 +56,7 @@ impl ErrorInfo {
     pub fn timing(self) -> Timing {
         match self {
             ErrorInfo::OneHotTarget | ErrorInfo::Zeros => Timing::Known,
-            ErrorInfo::CurrentError => Timing::Current,
+            ErrorInfo::CurrentError | ErrorInfo::CurrentErrorSoftmax => Timing::Current,
             _ => Timing::Delayed,
         }
     }
@@ -75,7 +77,7 @@ impl ErrorInfo {
     }
 
     /// The error information `[b, C]` of an output: what is stored for the next epoch, or, for
-    /// `CurrentError`, handed to the hidden layers at once.
+    /// current kinds, handed to the hidden layers at once.
     pub fn observe(self, output: &Tensor, targets: &Tensor, loss: Loss) -> Tensor {
         match self {
             ErrorInfo::OneHotTarget => targets.shallow_clone(),
@@ -86,7 +88,9 @@ impl ErrorInfo {
             ErrorInfo::DelayedLoss | ErrorInfo::DelayedLossOneHot => {
                 -loss.gradient(output, targets)
             }
-            ErrorInfo::DelayedErrorSoftmax => targets - output.softmax(-1, output.kind()),
+            ErrorInfo::DelayedErrorSoftmax | ErrorInfo::CurrentErrorSoftmax => {
+                targets - output.softmax(-1, output.kind())
+            }
             ErrorInfo::DelayedErrorSigmoid => targets - output.sigmoid(),
             ErrorInfo::DelayedLossSoftmax => {
                 let probabilities = output.softmax(-1, output.kind());

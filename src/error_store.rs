@@ -22,6 +22,8 @@ pub struct ErrorStatistics {
     /// Cosine of the angle between this epoch's errors and the previous one's, each taken as one
     /// long vector: 1 means that the feedback is not stale at all.
     pub cosine_with_previous: f64,
+    /// Share of the N·C elements that have changed their sign since the previous epoch.
+    pub sign_flips: f64,
 }
 
 impl ErrorStore {
@@ -64,6 +66,10 @@ impl ErrorStore {
         let statistics = ErrorStatistics {
             mean_absolute: self.errors.abs().mean(Kind::Double).double_value(&[]),
             cosine_with_previous: dot(&self.errors, &self.previous) / norms,
+            sign_flips: (self.errors.sign() * self.previous.sign())
+                .lt(0.0)
+                .mean(Kind::Double)
+                .double_value(&[]),
         };
         self.previous.copy_(&self.errors);
         statistics

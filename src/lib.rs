@@ -9,6 +9,7 @@
 //! - [`trainer::FeedbackTrainer`] is the algorithm, [`network::Layer::learn`] its inner step.
 //! - [`error_info::ErrorInfo`] holds its variants (F³, DFA, DRTP), with all conventions of sign
 //!   and scale; [`error_store::ErrorStore`] the errors of the previous epoch.
+//! - [`network::Block`] is what one feedback matrix teaches; write your own, or use those there.
 //! - [`feedback::FeedbackInit`] makes the matrices B_i.
 //! - [`assemble`] turns a [`config::Config`] into these parts; [`run::run`] is the epoch loop.
 //!
@@ -19,11 +20,13 @@ pub mod assemble;
 pub mod config;
 pub mod data;
 pub mod device;
+pub mod diagnostics;
 pub mod error_info;
 pub mod error_store;
 pub mod feedback;
 mod files;
 pub mod generator;
+pub mod learning_rate;
 pub mod loss;
 pub mod messages;
 pub mod metrics;

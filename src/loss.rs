@@ -3,22 +3,47 @@
 //! Legend: b batch, C outputs, y `[b, C]` the network's output after its activation, y* `[b, C]` the
 //! targets.
 
+use serde::{Deserialize, Serialize};
 use tch::{Reduction, Tensor};
 
+use crate::network::Activation;
+
 /// What the output layer minimises.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Loss {
     /// Binary cross-entropy over C independent outputs, each in (0, 1).
     ///
     /// As in PyTorch the logarithms are clamped at -100, and the derivative divides by
     /// max(y (1 - y), 1e-12): behind a sigmoid a saturated output has gradient 0.
+    #[serde(rename = "bce")]
     BinaryCrossEntropy,
     /// Mean squared error.
+    #[serde(rename = "mse")]
     MeanSquaredError,
+    /// Cross-entropy of softmax(y) for logits y: PyTorch's `log_softmax` and `nll_loss`.
+    CrossEntropy,
 }
 
 impl Loss {
-    /// The derivative ∂L/∂y `[b, C]` of the loss averaged over all b·C elements.
+    /// The activation of an output layer with this loss.
+    pub fn output_activation(self) -> Activation {
+        match self {
+            Loss::BinaryCrossEntropy => Activation::Sigmoid,
+            Loss::MeanSquaredError | Loss::CrossEntropy => Activation::Identity,
+        }
+    }
+
+    /// What is measured as a classifier's output: softmax(y) of logits, else y itself.
+    pub fn scores(self, output: &Tensor) -> Tensor {
+        match self {
+            Loss::CrossEntropy => output.softmax(-1, output.kind()),
+            Loss::BinaryCrossEntropy | Loss::MeanSquaredError => output.shallow_clone(),
+        }
+    }
+
+    /// The derivative ∂L/∂y `[b, C]` of the mean loss: over all b·C elements, or, of the
+    /// cross-entropy, over the b samples.
     pub fn gradient(self, output: &Tensor, targets: &Tensor) -> Tensor {
         let one = Tensor::ones([], (output.kind(), output.device()));
         match self {
@@ -26,6 +51,9 @@ impl Loss {
                 output.binary_cross_entropy_backward(&one, targets, None::<Tensor>, Reduction::Mean)
             }
             Loss::MeanSquaredError => output.mse_loss_backward(&one, targets, Reduction::Mean),
+            Loss::CrossEntropy => {
+                (output.softmax(-1, output.kind()) - targets) / output.size()[0] as f64
+            }
         }
     }
 
@@ -41,6 +69,10 @@ impl Loss {
                 (hits + misses).sum(output.kind()).neg()
             }
             Loss::MeanSquaredError => output.mse_loss(targets, Reduction::Sum),
+            Loss::CrossEntropy => {
+                let log_probabilities = output.log_softmax(-1, output.kind());
+                (targets * log_probabilities).sum(output.kind()).neg()
+            }
         }
     }
 }

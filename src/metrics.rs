@@ -59,7 +59,7 @@ pub fn evaluate(
     }
     let outputs = Tensor::cat(&outputs, 0);
     let values = match task {
-        Task::Classification => classification(&outputs, &data.targets),
+        Task::Classification => classification(&loss.scores(&outputs), &data.targets),
         Task::Regression => regression(&outputs, &data.targets),
     };
     Ok(Evaluation {

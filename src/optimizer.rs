@@ -38,6 +38,10 @@ pub struct SgdSettings {
     pub momentum: f64,
     /// Whether momentum is Nesterov's.
     pub nesterov: bool,
+    /// Whether momentum adds up steps, v ← μv + ηg and w ← w - v, as in Sutskever et al. 2013,
+    /// instead of gradients, v ← μv + g and w ← w - ηv, as in PyTorch. The two differ when the
+    /// step size η changes. Not with Nesterov's momentum.
+    pub classical_momentum: bool,
     /// L2 penalty, added to the gradient.
     pub weight_decay: f64,
 }
@@ -68,9 +72,12 @@ impl OptimizerSettings {
 }
 
 /// Steps a fixed list of parameters, in place, along their gradients.
-pub trait Optimizer {
+pub trait Optimizer: Send {
     /// One step; both lists have the order and shapes that the optimizer was built with.
     fn step(&mut self, parameters: &[&Tensor], gradients: &[&Tensor]) -> Result<()>;
+
+    /// Sets the step size of the coming steps.
+    fn set_learning_rate(&mut self, rate: f64);
 
     /// The tensors that the next step depends on, with their names.
     fn state(&self) -> Vec<(String, &Tensor)>;
@@ -114,6 +121,10 @@ impl Optimizer for Adam {
         )
     }
 
+    fn set_learning_rate(&mut self, rate: f64) {
+        self.settings.learning_rate = rate;
+    }
+
     fn state(&self) -> Vec<(String, &Tensor)> {
         let mut state = vec![("step".to_string(), &self.step)];
         state.extend(numbered("exp_avg", &self.first_moments));
@@ -137,17 +148,28 @@ impl Sgd {
 
 impl Optimizer for Sgd {
     fn step(&mut self, parameters: &[&Tensor], gradients: &[&Tensor]) -> Result<()> {
-        native::fused_sgd(
-            parameters,
-            gradients,
-            &references(&self.buffers),
-            SgdStep {
-                learning_rate: self.settings.learning_rate,
-                momentum: self.settings.momentum,
-                weight_decay: self.settings.weight_decay,
-                nesterov: self.settings.nesterov,
-            },
-        )
+        let SgdSettings { learning_rate, momentum, nesterov, classical_momentum, weight_decay } =
+            self.settings;
+        let step = SgdStep { learning_rate, momentum, weight_decay, nesterov };
+        let buffers = references(&self.buffers);
+        if !classical_momentum || momentum == 0.0 {
+            return native::fused_sgd(parameters, gradients, &buffers, step);
+        }
+        // The same kernel with step size 1 adds up what is already multiplied by η.
+        let scaled: Vec<Tensor> = tch::no_grad(|| {
+            let pairs = parameters.iter().zip(gradients);
+            let decayed = |(p, g): (&&Tensor, &&Tensor)| match weight_decay {
+                0.0 => *g * learning_rate,
+                _ => (*g + *p * weight_decay) * learning_rate,
+            };
+            pairs.map(decayed).collect()
+        });
+        let step = SgdStep { learning_rate: 1.0, weight_decay: 0.0, ..step };
+        native::fused_sgd(parameters, &references(&scaled), &buffers, step)
+    }
+
+    fn set_learning_rate(&mut self, rate: f64) {
+        self.settings.learning_rate = rate;
     }
 
     fn state(&self) -> Vec<(String, &Tensor)> {

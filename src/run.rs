@@ -5,7 +5,9 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::data::{Dataset, Split};
+use crate::diagnostics::{Diagnostics, measure};
 use crate::generator::Generator;
+use crate::learning_rate::LearningRateSchedule;
 use crate::loss::Loss;
 use crate::metrics::{Evaluation, evaluate, synchronize};
 use crate::sinks::{EpochRow, LayerNorms, Sink};
@@ -27,8 +29,12 @@ pub struct Experiment {
     pub eval_batch_size: i64,
     /// Passes over the training set.
     pub epochs: u64,
-    /// Step size, for the log.
+    /// Step size, before its schedule.
     pub learning_rate: f64,
+    /// How the step size goes on.
+    pub schedule: LearningRateSchedule,
+    /// Whether and when the hidden layers' gradients are compared with backpropagation's.
+    pub diagnostics: Option<Diagnostics>,
 }
 
 /// Trains for all epochs; gives the rows that went to the sinks, epoch 0 (before training) first.
@@ -41,6 +47,8 @@ pub fn run(experiment: &mut Experiment, sinks: &mut [Box<dyn Sink>]) -> Result<V
 
     for epoch in 0..=experiment.epochs {
         let before = epoch.saturating_sub(1) * samples as u64;
+        let learning_rate = experiment.schedule.at(experiment.learning_rate, epoch);
+        experiment.trainer.network_mut().set_learning_rate(learning_rate);
         let start = Instant::now();
         if epoch > 0 {
             let order = experiment.generator.epoch_order(samples)?.to_device(device);
@@ -67,7 +75,7 @@ pub fn run(experiment: &mut Experiment, sinks: &mut [Box<dyn Sink>]) -> Result<V
                 bail!(
                     "epoch {epoch}: the loss has become {loss}: training diverged, which a \
                      learning rate below {:e} may prevent; what was written is of the epochs before",
-                    experiment.learning_rate
+                    learning_rate
                 );
             }
         }
@@ -88,9 +96,16 @@ pub fn run(experiment: &mut Experiment, sinks: &mut [Box<dyn Sink>]) -> Result<V
             test,
             train_seconds,
             eval_seconds,
-            learning_rate: experiment.learning_rate,
+            learning_rate,
             norms,
             stored_errors: store.map(|store| store.end_epoch()),
+            angles: match experiment.diagnostics {
+                Some(Diagnostics { every, samples }) if epoch.is_multiple_of(every) => {
+                    let trainer = experiment.trainer.as_ref();
+                    measure(trainer, &experiment.data.train, experiment.loss, samples)?
+                }
+                _ => Vec::new(),
+            },
         };
         for sink in sinks.iter_mut() {
             sink.epoch(&row, experiment.trainer.network())?;

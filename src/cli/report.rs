@@ -4,6 +4,7 @@ use std::path::Path;
 
 use f3_tch::config::{Algorithm, Config};
 use f3_tch::device::ChosenDevice;
+use f3_tch::learning_rate::LearningRateSchedule;
 use f3_tch::run::Experiment;
 use f3_tch::sinks::EpochRow;
 use serde::Serialize;
@@ -16,9 +17,9 @@ pub fn announcement(
     folder: &Path,
 ) -> String {
     let data = &experiment.data;
+    let network = experiment.trainer.network();
     let mut widths = vec![data.train.input_count()];
-    widths.extend(config.model.hidden_widths());
-    widths.push(data.train.output_count());
+    widths.extend(network.layers().iter().map(|layer| layer.block().outputs()));
     let algorithm = match &config.algorithm {
         Algorithm::F3 { error_info, .. } => format!("f3 ({})", name_of(error_info)),
         other => name_of(other),
@@ -30,9 +31,9 @@ pub fn announcement(
     format!(
         "f3-tch {} with libtorch {} on {} ({} threads), seed {}\n\
          data       {}: {} training samples, {} test samples\n\
-         network    {}, {} parameters\n\
+         network    {} {}, {} parameters\n\
          algorithm  {algorithm}{feedback}\n\
-         training   {} at {}, batches of {}, {} epochs\n\
+         training   {} at {}{}, loss {}, batches of {}, {} epochs\n\
          run        {}\n",
         f3_tch::VERSION,
         f3_tch::libtorch_version(),
@@ -42,10 +43,17 @@ pub fn announcement(
         data.name,
         thousands(data.train.len()),
         thousands(data.test.len()),
+        name_of(&config.model),
         shorten(&widths),
-        thousands(experiment.trainer.network().parameter_count()),
+        thousands(network.parameter_count()),
         name_of(&config.optimizer),
-        config.optimizer.learning_rate(),
+        config.optimizer.settings.learning_rate(),
+        if config.optimizer.schedule == LearningRateSchedule::constant() {
+            String::new()
+        } else {
+            format!(" ({})", name_of(&config.optimizer.schedule))
+        },
+        name_of(&config.loss),
         config.data.batch_size,
         config.epochs,
         folder.display(),
@@ -70,9 +78,11 @@ pub fn closing_table(rows: &[EpochRow], seconds: f64, folder: &Path) -> String {
         );
     };
     line("test loss", "", &|row| row.test.loss, -1.0);
-    if last.test.metric("accuracy").is_some() {
-        let accuracy = |row: &EpochRow| row.test.metric("accuracy").unwrap_or(f64::NAN);
-        line("test accuracy", " %", &accuracy, 1.0);
+    for (metric, unit, sign) in [("accuracy", " %", 1.0), ("mae", "", -1.0)] {
+        if last.test.metric(metric).is_some() {
+            let value = |row: &EpochRow| row.test.metric(metric).unwrap_or(f64::NAN);
+            line(&format!("test {metric}"), unit, &value, sign);
+        }
     }
     let training: f64 = rows.iter().map(|row| row.train_seconds).sum();
     text += &format!(

@@ -13,7 +13,9 @@ use f3_tch::data::DataDirectory;
 use f3_tch::device::ChosenDevice;
 use f3_tch::messages::say;
 use f3_tch::run::run;
-use f3_tch::sinks::{CsvSink, ModelSink, PlainProgress, ProgressBarSink, Sink, TensorBoardSink};
+use f3_tch::sinks::{
+    CsvSink, DiagnosticsSink, ModelSink, PlainProgress, ProgressBarSink, Sink, TensorBoardSink,
+};
 
 use super::report::{announcement, closing_table};
 use super::{ConfigArgs, DataDirArgs, print};
@@ -51,6 +53,9 @@ impl TrainArgs {
             Box::new(TensorBoardSink::create(&folder)?),
             Box::new(ModelSink::new(&folder.join("model.safetensors"))),
         ];
+        if experiment.diagnostics.is_some() {
+            sinks.push(Box::new(DiagnosticsSink::create(&folder.join("diagnostics.csv"))?));
+        }
         if !self.quiet {
             say(announcement(&config, &experiment, &device, &folder).trim_end());
             sinks.push(if stderr().is_terminal() {

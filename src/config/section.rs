@@ -84,6 +84,17 @@ impl<'a> Section<'a> {
         Err(self.refuse(key, text, expected))
     }
 
+    /// A truth value.
+    pub fn truth(&mut self, key: &'static str) -> Result<Option<bool>, ConfigError> {
+        self.checked(key, "true or false", |_| true)
+    }
+
+    /// Whether the mapping under a key makes this choice, before it is read.
+    pub fn chooses(&self, key: &str, choice: &str) -> bool {
+        let name = self.left.get(key).and_then(|section| section.get("name"));
+        name.is_some_and(|name| show(name) == choice)
+    }
+
     /// Leaves a key of the file aside, with a remark, if a `--set` of another key speaks against
     /// it and no `--set` speaks for it.
     pub fn yields(&mut self, key: &str, to: &str) -> bool {

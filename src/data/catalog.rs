@@ -14,6 +14,12 @@ pub enum DatasetName {
     FashionMnist,
     /// 1,797 handwritten digits of 8 x 8 pixels, carried by the program.
     Digits,
+    /// 60,000 colour photographs of 32 x 32 pixels (Krizhevsky 2009).
+    Cifar10,
+    /// 6,497 Portuguese wines, red and white (Cortez et al. 2009).
+    WineQuality,
+    /// Run times of 241,600 settings of a GPU's matrix product (Nugteren & Codreanu 2015).
+    Sgemm,
 }
 
 /// A file of a data set, as it is after decompression.
@@ -26,7 +32,8 @@ pub(crate) struct KnownFile {
 /// Where a data set comes from.
 pub(crate) struct Publication {
     pub files: &'static [KnownFile],
-    /// Addresses to which `<file name>.gz` is appended.
+    pub packing: Packing,
+    /// Addresses of folders, to which the packed file's name is appended.
     pub mirrors: &'static [&'static str],
     /// An npm package, with its version, that holds the files in `data/`.
     pub npm_package: Option<&'static str>,
@@ -34,10 +41,41 @@ pub(crate) struct Publication {
     pub system_folder: Option<(&'static str, &'static str)>,
 }
 
+/// How a mirror holds the files.
+#[derive(Clone, Copy)]
+pub(crate) enum Packing {
+    /// As they are.
+    Plain,
+    /// Each one compressed, with `.gz` at the end of its name.
+    Gzip,
+    /// All in one archive.
+    Archive(Archive),
+}
+
+/// One file that holds others.
+#[derive(Clone, Copy)]
+pub(crate) struct Archive {
+    pub name: &'static str,
+    pub kind: ArchiveKind,
+    pub most_bytes: u64,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum ArchiveKind {
+    Zip,
+    TarGz,
+}
+
 impl DatasetName {
     /// All of them, in the order in which they are listed.
-    pub const ALL: [DatasetName; 3] =
-        [DatasetName::Mnist, DatasetName::FashionMnist, DatasetName::Digits];
+    pub const ALL: [DatasetName; 6] = [
+        DatasetName::Mnist,
+        DatasetName::FashionMnist,
+        DatasetName::Digits,
+        DatasetName::Cifar10,
+        DatasetName::WineQuality,
+        DatasetName::Sgemm,
+    ];
 
     /// One line for people.
     pub fn summary(self) -> &'static str {
@@ -45,14 +83,9 @@ impl DatasetName {
             DatasetName::Mnist => "handwritten digits, 28 x 28, 10 classes, 60,000 + 10,000",
             DatasetName::FashionMnist => "clothing, 28 x 28, 10 classes, 60,000 + 10,000",
             DatasetName::Digits => "handwritten digits, 8 x 8, 10 classes, 1,438 + 359",
-        }
-    }
-
-    /// N and C of the training set.
-    pub(crate) fn training_shape(self) -> (i64, i64) {
-        match self {
-            DatasetName::Mnist | DatasetName::FashionMnist => (60_000, 10),
-            DatasetName::Digits => (1_438, 10),
+            DatasetName::Cifar10 => "colour photographs, 32 x 32, 10 classes, 50,000 + 10,000",
+            DatasetName::WineQuality => "12 measurements of a wine, quality 0 to 10, 5,197 + 1,300",
+            DatasetName::Sgemm => "14 settings of a GPU kernel, run time, 773,120 + 193,280",
         }
     }
 
@@ -62,6 +95,9 @@ impl DatasetName {
             DatasetName::Mnist => Some(&MNIST),
             DatasetName::FashionMnist => Some(&FASHION_MNIST),
             DatasetName::Digits => None,
+            DatasetName::Cifar10 => Some(&CIFAR10),
+            DatasetName::WineQuality => Some(&WINE_QUALITY),
+            DatasetName::Sgemm => Some(&SGEMM),
         }
     }
 }
@@ -72,6 +108,9 @@ impl fmt::Display for DatasetName {
             DatasetName::Mnist => "mnist",
             DatasetName::FashionMnist => "fashion_mnist",
             DatasetName::Digits => "digits",
+            DatasetName::Cifar10 => "cifar10",
+            DatasetName::WineQuality => "wine_quality",
+            DatasetName::Sgemm => "sgemm",
         })
     }
 }
@@ -99,6 +138,7 @@ static MNIST: Publication = Publication {
             sha256: "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
         },
     ],
+    packing: Packing::Gzip,
     mirrors: &[
         "https://ossci-datasets.s3.amazonaws.com/mnist/",
         "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -130,10 +170,89 @@ static FASHION_MNIST: Publication = Publication {
             sha256: "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
         },
     ],
+    packing: Packing::Gzip,
     mirrors: &[
         "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
     ],
     npm_package: None,
     system_folder: Some(("/usr/share/datasets/fashion-mnist", "apt install dataset-fashion-mnist")),
+};
+
+static CIFAR10: Publication = Publication {
+    files: &[
+        KnownFile {
+            name: "data_batch_1.bin",
+            bytes: 30_730_000,
+            sha256: "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
+        },
+        KnownFile {
+            name: "data_batch_2.bin",
+            bytes: 30_730_000,
+            sha256: "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
+        },
+        KnownFile {
+            name: "data_batch_3.bin",
+            bytes: 30_730_000,
+            sha256: "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
+        },
+        KnownFile {
+            name: "data_batch_4.bin",
+            bytes: 30_730_000,
+            sha256: "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
+        },
+        KnownFile {
+            name: "data_batch_5.bin",
+            bytes: 30_730_000,
+            sha256: "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
+        },
+        KnownFile {
+            name: "test_batch.bin",
+            bytes: 30_730_000,
+            sha256: "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
+        },
+    ],
+    packing: Packing::Archive(Archive {
+        name: "cifar-10-binary.tar.gz",
+        kind: ArchiveKind::TarGz,
+        most_bytes: 200_000_000,
+    }),
+    mirrors: &["https://www.cs.toronto.edu/~kriz/"],
+    npm_package: None,
+    system_folder: None,
+};
+
+static WINE_QUALITY: Publication = Publication {
+    files: &[
+        KnownFile {
+            name: "winequality-red.csv",
+            bytes: 84_199,
+            sha256: "4a402cf041b025d4566d954c3b9ba8635a3a8a01e039005d97d6a710278cf05e",
+        },
+        KnownFile {
+            name: "winequality-white.csv",
+            bytes: 264_426,
+            sha256: "76c3f809815c17c07212622f776311faeb31e87610d52c26d87d6e361b169836",
+        },
+    ],
+    packing: Packing::Plain,
+    mirrors: &["https://archive.ics.uci.edu/ml/machine-learning-databases/wine-quality/"],
+    npm_package: None,
+    system_folder: None,
+};
+
+static SGEMM: Publication = Publication {
+    files: &[KnownFile {
+        name: "sgemm_product.csv",
+        bytes: 14_353_701,
+        sha256: "b545b908c203eaa4d0b78c88e3a7196857efc34da3b6da9be774f017f2b5e960",
+    }],
+    packing: Packing::Archive(Archive {
+        name: "sgemm_product_dataset.zip",
+        kind: ArchiveKind::Zip,
+        most_bytes: 20_000_000,
+    }),
+    mirrors: &["https://archive.ics.uci.edu/ml/machine-learning-databases/00440/"],
+    npm_package: None,
+    system_folder: None,
 };

@@ -25,6 +25,12 @@ impl DataDirectory {
     pub(crate) fn of(&self, dataset: super::DatasetName) -> PathBuf {
         self.0.join(dataset.to_string())
     }
+
+    /// Where a file of the user's own is: as it is named, or below this directory if it is there.
+    pub(crate) fn locate_file(&self, path: &Path) -> PathBuf {
+        let below = self.0.join(path);
+        if !path.exists() && below.exists() { below } else { path.to_path_buf() }
+    }
 }
 
 /// The checkout that this program lies in, if it lies in one.

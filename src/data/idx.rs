@@ -1,29 +1,13 @@
 //! The IDX format of MNIST: a magic number, big-endian sizes, then bytes.
 
-use std::io::Read;
+use anyhow::{Result, bail};
+use tch::{Kind, Tensor};
 
-use anyhow::{Context, Result, bail};
-use flate2::read::GzDecoder;
-use tch::{Device, Kind, Tensor};
-
-/// The bytes of an IDX file, decompressed, and where they came from.
-pub(crate) struct File {
-    pub origin: String,
-    pub bytes: Vec<u8>,
-}
+use super::file::File;
 
 impl File {
-    /// A file that the program carries, compressed.
-    pub fn embedded(name: &str, compressed: &[u8]) -> Result<File> {
-        let mut bytes = Vec::new();
-        GzDecoder::new(compressed)
-            .read_to_end(&mut bytes)
-            .with_context(|| format!("{name}: cannot be decompressed"))?;
-        Ok(File { origin: name.to_string(), bytes })
-    }
-
-    /// The sizes of a file of unsigned bytes with this many dimensions, and its content.
-    fn parse(&self, dimensions: usize) -> Result<(Vec<usize>, &[u8])> {
+    /// The sizes of an IDX file of unsigned bytes with this many dimensions, and its content.
+    fn parse_idx(&self, dimensions: usize) -> Result<(Vec<usize>, &[u8])> {
         let origin = &self.origin;
         let header = 4 + 4 * dimensions;
         if self.bytes.len() < header {
@@ -52,14 +36,14 @@ impl File {
 
 /// Images as unsigned bytes [N, height · width] on the CPU.
 pub(crate) fn images(file: &File) -> Result<Tensor> {
-    let (sizes, content) = file.parse(3)?;
+    let (sizes, content) = file.parse_idx(3)?;
     let shape = [sizes[0] as i64, (sizes[1] * sizes[2]) as i64];
     Ok(Tensor::from_slice(content).reshape(shape))
 }
 
 /// Labels as int64 `[N]` on the CPU, each below `classes`.
 pub(crate) fn labels(file: &File, classes: u8) -> Result<Tensor> {
-    let (_, content) = file.parse(1)?;
+    let (_, content) = file.parse_idx(1)?;
     if let Some(row) = content.iter().position(|&label| label >= classes) {
         bail!(
             "{}: label {} of sample {row} is not a class from 0 to {}",
@@ -69,11 +53,6 @@ pub(crate) fn labels(file: &File, classes: u8) -> Result<Tensor> {
         );
     }
     Ok(Tensor::from_slice(content).to_kind(Kind::Int64))
-}
-
-/// Targets [N, classes] with a 1 at each label.
-pub(crate) fn one_hot(labels: &Tensor, classes: i64, device: Device) -> Tensor {
-    labels.to_device(device).onehot(classes).to_kind(Kind::Float)
 }
 
 #[cfg(test)]
@@ -104,12 +83,5 @@ mod tests {
         refused(&[0, 0, 8, 1, 0, 0, 0, 1, 5, 6], "announces [1] values, but 2 bytes");
         refused(&[0, 0, 8, 1, 0, 0, 0, 0], "announces [0] values");
         refused(&[0, 0, 8, 1, 0, 0, 0, 2, 5, 10], "label 10 of sample 1");
-    }
-
-    #[test]
-    fn one_hot_puts_a_one_at_the_label() {
-        let targets = one_hot(&Tensor::from_slice(&[2i64, 0]), 3, Device::Cpu);
-        let rows: Vec<Vec<f64>> = targets.try_into().unwrap();
-        assert_eq!(rows, [[0., 0., 1.], [1., 0., 0.]]);
     }
 }

@@ -5,6 +5,7 @@
 // Tensor pointers are tch's own (at::Tensor*); a tensor that is handed out is owned by the caller.
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/_fused_adam.h>
 #include <ATen/ops/_fused_sgd.h>
 #include <ATen/ops/empty.h>
@@ -95,6 +96,7 @@ char* f3_fused_adam(at::Tensor* const* parameters, at::Tensor* const* gradients,
                     size_t count, at::Tensor* step, double learning_rate, double beta1,
                     double beta2, double weight_decay, double eps) {
   return guarded([&] {
+    at::NoGradGuard no_grad; // parameters may be leaves of autograd
     step->add_(1);
     at::_fused_adam_(list(parameters, count), list(gradients, count), list(first_moments, count),
                      list(second_moments, count), {}, std::vector<at::Tensor>(count, *step),
@@ -109,6 +111,7 @@ char* f3_fused_sgd(at::Tensor* const* parameters, at::Tensor* const* gradients,
                    at::Tensor* const* buffers, size_t count, double learning_rate, double momentum,
                    double weight_decay, bool nesterov) {
   return guarded([&] {
+    at::NoGradGuard no_grad;
     at::_fused_sgd_(list(parameters, count), list(gradients, count),
                     list(buffers, buffers ? count : 0), weight_decay, momentum, learning_rate,
                     /*dampening=*/0.0, nesterov, /*maximize=*/false, /*is_first_step=*/false);

@@ -1,55 +1,21 @@
-//! A fully connected layer and its gradients in closed form.
+//! A fully connected block and its gradients in closed form.
 //!
-//! Legend: b batch, m inputs, n outputs of the layer.
+//! Legend: b batch, m inputs, n outputs of the block.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tch::{Device, Kind, Tensor};
 
+use super::activation::Activation;
+use super::block::{Block, Gradients, Tape};
+use super::initialise::{self, WeightInit};
 use crate::generator::Generator;
-
-/// The function applied to each of a layer's outputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// tanh(z)
-    Tanh,
-    /// 1 / (1 + exp(-z))
-    Sigmoid,
-    /// z
-    Identity,
-}
-
-impl Activation {
-    fn apply_(self, mut z: Tensor) -> Tensor {
-        match self {
-            Activation::Tanh => z.tanh_(),
-            Activation::Sigmoid => z.sigmoid_(),
-            Activation::Identity => z,
-        }
-    }
-
-    /// ∂L/∂z from ∂L/∂h and h, the activation's output.
-    fn backward(self, output_gradient: &Tensor, output: &Tensor) -> Tensor {
-        match self {
-            Activation::Tanh => Tensor::tanh_backward(output_gradient, output),
-            Activation::Sigmoid => Tensor::sigmoid_backward(output_gradient, output),
-            Activation::Identity => output_gradient.shallow_clone(),
-        }
-    }
-}
 
 /// h = σ(x Wᵀ + b), with x `[b, m]`, W `[n, m]`, b `[n]`, h `[b, n]`.
 pub struct Dense {
     weight: Tensor,
-    bias: Tensor,
+    bias: Option<Tensor>,
     activation: Activation,
-}
-
-/// What one batch says about a dense layer.
-pub struct DenseGradients {
-    /// δW `[n, m]` and δb `[n]`, in the order of [`Dense::parameters`].
-    pub parameters: [Tensor; 2],
-    /// δz `[b, n]`, from which the gradient of the layer's input follows.
-    pub preactivation: Tensor,
+    backward_weight: Option<Tensor>,
 }
 
 impl Dense {
@@ -61,55 +27,91 @@ impl Dense {
         generator: &mut Generator,
         device: Device,
     ) -> Result<Dense> {
-        // Kaiming's bound with a = √5, in the order of operations that PyTorch rounds in.
-        let fan_in = inputs as f64;
-        let weight_bound = 3f64.sqrt() * ((2.0f64 / 6.0).sqrt() / fan_in.sqrt());
-        let bias_bound = 1.0 / fan_in.sqrt();
-        let no_memory = || format!("no memory for a layer of {inputs} x {outputs} weights");
-        let weight = generator
-            .uniform(&[outputs, inputs], -weight_bound, weight_bound)
-            .with_context(no_memory)?;
-        let bias =
-            generator.uniform(&[outputs], -bias_bound, bias_bound).with_context(no_memory)?;
-        Ok(Dense {
-            weight: weight.f_to_device(device).with_context(no_memory)?,
-            bias: bias.f_to_device(device)?,
-            activation,
-        })
+        let shape = [outputs, inputs];
+        let weight = initialise::weight(&shape, WeightInit::PyTorch, generator, device)?;
+        let bias = initialise::bias(&shape, generator, device)?;
+        Ok(Dense::of(weight, Some(bias), activation))
     }
 
-    /// n.
-    pub fn outputs(&self) -> i64 {
+    /// Draws W alone; there is no bias.
+    pub fn without_bias(
+        inputs: i64,
+        outputs: i64,
+        activation: Activation,
+        init: WeightInit,
+        generator: &mut Generator,
+        device: Device,
+    ) -> Result<Dense> {
+        let weight = initialise::weight(&[outputs, inputs], init, generator, device)?;
+        Ok(Dense::of(weight, None, activation))
+    }
+
+    /// A block with these parameters: W `[n, m]`, contiguous, and b `[n]` or none.
+    pub fn of(weight: Tensor, bias: Option<Tensor>, activation: Activation) -> Dense {
+        Dense { weight, bias, activation, backward_weight: None }
+    }
+
+    /// Makes gradients go backwards through a fixed matrix R `[n, m]` in place of W: feedback
+    /// alignment (Lillicrap et al. 2016).
+    pub fn propagating_through(mut self, matrix: Tensor) -> Dense {
+        assert_eq!(matrix.size(), self.weight.size(), "R has the shape of W");
+        self.backward_weight = Some(matrix);
+        self
+    }
+
+    /// W `[n, m]`.
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    fn preactivation(&self, input: &Tensor) -> Tensor {
+        match &self.bias {
+            Some(bias) => bias.addmm(input, &self.weight.tr()),
+            None => input.mm(&self.weight.tr()),
+        }
+    }
+}
+
+impl Block for Dense {
+    fn outputs(&self) -> i64 {
         self.weight.size()[0]
     }
 
-    /// W `[n, m]` and b `[n]`.
-    pub fn parameters(&self) -> [&Tensor; 2] {
-        [&self.weight, &self.bias]
+    fn parameters(&self) -> Vec<(&str, &Tensor)> {
+        let mut parameters = vec![("weight", &self.weight)];
+        parameters.extend(self.bias.iter().map(|bias| ("bias", bias)));
+        parameters
     }
 
-    /// h `[b, n]` from x `[b, m]`.
-    pub fn forward(&self, input: &Tensor) -> Tensor {
-        let z = self.bias.addmm(input, &self.weight.tr());
-        self.activation.apply_(z)
+    fn buffers(&self) -> Vec<(&str, &Tensor)> {
+        self.backward_weight.iter().map(|matrix| ("backward_weight", matrix)).collect()
     }
 
-    /// The gradients in closed form, from the input x, the output h and its gradient δh:
-    /// δz = δh ⊙ σ'(z), δW = δzᵀ x, δb = Σ_batch δz.
-    pub fn gradients(
-        &self,
-        input: &Tensor,
-        output: &Tensor,
-        output_gradient: &Tensor,
-    ) -> DenseGradients {
-        let preactivation = self.activation.backward(output_gradient, output);
-        let weight = preactivation.tr().mm(input);
-        let bias = preactivation.sum_dim_intlist([0i64].as_slice(), false, None::<Kind>);
-        DenseGradients { parameters: [weight, bias], preactivation }
+    fn forward(&self, input: &Tensor) -> Tensor {
+        self.activation.apply_(self.preactivation(input))
     }
 
-    /// δx `[b, m]` = δz W: what backpropagation hands to the layer before.
-    pub fn input_gradient(&self, preactivation: &Tensor) -> Tensor {
-        preactivation.mm(&self.weight)
+    fn record(&self, input: &Tensor) -> Tape {
+        let z = self.preactivation(input);
+        let kept = self.activation.needs_preactivation().then(|| z.shallow_clone());
+        Tape { input: input.shallow_clone(), output: self.activation.apply_(z), kept }
+    }
+
+    /// δz = δh ⊙ σ'(z), δW = δzᵀ x, δb = Σ_batch δz; δx = δz W (or δz R, see
+    /// [`Dense::propagating_through`]).
+    fn gradients(&self, tape: &Tape, output_gradient: &Tensor, input_too: bool) -> Gradients {
+        let known = tape.kept.as_ref().unwrap_or(&tape.output);
+        let preactivation = self.activation.backward(output_gradient, known);
+        let mut parameters = vec![preactivation.tr().mm(&tape.input)];
+        if self.bias.is_some() {
+            let over_batch = [0i64].as_slice();
+            parameters.push(preactivation.sum_dim_intlist(over_batch, false, None::<Kind>));
+        }
+        let backward_weight = self.backward_weight.as_ref().unwrap_or(&self.weight);
+        Gradients { parameters, input: input_too.then(|| preactivation.mm(backward_weight)) }
+    }
+
+    fn as_dense(&self) -> Option<&Dense> {
+        Some(self)
     }
 }

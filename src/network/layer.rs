@@ -3,15 +3,15 @@
 //! Legend: b batch, m inputs, n outputs of the layer, C outputs of the network.
 
 use anyhow::Result;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
-use super::dense::{Dense, DenseGradients};
+use super::block::{Block, Gradients, Tape, norm};
 use crate::optimizer::{Optimizer, OptimizerSettings};
 
 /// A layer that learns from its own input and a teaching signal, and from nothing else: no weights
 /// of other layers, no order among the layers beyond "input before output".
 pub struct Layer {
-    block: Dense,
+    block: Box<dyn Block>,
     feedback: Option<Tensor>, // B [C, n]; none: feedback does not teach this layer
     optimizer: Box<dyn Optimizer>,
     watched: bool,
@@ -21,17 +21,17 @@ pub struct Layer {
 impl Layer {
     /// A layer whose optimizer starts from zero.
     pub fn new(
-        block: Dense,
+        block: Box<dyn Block>,
         feedback: Option<Tensor>,
         optimizer: &OptimizerSettings,
     ) -> Result<Layer> {
-        let optimizer = optimizer.build(&block.parameters())?;
+        let optimizer = optimizer.build(&tensors(block.as_ref()))?;
         Ok(Layer { block, feedback, optimizer, watched: false, gradient_norm: None })
     }
 
     /// What the layer computes.
-    pub fn block(&self) -> &Dense {
-        &self.block
+    pub fn block(&self) -> &dyn Block {
+        self.block.as_ref()
     }
 
     /// B `[C, n]`, if feedback teaches this layer.
@@ -44,9 +44,18 @@ impl Layer {
         self.optimizer.as_ref()
     }
 
+    pub(crate) fn set_learning_rate(&mut self, rate: f64) {
+        self.optimizer.set_learning_rate(rate);
+    }
+
     /// h `[b, n]` from x `[b, m]`.
     pub fn forward(&self, input: &Tensor) -> Tensor {
         self.block.forward(input)
+    }
+
+    /// As [`Layer::forward`], keeping what a later [`Layer::teach`] or [`Layer::update`] needs.
+    pub fn record(&self, input: &Tensor) -> Tape {
+        self.block.record(input)
     }
 
     /// One local training step: takes a batch's input x `[b, m]` and error information e `[b, C]`,
@@ -54,51 +63,47 @@ impl Layer {
     ///
     /// A layer without feedback hands on its output and stays as it is.
     pub fn learn(&mut self, input: &Tensor, error: &Tensor) -> Result<Tensor> {
-        let output = self.forward(input);
-        self.teach(input, &output, error)?;
-        Ok(output)
+        if self.feedback.is_none() {
+            return Ok(self.forward(input));
+        }
+        let tape = self.record(input);
+        self.teach(&tape, error)?;
+        Ok(tape.output)
     }
 
     /// The second half of [`Layer::learn`]: steps along δh = e · B (eq. 1 of the paper).
-    pub fn teach(&mut self, input: &Tensor, output: &Tensor, error: &Tensor) -> Result<()> {
+    pub fn teach(&mut self, tape: &Tape, error: &Tensor) -> Result<()> {
         let Some(feedback) = &self.feedback else {
             return Ok(());
         };
         let output_gradient = error.mm(feedback);
-        self.update(input, output, &output_gradient)
+        self.update(tape, &output_gradient)
     }
 
-    /// Steps along the gradient δh `[b, n]` of the layer's output.
-    pub fn update(
-        &mut self,
-        input: &Tensor,
-        output: &Tensor,
-        output_gradient: &Tensor,
-    ) -> Result<()> {
-        let gradients = self.block.gradients(input, output, output_gradient);
-        self.step(&gradients)
+    /// Steps along the gradient δh `[b, n]` of the recorded output.
+    pub fn update(&mut self, tape: &Tape, output_gradient: &Tensor) -> Result<()> {
+        let gradients = self.block.gradients(tape, output_gradient, false);
+        self.step(&gradients.parameters)
     }
 
     /// As [`Layer::update`]; also gives δx `[b, m]` of the weights before the step.
     pub fn update_and_backpropagate(
         &mut self,
-        input: &Tensor,
-        output: &Tensor,
+        tape: &Tape,
         output_gradient: &Tensor,
     ) -> Result<Tensor> {
-        let gradients = self.block.gradients(input, output, output_gradient);
-        let input_gradient = self.block.input_gradient(&gradients.preactivation);
-        self.step(&gradients)?;
-        Ok(input_gradient)
+        let Gradients { parameters, input } = self.block.gradients(tape, output_gradient, true);
+        self.step(&parameters)?;
+        Ok(input.expect("the input's gradient was asked for"))
     }
 
-    fn step(&mut self, gradients: &DenseGradients) -> Result<()> {
-        let gradients = gradients.parameters.each_ref();
+    /// Steps along gradients of the parameters, in their order, wherever these come from.
+    pub fn step(&mut self, gradients: &[Tensor]) -> Result<()> {
         if self.watched {
-            let squares = gradients.map(|gradient| gradient.square().sum(Kind::Float));
-            self.gradient_norm = Some(Tensor::stack(&squares, 0).sum(Kind::Float).sqrt());
+            self.gradient_norm = Some(norm(gradients.iter()));
         }
-        self.optimizer.step(&self.block.parameters(), &gradients)
+        let gradients: Vec<&Tensor> = gradients.iter().collect();
+        self.optimizer.step(&tensors(self.block.as_ref()), &gradients)
     }
 
     /// Makes coming steps keep the norm of their gradient; what was kept is dropped.
@@ -109,14 +114,18 @@ impl Layer {
         }
     }
 
-    /// The L2 norm of W and b together.
+    /// The L2 norm of all parameters together.
     pub fn weight_norm(&self) -> f64 {
-        let squares = self.block.parameters().map(|p| p.square().sum(Kind::Float));
-        Tensor::stack(&squares, 0).sum(Kind::Float).sqrt().double_value(&[])
+        tch::no_grad(|| norm(tensors(self.block.as_ref()).into_iter())).double_value(&[])
     }
 
-    /// The L2 norm of δW and δb together in the last watched step, if there was one.
+    /// The L2 norm of all parameters' gradients together in the last watched step, if there was
+    /// one.
     pub fn gradient_norm(&self) -> Option<f64> {
         self.gradient_norm.as_ref().map(|norm| norm.double_value(&[]))
     }
+}
+
+fn tensors(block: &dyn Block) -> Vec<&Tensor> {
+    block.parameters().into_iter().map(|(_, tensor)| tensor).collect()
 }

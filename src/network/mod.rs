@@ -1,34 +1,29 @@
 //! Feed-forward networks as a row of locally trained layers.
 
+mod activation;
+mod block;
+mod convolution;
 mod dense;
+mod initialise;
 mod layer;
+mod shapes;
+mod transformer;
 
-pub use dense::{Activation, Dense};
+pub use activation::Activation;
+pub use block::{Block, Gradients, Tape, trainable};
+pub use convolution::{ConvolutionBlock, Stage, Topology};
+pub use dense::Dense;
+pub use initialise::WeightInit;
 pub use layer::Layer;
+pub use shapes::{Cnn, Mlp};
+pub use transformer::{TransformerBlock, Vit};
 
 use anyhow::Result;
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 use crate::feedback::FeedbackInit;
 use crate::generator::Generator;
 use crate::optimizer::OptimizerSettings;
-
-/// The shape of a fully connected network.
-///
-/// Legend: n_0 inputs, n_1 … n_{K-1} widths of the hidden layers, C outputs.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Mlp {
-    /// n_0.
-    pub inputs: i64,
-    /// n_1 … n_{K-1}.
-    pub hidden: Vec<i64>,
-    /// Activation of the hidden layers.
-    pub activation: Activation,
-    /// C.
-    pub outputs: i64,
-    /// Activation of the output layer.
-    pub output_activation: Activation,
-}
 
 /// Layers in forward order; the last one is the output layer.
 pub struct Network {
@@ -36,29 +31,24 @@ pub struct Network {
 }
 
 impl Network {
-    /// Draws a fully connected network: weights and biases in forward order, then, where
-    /// `feedback` is given, a feedback matrix for each hidden layer in forward order.
-    pub fn mlp(
-        shape: &Mlp,
+    /// A network of these blocks, the output block last: the outputs of each are the inputs of the
+    /// next. Where `feedback` is given, a matrix B_i `[C, n_i]` is drawn for each hidden block in
+    /// forward order, and taken to the device of the block.
+    pub fn new(
+        mut blocks: Vec<Box<dyn Block>>,
         feedback: Option<&FeedbackInit>,
         optimizer: &OptimizerSettings,
         generator: &mut Generator,
-        device: Device,
     ) -> Result<Network> {
-        let mut blocks = Vec::new();
-        let mut inputs = shape.inputs;
-        for &width in &shape.hidden {
-            blocks.push(Dense::new(inputs, width, shape.activation, generator, device)?);
-            inputs = width;
-        }
-        let output = Dense::new(inputs, shape.outputs, shape.output_activation, generator, device)?;
-
+        let output = blocks.pop().expect("a network has an output block");
+        let outputs = output.outputs();
         let mut layers = Vec::new();
         for block in blocks {
+            let device = block.parameters().first().map(|(_, parameter)| parameter.device());
             let matrix = feedback
-                .map(|init| init.build(shape.outputs, block.outputs(), generator))
+                .map(|init| init.build(outputs, block.outputs(), generator))
                 .transpose()?
-                .map(|matrix| matrix.to_device(device));
+                .map(|matrix| device.map_or(matrix.shallow_clone(), |it| matrix.to_device(it)));
             layers.push(Layer::new(block, matrix, optimizer)?);
         }
         layers.push(Layer::new(output, None, optimizer)?);
@@ -86,22 +76,27 @@ impl Network {
         self.layers.iter().fold(first, |h, layer| layer.forward(&h))
     }
 
-    /// The inputs and every layer's output: h_0, h_1, …, h_K.
-    pub fn activations(&self, inputs: &Tensor) -> Vec<Tensor> {
-        let mut activations = vec![inputs.shallow_clone()];
+    /// A forward pass in which every layer keeps what it needs for its gradients.
+    pub fn record(&self, inputs: &Tensor) -> Vec<Tape> {
+        let mut tapes: Vec<Tape> = Vec::with_capacity(self.layers.len());
         for layer in &self.layers {
-            activations.push(layer.forward(activations.last().expect("h_0 is there")));
+            let tape = layer.record(tapes.last().map_or(inputs, |tape| &tape.output));
+            tapes.push(tape);
         }
-        activations
+        tapes
     }
 
     /// How many numbers the optimizer trains.
     pub fn parameter_count(&self) -> i64 {
-        let counts = self
-            .layers
-            .iter()
-            .map(|layer| layer.block().parameters().iter().map(|p| p.numel() as i64).sum::<i64>());
-        counts.sum()
+        let parameters = self.layers.iter().flat_map(|layer| layer.block().parameters());
+        parameters.map(|(_, parameter)| parameter.numel() as i64).sum()
+    }
+
+    /// The step size of all layers' optimizers from now on.
+    pub fn set_learning_rate(&mut self, rate: f64) {
+        for layer in &mut self.layers {
+            layer.set_learning_rate(rate);
+        }
     }
 
     /// Makes the layers keep, or not, the norm of the gradients of their coming steps.
@@ -111,17 +106,19 @@ impl Network {
         }
     }
 
-    /// Weights, biases and feedback matrices with the names that the paper's program uses in its
-    /// `state_dict`: every linear layer and every feedback matrix is a module of its own, and the
-    /// first one also flattens its input (`layers.0.0`), which makes it `layers.0.1`.
+    /// Everything that is saved of a network: the blocks' parameters and buffers, and the feedback
+    /// matrices. For fully connected networks the names are those of the `state_dict` of the
+    /// paper's program: every block and every feedback matrix is a module of its own, and the first
+    /// one also flattens its input (`layers.0.0`), which makes it `layers.0.1`.
     pub fn named_tensors(&self) -> Vec<(String, Tensor)> {
         let mut tensors = Vec::new();
         let mut module = 0;
         for (index, layer) in self.layers.iter().enumerate() {
             let place = if index == 0 { 1 } else { 0 };
-            let [weight, bias] = layer.block().parameters();
-            tensors.push((format!("layers.{module}.{place}.weight"), weight.shallow_clone()));
-            tensors.push((format!("layers.{module}.{place}.bias"), bias.shallow_clone()));
+            let block = layer.block();
+            for (name, tensor) in block.parameters().into_iter().chain(block.buffers()) {
+                tensors.push((format!("layers.{module}.{place}.{name}"), tensor.detach()));
+            }
             module += 1;
             if let Some(feedback) = layer.feedback() {
                 tensors

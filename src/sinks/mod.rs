@@ -1,17 +1,20 @@
 //! Where the results of a run go, epoch by epoch.
 
 mod csv;
+mod diagnostics;
 mod model;
 mod progress;
 mod tensorboard;
 
 pub use self::csv::CsvSink;
+pub use diagnostics::DiagnosticsSink;
 pub use model::ModelSink;
 pub use progress::{PlainProgress, ProgressBarSink};
 pub use tensorboard::TensorBoardSink;
 
 use anyhow::Result;
 
+use crate::diagnostics::LayerAngles;
 use crate::error_store::ErrorStatistics;
 use crate::metrics::Evaluation;
 use crate::network::Network;
@@ -37,6 +40,9 @@ pub struct EpochRow {
     pub norms: Vec<LayerNorms>,
     /// The error store, where the algorithm has one and has trained.
     pub stored_errors: Option<ErrorStatistics>,
+    /// For each hidden layer in forward order its angles to backpropagation; empty in epochs
+    /// without diagnostics.
+    pub angles: Vec<LayerAngles>,
 }
 
 /// L2 norms over all parameters of a layer.

@@ -91,6 +91,17 @@ fn scalars(row: &EpochRow) -> Vec<(String, f64)> {
     if let Some(errors) = &row.stored_errors {
         add("stored_error/mean_absolute".into(), errors.mean_absolute);
         add("stored_error/cosine_previous".into(), errors.cosine_with_previous);
+        add("stored_error/sign_flips".into(), errors.sign_flips);
+    }
+    add("learning_rate".into(), row.learning_rate);
+    for (index, angles) in row.angles.iter().enumerate() {
+        let layer = format!("hidden_{}", index + 1);
+        add(format!("angle/delta_mean/{layer}"), angles.delta_mean);
+        add(format!("angle/delta_deviation/{layer}"), angles.delta_deviation);
+        add(format!("angle/parameters/{layer}"), angles.parameters);
+        if let Some(weights) = angles.weights {
+            add(format!("angle/weights/{layer}"), weights);
+        }
     }
     scalars
 }

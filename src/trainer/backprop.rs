@@ -1,4 +1,4 @@
-//! Backpropagation, the rival: the same layers, kernels and optimizer, with true gradients.
+//! Backpropagation, the rival: the same blocks, kernels and optimizer, with true gradients.
 
 use anyhow::Result;
 
@@ -7,7 +7,11 @@ use crate::data::Batch;
 use crate::loss::Loss;
 use crate::network::Network;
 
-/// Backpropagation in closed form; nothing is recorded, the activations are kept for one batch.
+/// Backpropagation from block to block; what the blocks recorded is kept for one batch.
+///
+/// On blocks that propagate through fixed matrices
+/// ([`Dense::propagating_through`](crate::network::Dense::propagating_through)) this is feedback
+/// alignment.
 pub struct BackpropTrainer {
     network: Network,
     loss: Loss,
@@ -23,17 +27,17 @@ impl BackpropTrainer {
 impl Trainer for BackpropTrainer {
     fn train_batch(&mut self, batch: &Batch) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
-        let activations = self.network.activations(&batch.inputs);
-        let output = activations.last().expect("has h_0");
+        let tapes = self.network.record(&batch.inputs);
+        let output = &tapes.last().expect("has an output layer").output;
         let mut gradient = self.loss.gradient(output, &batch.targets);
 
-        let layers = self.network.layers_mut().iter_mut().enumerate();
-        for ((index, layer), pair) in layers.zip(activations.windows(2)).rev() {
+        let layers = self.network.layers_mut().iter_mut().zip(&tapes).enumerate();
+        for (index, (layer, tape)) in layers.rev() {
             if index == 0 {
                 // Nobody needs the gradient of the data.
-                layer.update(&pair[0], &pair[1], &gradient)?;
+                layer.update(tape, &gradient)?;
             } else {
-                gradient = layer.update_and_backpropagate(&pair[0], &pair[1], &gradient)?;
+                gradient = layer.update_and_backpropagate(tape, &gradient)?;
             }
         }
         Ok(())

@@ -5,6 +5,7 @@
 //! y `[b, C]` the network's output, y* `[b, C]` the targets.
 
 use anyhow::Result;
+use tch::Tensor;
 
 use super::Trainer;
 use crate::data::{Batch, Split};
@@ -51,11 +52,12 @@ impl FeedbackTrainer {
         for layer in hidden {
             h = layer.learn(&h, &error)?;
         }
-        let y = output.forward(&h);
-        output.update(&h, &y, &self.loss.gradient(&y, &batch.targets))?;
+        let tape = output.record(&h);
+        let y = &tape.output;
+        output.update(&tape, &self.loss.gradient(y, &batch.targets))?;
 
         if let Some(store) = &mut self.store {
-            let observed = self.error_info.observe(&y, &batch.targets, self.loss);
+            let observed = self.error_info.observe(y, &batch.targets, self.loss);
             store.write(&batch.positions, &observed);
         }
         Ok(())
@@ -64,17 +66,15 @@ impl FeedbackTrainer {
     /// DFA: the error is known only at the end, so the activations wait for it. The updates are
     /// those of a second forward pass, without making one.
     fn learn_afterwards(&mut self, batch: &Batch) -> Result<()> {
-        let activations = self.network.activations(&batch.inputs);
-        let [.., h, y] = activations.as_slice() else {
-            unreachable!("a network has inputs and an output layer")
-        };
-        let error = self.error_info.observe(y, &batch.targets, self.loss);
+        let tapes = self.network.record(&batch.inputs);
+        let (last, others) = tapes.split_last().expect("has an output layer");
+        let error = self.error_info.observe(&last.output, &batch.targets, self.loss);
 
         let (hidden, output) = self.network.split_output();
-        for (layer, pair) in hidden.iter_mut().zip(activations.windows(2)) {
-            layer.teach(&pair[0], &pair[1], &error)?;
+        for (layer, tape) in hidden.iter_mut().zip(others) {
+            layer.teach(tape, &error)?;
         }
-        output.update(h, y, &self.loss.gradient(y, &batch.targets))
+        output.update(last, &self.loss.gradient(&last.output, &batch.targets))
     }
 }
 
@@ -97,5 +97,18 @@ impl Trainer for FeedbackTrainer {
 
     fn error_store_mut(&mut self) -> Option<&mut ErrorStore> {
         self.store.as_mut()
+    }
+
+    fn teaching_error(&self, batch: &Batch) -> Option<Tensor> {
+        let stored = self.store.as_ref().map(|store| store.read(&batch.positions));
+        Some(match self.error_info.timing() {
+            Timing::Known | Timing::Delayed => {
+                self.error_info.signal(stored.as_ref(), &batch.targets)
+            }
+            Timing::Current => {
+                let y = self.network.forward(&batch.inputs);
+                self.error_info.observe(&y, &batch.targets, self.loss)
+            }
+        })
     }
 }

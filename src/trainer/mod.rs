@@ -2,9 +2,11 @@
 
 mod backprop;
 mod feedback;
+mod pepita;
 
 pub use backprop::BackpropTrainer;
 pub use feedback::FeedbackTrainer;
+pub use pepita::PepitaTrainer;
 
 use anyhow::Result;
 use tch::Tensor;
@@ -29,6 +31,12 @@ pub trait Trainer {
 
     /// The per-sample errors, if this rule keeps them.
     fn error_store_mut(&mut self) -> Option<&mut ErrorStore> {
+        None
+    }
+
+    /// The error information `[b, C]` with which the hidden layers would be taught on this batch
+    /// now, if this rule teaches them with feedback.
+    fn teaching_error(&self, _batch: &Batch) -> Option<Tensor> {
         None
     }
 

@@ -1,0 +1,178 @@
+//! The section `data`: the data set and how it is cut.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_yaml::Value;
+
+use super::ConfigError;
+use super::section::Section;
+use crate::data::{CsvFiles, CsvSettings, DataSettings, Encoding, Task};
+
+/// The data set and how it is cut.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DataConfig {
+    /// Which one, and how it is prepared.
+    #[serde(flatten)]
+    pub set: DataSettings,
+    /// Samples per training step.
+    pub batch_size: i64,
+    /// Samples per forward pass when evaluating.
+    pub eval_batch_size: i64,
+}
+
+impl DataConfig {
+    pub(super) fn read(section: &mut Section, pepita: bool) -> Result<DataConfig, ConfigError> {
+        let set = read_set(section, !pepita)?;
+        if pepita && set.task() == Task::Regression {
+            let name = set.known().map_or("csv".to_string(), |name| name.to_string());
+            let expected = "a data set of classes (or `data.task: classification`): `pepita` \
+                            classifies with softmax outputs";
+            return Err(section.refuse("name", name, expected));
+        }
+        Ok(DataConfig {
+            set,
+            batch_size: section.whole("batch_size", 1..=i64::MAX)?.unwrap_or(if pepita {
+                64
+            } else {
+                50
+            }),
+            eval_batch_size: section.whole("eval_batch_size", 1..=i64::MAX)?.unwrap_or(1000),
+        })
+    }
+}
+
+fn read_set(section: &mut Section, standardized: bool) -> Result<DataSettings, ConfigError> {
+    #[derive(Clone, Copy, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Name {
+        Mnist,
+        FashionMnist,
+        Digits,
+        Cifar10,
+        WineQuality,
+        Sgemm,
+        Csv,
+    }
+    let name = section
+        .choice("name")?
+        .ok_or_else(|| section.missing("name", "a data set, such as mnist"))?;
+    if let Name::Digits = name {
+        return Ok(DataSettings::Digits);
+    }
+    let standardize = section.truth("standardize")?.unwrap_or(standardized);
+    Ok(match name {
+        Name::Digits => DataSettings::Digits,
+        Name::Mnist => DataSettings::Mnist { standardize },
+        Name::FashionMnist => DataSettings::FashionMnist { standardize },
+        Name::Cifar10 => DataSettings::Cifar10 { standardize },
+        Name::Sgemm => DataSettings::Sgemm { standardize },
+        Name::WineQuality => DataSettings::WineQuality {
+            task: section.choice("task")?.unwrap_or(Task::Regression),
+            standardize,
+        },
+        Name::Csv => DataSettings::Csv(read_csv(section, standardize)?),
+    })
+}
+
+fn read_csv(section: &mut Section, standardize: bool) -> Result<CsvSettings, ConfigError> {
+    let task = section
+        .choice("task")?
+        .ok_or_else(|| section.missing("task", "regression or classification"))?;
+    let header = section.truth("header")?.unwrap_or(true);
+    let targets = columns(section, "targets")?;
+    if targets.is_empty() {
+        return Err(section.missing("targets", "the name of the column to be predicted"));
+    }
+    if task == Task::Classification && targets.len() > 1 {
+        let found = format!("[{}]", targets.join(", "));
+        return Err(section.refuse(
+            "targets",
+            found,
+            "one column, since the task is classification",
+        ));
+    }
+    Ok(CsvSettings {
+        files: read_files(section)?,
+        delimiter: letter(section, "delimiter")?.unwrap_or(','),
+        header,
+        comment: letter(section, "comment")?,
+        targets,
+        task,
+        categorical: columns(section, "categorical")?,
+        encoding: section.choice("encoding")?.unwrap_or(Encoding::Ordinal),
+        ignore: columns(section, "ignore")?,
+        missing: text_or_null(section, "missing")?,
+        class_suffix: text_or_null(section, "class_suffix")?,
+        standardize,
+    })
+}
+
+fn read_files(section: &mut Section) -> Result<CsvFiles, ConfigError> {
+    let mut file = |key| section.text(key, "the path of a file", |path| !path.is_empty());
+    let (path, train, test) = (file("path")?, file("train")?, file("test")?);
+    match (path, train, test) {
+        (Some(path), None, None) => Ok(CsvFiles::One {
+            path: PathBuf::from(path),
+            test_fraction: section
+                .number("test_fraction", "a number between 0 and 1", |share| {
+                    share > 0.0 && share < 1.0
+                })?
+                .unwrap_or(0.2),
+            split_seed: section.whole("split_seed", 0..=u32::MAX)?.unwrap_or(1),
+        }),
+        (None, Some(train), Some(test)) => {
+            Ok(CsvFiles::Two { train: PathBuf::from(train), test: PathBuf::from(test) })
+        }
+        (Some(_), Some(train), _) => {
+            Err(section.refuse("train", train, "either `path`, or `train` and `test`"))
+        }
+        (Some(_), None, Some(test)) => {
+            Err(section.refuse("test", test, "either `path`, or `train` and `test`"))
+        }
+        (None, Some(_), None) => Err(section.missing("test", "the path of a file beside `train`")),
+        (None, None, Some(_)) => Err(section.missing("train", "the path of a file beside `test`")),
+        (None, None, None) => {
+            Err(section.missing("path", "the path of a file (or two, as `train` and `test`)"))
+        }
+    }
+}
+
+/// The names of some columns: one, or a list; without a header a column's name is its number.
+fn columns(section: &mut Section, key: &'static str) -> Result<Vec<String>, ConfigError> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        Many(Vec<Value>),
+        One(Value),
+    }
+    fn name(value: &Value) -> Option<String> {
+        match value {
+            Value::String(name) => Some(name.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        }
+    }
+    let named = |columns: &OneOrMany| match columns {
+        OneOrMany::Many(columns) => columns.iter().map(name).collect::<Option<Vec<_>>>(),
+        OneOrMany::One(column) => name(column).map(|name| vec![name]),
+    };
+    let expected = "the name of a column, or a list of them";
+    let columns = section.checked(key, expected, |columns| named(columns).is_some())?;
+    Ok(columns.and_then(|columns| named(&columns)).unwrap_or_default())
+}
+
+/// A character that is one byte, or null.
+fn letter(section: &mut Section, key: &'static str) -> Result<Option<char>, ConfigError> {
+    let letter = section.checked(key, "one ASCII character", |letter: &Option<char>| {
+        letter.is_none_or(|letter| letter.is_ascii() && !matches!(letter, '\n' | '\r' | '"'))
+    })?;
+    Ok(letter.flatten())
+}
+
+fn text_or_null(section: &mut Section, key: &'static str) -> Result<Option<String>, ConfigError> {
+    let text = section.checked(key, "null or a text", |text: &Option<String>| {
+        text.as_ref().is_none_or(|text| !text.is_empty())
+    })?;
+    Ok(text.flatten())
+}

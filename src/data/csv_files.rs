@@ -1,0 +1,337 @@
+//! Data sets of the user's own: one table that is split, or a table to train on and one to test on.
+//!
+//! Files are read row by row; what is kept of a cell is one number.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind, Tensor};
+
+use super::prepare::{Table, dataset, one_hot};
+use super::split::train_test;
+use super::table::{Format, Matrix, Rows};
+use super::{DataDirectory, Dataset, Task};
+
+/// A column with more different values than this is taken for a number by mistake.
+const MOST_CATEGORIES: usize = 10_000;
+
+/// A data set in files of comma-separated values.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CsvSettings {
+    /// Where the rows are.
+    #[serde(flatten)]
+    pub files: CsvFiles,
+    /// What stands between the cells.
+    pub delimiter: char,
+    /// Whether the first row holds the columns' names; else they are called 0, 1, 2, …
+    pub header: bool,
+    /// What a line that is no row starts with.
+    pub comment: Option<char>,
+    /// The columns to be predicted: one for classification, one or more for regression.
+    pub targets: Vec<String>,
+    /// What is trained for.
+    pub task: Task,
+    /// Columns whose values are names.
+    pub categorical: Vec<String>,
+    /// How those become numbers.
+    pub encoding: Encoding,
+    /// Columns that are left out.
+    pub ignore: Vec<String>,
+    /// A row in which a cell is this is left out.
+    pub missing: Option<String>,
+    /// An ending that a class may have or not, as `.` in the test file of census income.
+    pub class_suffix: Option<String>,
+    /// Whether the inputs, and the targets of a regression, are standardised.
+    pub standardize: bool,
+}
+
+/// The files of a [`CsvSettings`]. A path that is not absolute is looked for in the current folder,
+/// then in the data directory.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum CsvFiles {
+    /// One file, of which some rows are tested on: the split of scikit-learn's `train_test_split`.
+    One {
+        /// The file.
+        path: PathBuf,
+        /// The share of the rows that is tested on.
+        test_fraction: f64,
+        /// The `random_state` of the split.
+        split_seed: u32,
+    },
+    /// A file to train on and a file to test on.
+    Two {
+        /// The first.
+        train: PathBuf,
+        /// The second.
+        test: PathBuf,
+    },
+}
+
+/// How the values of a categorical column become numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Encoding {
+    /// Each value is its place in the sorted list of all values: one input.
+    Ordinal,
+    /// An input for each value, 1 where the value is it.
+    OneHot,
+}
+
+/// Loads the files.
+pub(super) fn load(
+    settings: &CsvSettings,
+    directory: &DataDirectory,
+    device: Device,
+) -> Result<Dataset> {
+    let mut reading = Reading::new(settings);
+    let (first, pair) = match &settings.files {
+        CsvFiles::One { path, test_fraction, split_seed } => {
+            let path = directory.locate_file(path);
+            let raw = reading.read(&path)?;
+            let table = reading.encode(raw)?;
+            let (train, test) = train_test(table.inputs.size()[0], *test_fraction, *split_seed)
+                .with_context(|| path.display().to_string())?;
+            (path, (table.select(&train), table.select(&test)))
+        }
+        CsvFiles::Two { train, test } => {
+            let [train, test] = [train, test].map(|path| directory.locate_file(path));
+            let train_rows = reading.read(&train)?;
+            reading.closed = Some(train.display().to_string());
+            let test_rows = reading.read(&test)?;
+            (train, (reading.encode(train_rows)?, reading.encode(test_rows)?))
+        }
+    };
+    let name = first.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    dataset(name, settings.task, pair, settings.standardize, device)
+}
+
+/// What a column is for.
+#[derive(Clone, Copy)]
+enum Use {
+    Ignored,
+    Number,
+    Category(usize), // in `Reading::categories`
+    Target,
+}
+
+/// What has been learned from the files so far.
+struct Reading<'a> {
+    settings: &'a CsvSettings,
+    columns: Option<(Vec<String>, Vec<Use>)>,
+    categories: Vec<Categories>,
+    classes: Categories,
+    /// The file after which no new category and no new class may come.
+    closed: Option<String>,
+}
+
+impl Reading<'_> {
+    fn new(settings: &CsvSettings) -> Reading<'_> {
+        Reading {
+            settings,
+            columns: None,
+            categories: Vec::new(),
+            classes: Categories::default(),
+            closed: None,
+        }
+    }
+
+    /// Reads a file; categories and classes are still numbered in the order of their appearance.
+    fn read(&mut self, path: &Path) -> Result<Table> {
+        let settings = self.settings;
+        let format = Format {
+            delimiter: settings.delimiter as u8,
+            header: settings.header,
+            comment: settings.comment.map(|comment| comment as u8),
+        };
+        let mut rows = Rows::open(path, format)?;
+        let uses = self.uses(&rows)?;
+        let inputs = uses.iter().filter(|it| matches!(it, Use::Number | Use::Category(_))).count();
+        if inputs == 0 {
+            bail!("{}: no column is left for the inputs", rows.origin());
+        }
+        let targets: Vec<usize> =
+            settings.targets.iter().map(|name| rows.column(name)).collect::<Result<_>>()?;
+        let mut table = (Matrix::new(inputs, Kind::Float), Matrix::new(targets.len(), Kind::Float));
+        let mut count = 0;
+        while rows.advance()? {
+            let missing = |column: usize| {
+                settings.missing.as_ref().is_some_and(|it| it.as_bytes() == rows.cell(column))
+            };
+            let used = |column: &usize| !matches!(uses[*column], Use::Ignored);
+            if (0..uses.len()).filter(used).any(missing) {
+                continue;
+            }
+            for (column, kind) in uses.iter().enumerate() {
+                match kind {
+                    Use::Number => table.0.push(rows.number(column)?),
+                    Use::Category(index) => {
+                        let known = &mut self.categories[*index];
+                        table.0.push(known.number(&rows, column, None, &self.closed)?);
+                    }
+                    Use::Ignored | Use::Target => {}
+                }
+            }
+            for &column in &targets {
+                table.1.push(match settings.task {
+                    Task::Regression => rows.number(column)?,
+                    Task::Classification => {
+                        let suffix = settings.class_suffix.as_deref();
+                        self.classes.number(&rows, column, suffix, &self.closed)?
+                    }
+                });
+            }
+            count += 1;
+        }
+        if count == 0 {
+            bail!("{}: holds no rows that can be used", rows.origin());
+        }
+        Ok(Table { inputs: table.0.finish(), targets: table.1.finish() })
+    }
+
+    /// What each column of a file is for; all files must have the same columns.
+    fn uses(&mut self, rows: &Rows) -> Result<Vec<Use>> {
+        if let Some((names, uses)) = &self.columns {
+            if names != rows.names() {
+                let (found, expected) = (rows.names().join(", "), names.join(", "));
+                bail!("{}: has the columns {found}; expected {expected}", rows.origin());
+            }
+            return Ok(uses.clone());
+        }
+        let settings = self.settings;
+        for name in settings.targets.iter().chain(&settings.categorical).chain(&settings.ignore) {
+            rows.column(name)?;
+        }
+        let uses: Vec<Use> = rows
+            .names()
+            .iter()
+            .map(|name| {
+                if settings.targets.contains(name) {
+                    Use::Target
+                } else if settings.ignore.contains(name) {
+                    Use::Ignored
+                } else if settings.categorical.contains(name) {
+                    self.categories.push(Categories::default());
+                    Use::Category(self.categories.len() - 1)
+                } else {
+                    Use::Number
+                }
+            })
+            .collect();
+        self.columns = Some((rows.names().to_vec(), uses.clone()));
+        Ok(uses)
+    }
+
+    /// Puts categories and classes in their final form.
+    fn encode(&self, raw: Table) -> Result<Table> {
+        let (_, uses) = self.columns.as_ref().expect("a file has been read");
+        let inputs = uses.iter().filter(|it| matches!(it, Use::Number | Use::Category(_)));
+        let mut columns = Vec::new();
+        for (index, kind) in inputs.enumerate() {
+            let column = raw.inputs.narrow(1, index as i64, 1);
+            columns.push(match kind {
+                Use::Category(index) => {
+                    let known = &self.categories[*index];
+                    let places = known.places().index_select(0, &flat(&column));
+                    match self.settings.encoding {
+                        Encoding::Ordinal => places.to_kind(Kind::Float).reshape([-1, 1]),
+                        Encoding::OneHot => one_hot(&places, known.count(), Device::Cpu),
+                    }
+                }
+                _ => column,
+            });
+        }
+        // Without categories the table is right as it is, and may be too large to copy for nothing.
+        let as_it_is = self.categories.is_empty();
+        let inputs = if as_it_is { raw.inputs } else { Tensor::cat(&columns, 1) };
+        let targets = match self.settings.task {
+            Task::Regression => raw.targets,
+            Task::Classification => {
+                let count = self.classes.count();
+                if count < 2 {
+                    let column = &self.settings.targets[0];
+                    bail!("column `{column}` holds one class only; at least two are needed");
+                }
+                let places = self.classes.places().index_select(0, &flat(&raw.targets));
+                one_hot(&places, count, Device::Cpu)
+            }
+        };
+        Ok(Table { inputs, targets })
+    }
+}
+
+fn flat(column: &Tensor) -> Tensor {
+    column.flatten(0, -1).to_kind(Kind::Int64)
+}
+
+/// The different values of a column, numbered in the order of their appearance.
+#[derive(Default)]
+struct Categories(HashMap<Vec<u8>, usize>);
+
+impl Categories {
+    /// The number of the value in this row's column.
+    fn number(
+        &mut self,
+        rows: &Rows,
+        column: usize,
+        suffix: Option<&str>,
+        closed: &Option<String>,
+    ) -> Result<f64> {
+        let cell = rows.cell(column);
+        let cell = suffix.and_then(|it| cell.strip_suffix(it.as_bytes())).unwrap_or(cell);
+        if cell.is_empty() {
+            return Err(rows.refuse(column, "a value"));
+        }
+        if let Some(number) = self.0.get(cell) {
+            return Ok(*number as f64);
+        }
+        // `1`, `1.0` and `1e0` are one value.
+        let value = match as_number(cell) {
+            Some(number) => number.to_string().into_bytes(),
+            None => cell.to_vec(),
+        };
+        if let Some(number) = self.0.get(&value) {
+            return Ok(*number as f64);
+        }
+        if let Some(first) = closed {
+            return Err(rows.refuse(column, &format!("a value that occurs in {first}")));
+        }
+        if self.0.len() == MOST_CATEGORIES {
+            let expected =
+                format!("one of at most {MOST_CATEGORIES} different values; is this a number?");
+            return Err(rows.refuse(column, &expected));
+        }
+        let number = self.0.len();
+        self.0.insert(value, number);
+        Ok(number as f64)
+    }
+
+    fn count(&self) -> i64 {
+        self.0.len() as i64
+    }
+
+    /// For each value, in the order of appearance, its place in the sorted list: numbers by size,
+    /// before names by their letters.
+    fn places(&self) -> Tensor {
+        let mut sorted: Vec<(&Vec<u8>, usize)> = self.0.iter().map(|(v, n)| (v, *n)).collect();
+        sorted.sort_by(|(a, _), (b, _)| {
+            match (as_number(a), as_number(b)) {
+                (Some(a), Some(b)) => a.total_cmp(&b),
+                (a, b) => b.is_some().cmp(&a.is_some()),
+            }
+            .then_with(|| a.cmp(b))
+        });
+        let mut places = vec![0i64; sorted.len()];
+        for (place, (_, number)) in sorted.into_iter().enumerate() {
+            places[number] = place as i64;
+        }
+        Tensor::from_slice(&places)
+    }
+}
+
+fn as_number(cell: &[u8]) -> Option<f64> {
+    let number: f64 = std::str::from_utf8(cell).ok()?.parse().ok()?;
+    number.is_finite().then_some(number + 0.0) // -0 is 0
+}

@@ -1,0 +1,158 @@
+//! Data sets of images: the MNIST family, the digits that the program carries, CIFAR-10.
+
+use anyhow::{Result, bail};
+use tch::{Device, Kind, Tensor};
+
+use super::fetch::Fetched;
+use super::file::File;
+use super::prepare::one_hot;
+use super::{Dataset, DatasetName, Split, Task, idx};
+
+const CLASSES: u8 = 10;
+
+/// MNIST, or a data set of its format: pixels 0..1, standardised or not.
+pub(super) fn mnist(
+    name: DatasetName,
+    files: &Fetched,
+    standardize: bool,
+    device: Device,
+) -> Result<Dataset> {
+    let split = |part: &str| -> Result<Split> {
+        let images = idx::images(files.content(&format!("{part}-images-idx3-ubyte")))?;
+        let labels = idx::labels(files.content(&format!("{part}-labels-idx1-ubyte")), CLASSES)?;
+        let pixels = images.to_device(device).to_kind(Kind::Float) / 255.0;
+        Ok(Split {
+            // Mean and deviation of MNIST's training pixels; Fashion-MNIST uses them too.
+            inputs: if standardize { (pixels - 0.1307) / 0.3081 } else { pixels },
+            targets: one_hot(&labels, i64::from(CLASSES), device),
+        })
+    };
+    dataset(name, [1, 28, 28], split("train")?, split("t10k")?)
+}
+
+/// The 1,797 optical digits of 8 x 8 pixels from the UCI repository, which the program carries
+/// (Alpaydin & Kaynak 1998, CC BY 4.0). Pixels 0..16 become [0, 1]; every fifth sample is a test
+/// sample: 1,438 are trained on, 359 tested.
+pub(super) fn digits(device: Device) -> Result<Dataset> {
+    let images = idx::images(&File::embedded(
+        "digits (images)",
+        include_bytes!("digits/images-idx3-ubyte.gz"),
+    )?)?;
+    let labels = idx::labels(
+        &File::embedded("digits (labels)", include_bytes!("digits/labels-idx1-ubyte.gz"))?,
+        CLASSES,
+    )?;
+    let inputs = images.to_device(device).to_kind(Kind::Float) / 16.0;
+    let targets = one_hot(&labels, i64::from(CLASSES), device);
+    let split = |is_test: bool| {
+        let positions: Vec<i64> =
+            (0..inputs.size()[0]).filter(|position| (position % 5 == 4) == is_test).collect();
+        let positions = Tensor::from_slice(&positions).to_device(device);
+        Split {
+            inputs: inputs.index_select(0, &positions),
+            targets: targets.index_select(0, &positions),
+        }
+    };
+    dataset(DatasetName::Digits, [1, 8, 8], split(false), split(true))
+}
+
+/// CIFAR-10 in its binary form: pixels 0..1, standardised per colour or not.
+pub(super) fn cifar10(files: &Fetched, standardize: bool, device: Device) -> Result<Dataset> {
+    let batches: Vec<String> = (1..=5).map(|number| format!("data_batch_{number}.bin")).collect();
+    let train: Vec<&File> = batches.iter().map(|name| files.content(name)).collect();
+    let split = |files: &[&File]| -> Result<Split> {
+        let parts = files.iter().map(|file| cifar10_records(file)).collect::<Result<Vec<_>>>()?;
+        let (labels, pixels): (Vec<Tensor>, Vec<Tensor>) = parts.into_iter().unzip();
+        let pixels = Tensor::cat(&pixels, 0).to_device(device).to_kind(Kind::Float) / 255.0;
+        Ok(Split {
+            inputs: if standardize { standardize_colours(&pixels) } else { pixels },
+            targets: one_hot(&Tensor::cat(&labels, 0), i64::from(CLASSES), device),
+        })
+    };
+    let test = split(&[files.content("test_batch.bin")])?;
+    dataset(DatasetName::Cifar10, [3, 32, 32], split(&train)?, test)
+}
+
+/// Labels `[N]` and pixels `[N, 3072]`, both unsigned bytes on the CPU: each record is a label and
+/// three planes (red, green, blue) of 32 x 32 pixels.
+fn cifar10_records(file: &File) -> Result<(Tensor, Tensor)> {
+    const RECORD: usize = 1 + 3 * 32 * 32;
+    let File { origin, bytes } = file;
+    if bytes.is_empty() || !bytes.len().is_multiple_of(RECORD) {
+        bail!("{origin}: {} bytes are not a number of records of {RECORD} bytes", bytes.len());
+    }
+    if let Some(record) = bytes.chunks_exact(RECORD).position(|record| record[0] >= CLASSES) {
+        let label = bytes[record * RECORD];
+        bail!("{origin}: label {label} of record {record} is not a class from 0 to 9");
+    }
+    let records = Tensor::from_slice(bytes).reshape([-1, RECORD as i64]);
+    Ok((records.select(1, 0), records.narrow(1, 1, RECORD as i64 - 1)))
+}
+
+/// Standardises `[N, 3072]` with the mean and the deviation of each of the three colours.
+fn standardize_colours(pixels: &Tensor) -> Tensor {
+    let constants = |values: [f64; 3]| {
+        let values = values.map(|value| (value / 255.0) as f32);
+        Tensor::from_slice(&values).to_device(pixels.device()).reshape([1, 3, 1])
+    };
+    let planes = pixels.reshape([-1, 3, 1024]);
+    ((planes - constants([125.3, 123.0, 113.9])) / constants([63.0, 62.1, 66.7]))
+        .reshape([-1, 3072])
+}
+
+fn dataset(name: DatasetName, image: [i64; 3], train: Split, test: Split) -> Result<Dataset> {
+    Ok(Dataset {
+        name: name.to_string(),
+        task: Task::Classification,
+        image: Some(image),
+        train,
+        test,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two records: label 3, all red 255, green 0, blue 51; and label 9, all 0.
+    fn records() -> Vec<u8> {
+        let mut bytes = vec![3];
+        bytes.extend([255; 1024].iter().chain(&[0; 1024]).chain(&[51; 1024]));
+        bytes.push(9);
+        bytes.extend([0; 3072]);
+        bytes
+    }
+
+    fn file(bytes: Vec<u8>) -> File {
+        File { origin: "batch.bin".into(), bytes }
+    }
+
+    #[test]
+    fn cifar10_records_are_labels_and_colour_planes() {
+        let (labels, pixels) = cifar10_records(&file(records())).unwrap();
+        assert_eq!(Vec::<i64>::try_from(labels.to_kind(Kind::Int64)).unwrap(), [3, 9]);
+        assert_eq!(pixels.size(), [2, 3072]);
+        let pixels = pixels.to_kind(Kind::Float) / 255.0;
+        let standardized = standardize_colours(&pixels);
+        let value = |at: i64| standardized.double_value(&[0, at]);
+        for (at, byte, mean, deviation) in
+            [(0, 255.0, 125.3, 63.0), (1024, 0.0, 123.0, 62.1), (3071, 51.0, 113.9, 66.7)]
+        {
+            assert!((value(at) - (byte - mean) / deviation).abs() < 1e-5, "pixel {at}");
+        }
+    }
+
+    #[test]
+    fn malformed_cifar10_files_are_refused_by_name() {
+        let mut bad_label = records();
+        bad_label[3073] = 10;
+        for (bytes, reason) in [
+            (Vec::new(), "0 bytes are not"),
+            (records()[..3072].to_vec(), "3072 bytes are not"),
+            (bad_label, "label 10 of record 1"),
+        ] {
+            let error = cifar10_records(&file(bytes)).unwrap_err().to_string();
+            assert!(error.starts_with("batch.bin: ") && error.contains(reason), "{error}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What a configuration says about the data set: which one, and how it is prepared.
+
+use anyhow::Result;
+use serde::Serialize;
+use tch::Device;
+
+use super::csv_files::{self, CsvSettings};
+use super::{DataDirectory, Dataset, DatasetName, Task, fetch, images, uci};
+
+/// A data set and its preparation.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "name", rename_all = "snake_case")]
+pub enum DataSettings {
+    /// Handwritten digits.
+    Mnist {
+        /// Whether pixels have mean 0 and deviation 1, or are in [0, 1].
+        standardize: bool,
+    },
+    /// Clothing.
+    FashionMnist {
+        /// Whether pixels are scaled by MNIST's mean and deviation, or are in [0, 1].
+        standardize: bool,
+    },
+    /// The small handwritten digits that the program carries.
+    Digits,
+    /// Colour photographs.
+    Cifar10 {
+        /// Whether pixels have mean 0 and deviation 1 in each colour, or are in [0, 1].
+        standardize: bool,
+    },
+    /// Wines.
+    WineQuality {
+        /// Whether the quality is a number or one of eleven classes.
+        task: Task,
+        /// Whether the inputs, and the targets of a regression, have mean 0 and deviation 1.
+        standardize: bool,
+    },
+    /// Run times of a GPU's matrix product.
+    Sgemm {
+        /// Whether the inputs and the target have mean 0 and deviation 1.
+        standardize: bool,
+    },
+    /// Files of the user's own.
+    Csv(CsvSettings),
+}
+
+impl DataSettings {
+    /// The data set's name, if the program knows it.
+    pub fn known(&self) -> Option<DatasetName> {
+        Some(match self {
+            DataSettings::Mnist { .. } => DatasetName::Mnist,
+            DataSettings::FashionMnist { .. } => DatasetName::FashionMnist,
+            DataSettings::Digits => DatasetName::Digits,
+            DataSettings::Cifar10 { .. } => DatasetName::Cifar10,
+            DataSettings::WineQuality { .. } => DatasetName::WineQuality,
+            DataSettings::Sgemm { .. } => DatasetName::Sgemm,
+            DataSettings::Csv(_) => return None,
+        })
+    }
+
+    /// What it is for.
+    pub fn task(&self) -> Task {
+        match self {
+            DataSettings::WineQuality { task, .. } => *task,
+            DataSettings::Csv(settings) => settings.task,
+            DataSettings::Sgemm { .. } => Task::Regression,
+            _ => Task::Classification,
+        }
+    }
+
+    /// N and C of the training set, where they are known without reading it.
+    pub(crate) fn training_shape(&self) -> Option<(i64, i64)> {
+        Some(match self {
+            DataSettings::Mnist { .. } | DataSettings::FashionMnist { .. } => (60_000, 10),
+            DataSettings::Digits => (1_438, 10),
+            DataSettings::Cifar10 { .. } => (50_000, 10),
+            DataSettings::WineQuality { task: Task::Classification, .. } => (5_197, 11),
+            DataSettings::WineQuality { task: Task::Regression, .. } => (5_197, 1),
+            DataSettings::Sgemm { .. } => (773_120, 1),
+            DataSettings::Csv(_) => return None,
+        })
+    }
+
+    /// Loads the data set onto a device, fetching first what is missing in the directory.
+    pub fn load(&self, directory: &DataDirectory, device: Device) -> Result<Dataset> {
+        let files = |name| fetch(name, directory);
+        match self {
+            DataSettings::Mnist { standardize } => {
+                let name = DatasetName::Mnist;
+                images::mnist(name, &files(name)?, *standardize, device)
+            }
+            DataSettings::FashionMnist { standardize } => {
+                let name = DatasetName::FashionMnist;
+                images::mnist(name, &files(name)?, *standardize, device)
+            }
+            DataSettings::Digits => images::digits(device),
+            DataSettings::Cifar10 { standardize } => {
+                images::cifar10(&files(DatasetName::Cifar10)?, *standardize, device)
+            }
+            DataSettings::WineQuality { task, standardize } => {
+                uci::wine_quality(&files(DatasetName::WineQuality)?, *task, *standardize, device)
+            }
+            DataSettings::Sgemm { standardize } => {
+                uci::sgemm(&files(DatasetName::Sgemm)?, *standardize, device)
+            }
+            DataSettings::Csv(settings) => csv_files::load(settings, directory, device),
+        }
+    }
+}

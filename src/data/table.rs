@@ -1,0 +1,220 @@
+//! Tables of comma-separated values, read row by row: no more of the text than a row is in memory.
+
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail};
+use tch::{Device, Kind, Tensor};
+
+use super::file::{File, open};
+
+/// Rows per tensor while a table is read.
+const CHUNK: usize = 1 << 15;
+
+/// How a table is written.
+#[derive(Clone, Copy)]
+pub(super) struct Format {
+    pub delimiter: u8,
+    /// Whether the first row holds the columns' names; else they are called 0, 1, 2, …
+    pub header: bool,
+    /// What a line that is no row starts with.
+    pub comment: Option<u8>,
+}
+
+/// The rows of a table, one at a time.
+pub(super) struct Rows<'a> {
+    origin: String,
+    names: Vec<String>,
+    reader: csv::Reader<Box<dyn Read + 'a>>,
+    row: csv::ByteRecord,
+    held: bool, // the first row has been read to count the columns
+}
+
+impl<'a> Rows<'a> {
+    /// The rows of a file on disk, decompressed if its name ends in `.gz`.
+    pub fn open(path: &Path, format: Format) -> Result<Rows<'static>> {
+        Rows::new(path.display().to_string(), open(path)?, format)
+    }
+
+    /// The rows of a file in memory.
+    pub fn of(file: &'a File, format: Format) -> Result<Rows<'a>> {
+        Rows::new(file.origin.clone(), Box::new(file.bytes.as_slice()), format)
+    }
+
+    fn new(origin: String, content: Box<dyn Read + 'a>, format: Format) -> Result<Rows<'a>> {
+        let mut reader = csv::ReaderBuilder::new()
+            .delimiter(format.delimiter)
+            .comment(format.comment)
+            .has_headers(false)
+            .flexible(true) // the width is checked here, with words of our own
+            .trim(csv::Trim::All)
+            .from_reader(content);
+        let mut row = csv::ByteRecord::new();
+        if !reader.read_byte_record(&mut row).with_context(|| format!("{origin}: is damaged"))? {
+            bail!("{origin}: is empty; a table was expected");
+        }
+        let names = match format.header {
+            true => row.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect(),
+            false => (0..row.len()).map(|index| index.to_string()).collect(),
+        };
+        Ok(Rows { origin, names, reader, row, held: !format.header })
+    }
+
+    /// The table's name.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The columns' names.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Where a column stands.
+    pub fn column(&self, name: &str) -> Result<usize> {
+        self.names.iter().position(|known| known == name).ok_or_else(|| {
+            anyhow!("{}: has no column `{name}`; it has {}", self.origin, self.names.join(", "))
+        })
+    }
+
+    /// Goes on to the next row, if there is one.
+    pub fn advance(&mut self) -> Result<bool> {
+        if std::mem::take(&mut self.held) {
+            return Ok(true);
+        }
+        let more = self
+            .reader
+            .read_byte_record(&mut self.row)
+            .with_context(|| format!("{}: is damaged", self.origin))?;
+        if more && self.row.len() != self.names.len() {
+            let (found, expected) = (self.row.len(), self.names.len());
+            bail!("{}: has {found} columns; {expected} were expected", self.place());
+        }
+        Ok(more)
+    }
+
+    /// What stands in a column of this row.
+    pub fn cell(&self, column: usize) -> &[u8] {
+        &self.row[column]
+    }
+
+    /// The finite number in a column of this row.
+    pub fn number(&self, column: usize) -> Result<f64> {
+        let number = std::str::from_utf8(self.cell(column)).ok().and_then(|it| it.parse().ok());
+        number
+            .filter(|number: &f64| (*number as f32).is_finite())
+            .ok_or_else(|| self.refuse(column, "a finite number"))
+    }
+
+    /// The complaint about a cell of this row.
+    pub fn refuse(&self, column: usize, expected: &str) -> anyhow::Error {
+        let found = String::from_utf8_lossy(self.cell(column));
+        let shown: String = found.chars().take(40).collect();
+        let (place, name) = (self.place(), &self.names[column]);
+        anyhow!("{place}, column `{name}`: is `{shown}`; expected {expected}")
+    }
+
+    fn place(&self) -> String {
+        let line = self.row.position().map_or(0, csv::Position::line);
+        format!("{}, line {line}", self.origin)
+    }
+}
+
+/// A matrix that grows row by row.
+pub(super) struct Matrix {
+    width: usize,
+    kind: Kind,
+    values: Vec<f64>,
+    chunks: Vec<Tensor>,
+}
+
+impl Matrix {
+    /// A matrix without rows, whose values are kept as this kind of number.
+    pub fn new(width: usize, kind: Kind) -> Matrix {
+        Matrix { width, kind, values: Vec::new(), chunks: Vec::new() }
+    }
+
+    /// Appends a value; a row ends when it has its width.
+    pub fn push(&mut self, value: f64) {
+        self.values.push(value);
+        if self.values.len() == CHUNK * self.width {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        if !self.values.is_empty() {
+            let shape = [(self.values.len() / self.width) as i64, self.width as i64];
+            self.chunks.push(Tensor::from_slice(&self.values).to_kind(self.kind).reshape(shape));
+            self.values.clear();
+        }
+    }
+
+    /// `[rows, width]` on the CPU.
+    pub fn finish(mut self) -> Tensor {
+        self.flush();
+        match self.chunks.len() {
+            0 => Tensor::zeros([0, self.width as i64], (self.kind, Device::Cpu)),
+            _ => Tensor::cat(&self.chunks, 0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FORMAT: Format = Format { delimiter: b';', header: true, comment: Some(b'#') };
+
+    fn read(text: &str) -> Result<Tensor> {
+        let file = File { origin: "t.csv".into(), bytes: text.as_bytes().to_vec() };
+        let mut rows = Rows::of(&file, FORMAT)?;
+        let (a, b) = (rows.column("a")?, rows.column("b")?);
+        let mut matrix = Matrix::new(2, Kind::Float);
+        while rows.advance()? {
+            matrix.push(rows.number(a)?);
+            matrix.push(rows.number(b)?);
+        }
+        Ok(matrix.finish())
+    }
+
+    #[test]
+    fn rows_are_read_by_column() {
+        let matrix = read("\"b\";a\n1; 2\n# no row\n-3e1;+.5\n").unwrap();
+        let rows: Vec<Vec<f64>> = matrix.try_into().unwrap();
+        assert_eq!(rows, [[2.0, 1.0], [0.5, -30.0]]);
+    }
+
+    #[test]
+    fn many_rows_keep_their_order() {
+        let mut matrix = Matrix::new(1, Kind::Float);
+        for value in 0..CHUNK + 10 {
+            matrix.push(value as f64);
+        }
+        let expected = Tensor::arange(CHUNK as i64 + 10, (Kind::Float, Device::Cpu));
+        assert_eq!(matrix.finish().flatten(0, -1), expected);
+    }
+
+    #[test]
+    fn malformed_tables_are_refused_with_their_place() {
+        for (text, expected) in [
+            ("", "t.csv: is empty"),
+            ("a;c\n1;2", "t.csv: has no column `b`; it has a, c"),
+            ("a;b\n1;2\n1", "t.csv, line 3: has 1 columns; 2 were expected"),
+            ("a;b\n1;2;3", "t.csv, line 2: has 3 columns"),
+            ("a;b\n1;x", "t.csv, line 2, column `b`: is `x`; expected a finite number"),
+            ("a;b\n1;nan", "column `b`: is `nan`"),
+            ("a;b\n-inf;2", "column `a`: is `-inf`"),
+            ("a;b\n1e999;2", "column `a`: is `1e999`"),
+            ("a;b\n1e39;2", "column `a`: is `1e39`"),
+            ("a;b\n;2", "column `a`: is ``"),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.starts_with("t.csv") && error.contains(expected), "{text}: {error}");
+        }
+        let file = File { origin: "t.csv".into(), bytes: b"a;b\n1;\xff\xfe".to_vec() };
+        let mut rows = Rows::of(&file, FORMAT).unwrap();
+        assert!(rows.advance().unwrap());
+        assert!(rows.number(1).unwrap_err().to_string().contains("line 2, column `b`"));
+    }
+}

@@ -1,0 +1,141 @@
+//! How well feedback stands in for backpropagation: angles to the true gradient, layer by layer.
+//!
+//! Legend: b samples, C outputs, n_i outputs of hidden layer i, K layers, W_i weights, B_i feedback.
+
+use anyhow::{Result, anyhow};
+use tch::{Kind, Tensor};
+
+use crate::data::{Batch, Split};
+use crate::loss::Loss;
+use crate::network::{Gradients, Layer, Tape};
+use crate::trainer::Trainer;
+
+/// When diagnostics are made, and on how many samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Diagnostics {
+    /// Epochs between two.
+    pub every: u64,
+    /// b; the first ones of the training set.
+    pub samples: i64,
+}
+
+/// What is measured of one hidden layer; angles in degrees.
+///
+/// An angle below 90° means that a small enough step lowers the loss (theorem 4 of the paper).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LayerAngles {
+    /// Between a sample's δh_i = e · B_i and its true gradient: the mean over the samples.
+    pub delta_mean: f64,
+    /// Its standard deviation over the samples.
+    pub delta_deviation: f64,
+    /// Between all parameters' gradients under δh_i and under the true gradient.
+    pub parameters: f64,
+    /// Between W_K ⋯ W_{i+1} and -B_i `[C, n_i]`, if all layers behind are fully connected. The sign
+    /// is that of e = y* - y, which the hidden layers get as a gradient: -B_i is what stands where
+    /// backpropagation has the product.
+    pub weights: Option<f64>,
+}
+
+/// Measures the hidden layers of a network that is taught with feedback; nothing is trained.
+///
+/// Samples on which one of the two directions vanishes count as 90°.
+pub fn measure(
+    trainer: &dyn Trainer,
+    data: &Split,
+    loss: Loss,
+    samples: i64,
+) -> Result<Vec<LayerAngles>> {
+    let _no_grad = tch::no_grad_guard();
+    let count = samples.min(data.len());
+    let positions = Tensor::arange(count, (Kind::Int64, data.inputs.device()));
+    let batch = data.batches(&positions, count).next().expect("a data set has samples");
+    let error = teaching_error(trainer, &batch)?;
+    let layers = trainer.network().layers();
+    let tapes = trainer.network().record(&batch.inputs);
+    let truth = true_gradients(layers, &tapes, &batch, loss);
+
+    let mut angles = Vec::new();
+    for (index, (layer, tape)) in layers[..layers.len() - 1].iter().zip(&tapes).enumerate() {
+        let feedback =
+            layer.feedback().ok_or_else(|| anyhow!("layer {} has no feedback", index + 1))?;
+        let delta = error.mm(feedback);
+        // A tape's graph is gone through once; these gradients need one of their own.
+        let taught = layer.block().gradients(&layer.record(&tape.input), &delta, false);
+        let (true_delta, true_parameters) = &truth[index];
+        let per_sample = angle(&delta, true_delta);
+        angles.push(LayerAngles {
+            delta_mean: per_sample.mean(Kind::Double).double_value(&[]),
+            delta_deviation: match count {
+                1 => 0.0,
+                _ => per_sample.std(true).double_value(&[]),
+            },
+            parameters: angle(&as_row(&taught.parameters), &as_row(true_parameters))
+                .double_value(&[0]),
+            weights: forward_product(&layers[index + 1..]).map(|product| {
+                let flat = |matrix: &Tensor| matrix.reshape([1, -1]);
+                angle(&flat(&product), &flat(&feedback.neg())).double_value(&[0])
+            }),
+        });
+    }
+    Ok(angles)
+}
+
+fn teaching_error(trainer: &dyn Trainer, batch: &Batch) -> Result<Tensor> {
+    trainer
+        .teaching_error(batch)
+        .ok_or_else(|| anyhow!("diagnostics need an algorithm that teaches with feedback"))
+}
+
+/// For each layer the gradient of its output and those of its parameters, by backpropagation.
+fn true_gradients(
+    layers: &[Layer],
+    tapes: &[Tape],
+    batch: &Batch,
+    loss: Loss,
+) -> Vec<(Tensor, Vec<Tensor>)> {
+    let output = &tapes.last().expect("has an output layer").output;
+    let mut delta = loss.gradient(output, &batch.targets);
+    let mut gradients = Vec::new();
+    for (index, (layer, tape)) in layers.iter().zip(tapes).enumerate().rev() {
+        let Gradients { parameters, input } = layer.block().gradients(tape, &delta, index > 0);
+        gradients.push((delta, parameters));
+        delta = input.unwrap_or_else(|| Tensor::zeros([0], (Kind::Float, batch.inputs.device())));
+    }
+    gradients.reverse();
+    gradients
+}
+
+/// The product of the weights of these layers, the last one leftmost: `[C, n]`.
+fn forward_product(layers: &[Layer]) -> Option<Tensor> {
+    let mut weights = layers.iter().rev().map(|layer| Some(layer.block().as_dense()?.weight()));
+    let last = weights.next()??.shallow_clone();
+    weights.try_fold(last, |product, weight| Some(product.mm(weight?)))
+}
+
+/// Angles in degrees between the rows of two matrices: double `[rows]`.
+fn angle(a: &Tensor, b: &Tensor) -> Tensor {
+    let [a, b] = [a, b].map(|matrix| matrix.to_kind(Kind::Double));
+    let dot = |a: &Tensor, b: &Tensor| (a * b).sum_dim_intlist([-1i64].as_slice(), false, None);
+    let cosine = dot(&a, &b) / (dot(&a, &a) * dot(&b, &b)).sqrt();
+    cosine.nan_to_num(0.0, None, None).clamp(-1.0, 1.0).acos() * (180.0 / std::f64::consts::PI)
+}
+
+fn as_row(tensors: &[Tensor]) -> Tensor {
+    let flat: Vec<Tensor> = tensors.iter().map(|tensor| tensor.flatten(0, -1)).collect();
+    Tensor::cat(&flat, 0).unsqueeze(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn angles_are_between_rows_and_in_degrees() {
+        let a = Tensor::from_slice(&[1f32, 0.0, 1.0, 1.0, 2.0, 0.0, 0.0, 0.0]).reshape([4, 2]);
+        let b = Tensor::from_slice(&[0f32, 3.0, 1.0, 0.0, -1.0, 0.0, 1.0, 0.0]).reshape([4, 2]);
+        let found: Vec<f64> = angle(&a, &b).try_into().unwrap();
+        for (found, expected) in found.iter().zip([90.0, 45.0, 180.0, 90.0]) {
+            assert!((found - expected).abs() < 1e-6, "{found}");
+        }
+    }
+}

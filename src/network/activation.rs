@@ -1,0 +1,60 @@
+//! Functions that are applied to each of a layer's outputs.
+
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+/// The function applied to each of a layer's outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// tanh(z)
+    Tanh,
+    /// max(z, 0)
+    Relu,
+    /// 1 / (1 + exp(-z))
+    Sigmoid,
+    /// z Φ(z), with the normal distribution Φ
+    Gelu,
+    /// z
+    Identity,
+}
+
+impl Activation {
+    /// h from z; z may be overwritten.
+    pub(super) fn apply_(self, mut z: Tensor) -> Tensor {
+        match self {
+            Activation::Tanh => z.tanh_(),
+            Activation::Relu => z.relu_(),
+            Activation::Sigmoid => z.sigmoid_(),
+            Activation::Gelu => z.gelu("none"),
+            Activation::Identity => z,
+        }
+    }
+
+    /// h from z, leaving z as it is.
+    pub(super) fn apply(self, z: &Tensor) -> Tensor {
+        match self {
+            Activation::Tanh => z.tanh(),
+            Activation::Relu => z.relu(),
+            Activation::Sigmoid => z.sigmoid(),
+            Activation::Gelu => z.gelu("none"),
+            Activation::Identity => z.shallow_clone(),
+        }
+    }
+
+    /// Whether the derivative needs z, and cannot be told from h.
+    pub(super) fn needs_preactivation(self) -> bool {
+        self == Activation::Gelu
+    }
+
+    /// ∂L/∂z from ∂L/∂h, and from h or, where it is needed, z.
+    pub(super) fn backward(self, output_gradient: &Tensor, output_or_z: &Tensor) -> Tensor {
+        match self {
+            Activation::Tanh => Tensor::tanh_backward(output_gradient, output_or_z),
+            Activation::Relu => output_gradient.threshold_backward(output_or_z, 0.0),
+            Activation::Sigmoid => Tensor::sigmoid_backward(output_gradient, output_or_z),
+            Activation::Gelu => output_or_z.gelu_backward(output_gradient, "none"),
+            Activation::Identity => output_gradient.shallow_clone(),
+        }
+    }
+}

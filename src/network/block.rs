@@ -1,0 +1,90 @@
+//! What is inside a locally trained layer.
+//!
+//! Legend: b batch, m inputs, n outputs of the block.
+
+use tch::{Kind, Tensor};
+
+use super::Dense;
+
+/// What one feedback matrix teaches: anything with parameters that turns inputs `[b, m]` into
+/// outputs `[b, n]`.
+///
+/// A block of your own says what its outputs and parameters are and how it computes; its gradients
+/// then come from libtorch's autograd, inside the block alone: no graph reaches from one block into
+/// the next. `examples/own_block.rs` is such a block. [`Dense`] has its gradients in closed form
+/// instead.
+///
+/// Parameters are float tensors, contiguous, on the device of the data. Where autograd is used they
+/// are leaves that require gradients (see [`trainable`]).
+pub trait Block: Send {
+    /// n.
+    fn outputs(&self) -> i64;
+
+    /// What is trained, with its name in saved models.
+    fn parameters(&self) -> Vec<(&str, &Tensor)>;
+
+    /// What is saved, but not trained.
+    fn buffers(&self) -> Vec<(&str, &Tensor)> {
+        Vec::new()
+    }
+
+    /// The outputs `[b, n]` for inputs `[b, m]`.
+    fn forward(&self, input: &Tensor) -> Tensor;
+
+    /// As [`Block::forward`], keeping what [`Block::gradients`] needs.
+    fn record(&self, input: &Tensor) -> Tape {
+        let input = input.detach().set_requires_grad(true);
+        let output = tch::with_grad(|| self.forward(&input));
+        Tape { input, output: output.detach(), kept: Some(output) }
+    }
+
+    /// What a gradient δh `[b, n]` of the recorded output means for the parameters and, where it is
+    /// wanted, for the input.
+    fn gradients(&self, tape: &Tape, output_gradient: &Tensor, input_too: bool) -> Gradients {
+        let output = tape.kept.as_ref().expect("recorded by this block");
+        let objective = tch::with_grad(|| (output * output_gradient).sum(output.kind()));
+        let mut leaves: Vec<&Tensor> = self.parameters().into_iter().map(|(_, p)| p).collect();
+        if input_too {
+            leaves.push(&tape.input);
+        }
+        let mut found = Tensor::run_backward(&[objective], &leaves, false, false);
+        let input = if input_too { found.pop() } else { None };
+        Gradients { parameters: found.iter().map(Tensor::contiguous).collect(), input }
+    }
+
+    /// The block itself, if it is fully connected: only there are some things defined, such as the
+    /// product of forward matrices.
+    fn as_dense(&self) -> Option<&Dense> {
+        None
+    }
+}
+
+/// What a block keeps of one forward pass.
+pub struct Tape {
+    /// x `[b, m]`.
+    pub input: Tensor,
+    /// h `[b, n]`, without a graph.
+    pub output: Tensor,
+    /// What else the block needs for its gradients: the output with its graph, unless the block
+    /// overrides [`Block::record`].
+    pub kept: Option<Tensor>,
+}
+
+/// What one batch says about a block.
+pub struct Gradients {
+    /// In the order of [`Block::parameters`].
+    pub parameters: Vec<Tensor>,
+    /// δx `[b, m]`, if it was wanted.
+    pub input: Option<Tensor>,
+}
+
+/// A parameter for autograd: a contiguous leaf that requires gradients.
+pub fn trainable(values: Tensor) -> Tensor {
+    values.detach().contiguous().set_requires_grad(true)
+}
+
+/// The L2 norm of some tensors taken as one long vector, as a scalar tensor.
+pub(super) fn norm<'a>(tensors: impl Iterator<Item = &'a Tensor>) -> Tensor {
+    let squares: Vec<Tensor> = tensors.map(|it| it.square().sum(Kind::Float)).collect();
+    Tensor::stack(&squares, 0).sum(Kind::Float).sqrt()
+}

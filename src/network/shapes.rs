@@ -1,0 +1,151 @@
+//! The shapes of networks, and the blocks that are drawn for them, always in forward order.
+//!
+//! Legend: n_0 inputs, n_1 … n_{K-1} outputs of the hidden blocks, C outputs.
+
+use anyhow::Result;
+use tch::Device;
+
+use super::{
+    Activation, Block, ConvolutionBlock, Dense, Stage, Topology, TransformerBlock, Vit, WeightInit,
+};
+use crate::feedback::FeedbackInit;
+use crate::generator::Generator;
+
+/// A fully connected network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mlp {
+    /// n_0.
+    pub inputs: i64,
+    /// n_1 … n_{K-1}.
+    pub hidden: Vec<i64>,
+    /// Activation of the hidden layers.
+    pub activation: Activation,
+    /// C.
+    pub outputs: i64,
+    /// Activation of the output layer.
+    pub output_activation: Activation,
+}
+
+impl Mlp {
+    /// Inputs, outputs and activation of each layer.
+    fn sizes(&self) -> Vec<(i64, i64, Activation)> {
+        let mut sizes = Vec::new();
+        let mut inputs = self.inputs;
+        for &width in &self.hidden {
+            sizes.push((inputs, width, self.activation));
+            inputs = width;
+        }
+        sizes.push((inputs, self.outputs, self.output_activation));
+        sizes
+    }
+
+    fn dense(&self, generator: &mut Generator, device: Device) -> Result<Vec<Dense>> {
+        let sizes = self.sizes().into_iter();
+        sizes.map(|(m, n, activation)| Dense::new(m, n, activation, generator, device)).collect()
+    }
+
+    /// Weight and bias of each layer, as PyTorch draws them.
+    pub fn blocks(&self, generator: &mut Generator, device: Device) -> Result<Vec<Box<dyn Block>>> {
+        Ok(boxed(self.dense(generator, device)?))
+    }
+
+    /// Weights alone, without biases.
+    pub fn blocks_without_bias(
+        &self,
+        init: WeightInit,
+        generator: &mut Generator,
+        device: Device,
+    ) -> Result<Vec<Box<dyn Block>>> {
+        let dense: Result<Vec<Dense>> = self
+            .sizes()
+            .into_iter()
+            .map(|(m, n, activation)| {
+                Dense::without_bias(m, n, activation, init, generator, device)
+            })
+            .collect();
+        Ok(boxed(dense?))
+    }
+
+    /// As [`Mlp::blocks`]; then, for each layer but the first, the fixed matrix `[n_{i+1}, n_i]`
+    /// through which gradients go backwards in place of its weight.
+    pub fn blocks_for_feedback_alignment(
+        &self,
+        init: &FeedbackInit,
+        generator: &mut Generator,
+        device: Device,
+    ) -> Result<Vec<Box<dyn Block>>> {
+        let mut dense = self.dense(generator, device)?.into_iter();
+        let mut aligned = Vec::from_iter(dense.next());
+        for block in dense {
+            let matrix =
+                init.build(block.weight().size()[0], block.weight().size()[1], generator)?;
+            aligned.push(block.propagating_through(matrix.to_device(device)));
+        }
+        Ok(boxed(aligned))
+    }
+}
+
+fn boxed(dense: Vec<Dense>) -> Vec<Box<dyn Block>> {
+    dense.into_iter().map(|block| Box::new(block) as Box<dyn Block>).collect()
+}
+
+impl Vit {
+    /// The embedding with the first transformer block, the other transformer blocks, the hidden
+    /// layer of the head, the output layer.
+    pub fn blocks(&self, generator: &mut Generator, device: Device) -> Result<Vec<Box<dyn Block>>> {
+        let mut blocks: Vec<Box<dyn Block>> = Vec::new();
+        for index in 0..self.blocks {
+            blocks.push(Box::new(TransformerBlock::new(self, index == 0, generator, device)?));
+        }
+        let width = self.tokens()? * self.token_width;
+        let outputs = self.outputs;
+        blocks.push(Box::new(Dense::new(width, width, self.activation, generator, device)?));
+        let output = Dense::new(width, outputs, self.output_activation, generator, device)?;
+        blocks.push(Box::new(output));
+        Ok(blocks)
+    }
+}
+
+/// A convolutional network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cnn {
+    /// Channels, height and width of the images.
+    pub image: [i64; 3],
+    /// The hidden blocks.
+    pub topology: Topology,
+    /// Activation of the hidden blocks.
+    pub activation: Activation,
+    /// C.
+    pub outputs: i64,
+    /// Activation of the output layer.
+    pub output_activation: Activation,
+}
+
+impl Cnn {
+    /// A block for each stage, and the output layer.
+    pub fn blocks(&self, generator: &mut Generator, device: Device) -> Result<Vec<Box<dyn Block>>> {
+        let mut image = self.image;
+        let mut inputs: i64 = image.iter().product();
+        let mut blocks: Vec<Box<dyn Block>> = Vec::new();
+        for &stage in &self.topology.0 {
+            let block: Box<dyn Block> = match stage {
+                Stage::Convolution { channels, kernel, pool } => {
+                    let activation = self.activation;
+                    let block = ConvolutionBlock::new(
+                        image, channels, kernel, pool, activation, generator, device,
+                    )?;
+                    image = block.output_image();
+                    Box::new(block)
+                }
+                Stage::Dense { width } => {
+                    Box::new(Dense::new(inputs, width, self.activation, generator, device)?)
+                }
+            };
+            inputs = block.outputs();
+            blocks.push(block);
+        }
+        let output = Dense::new(inputs, self.outputs, self.output_activation, generator, device)?;
+        blocks.push(Box::new(output));
+        Ok(blocks)
+    }
+}

@@ -1,0 +1,205 @@
+//! A block of a Vision Transformer; inside it, gradients are exact, by autograd.
+//!
+//! Legend: b batch, t tokens, w their width, a heads of size s.
+
+use anyhow::{Result, bail};
+use tch::{Device, Kind, Tensor};
+
+use super::activation::Activation;
+use super::block::{Block, trainable};
+use super::initialise::{self, WeightInit};
+use crate::generator::Generator;
+
+/// The sizes of a Vision Transformer (semantics of Flügel et al. 2024, section 4): no class token,
+/// no positional encoding; all tokens go to the head.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Vit {
+    /// Channels, height and width of the images.
+    pub image: [i64; 3],
+    /// Height and width of a patch; both sides of an image are multiples of it.
+    pub patch_size: i64,
+    /// w.
+    pub token_width: i64,
+    /// How many transformer blocks.
+    pub blocks: i64,
+    /// a.
+    pub heads: i64,
+    /// s.
+    pub head_size: i64,
+    /// Width of the perceptron inside each block.
+    pub mlp_width: i64,
+    /// Activation of that perceptron and of the hidden head layer.
+    pub activation: Activation,
+    /// Outputs of the network, C.
+    pub outputs: i64,
+    /// Activation of the output layer.
+    pub output_activation: Activation,
+}
+
+impl Vit {
+    /// t: a token for each patch.
+    pub fn tokens(&self) -> Result<i64> {
+        let Vit { image: [_, height, width], patch_size, .. } = self;
+        if height % patch_size != 0 || width % patch_size != 0 {
+            bail!("images of {height} x {width} cannot be cut into patches of {patch_size}");
+        }
+        Ok((height / patch_size) * (width / patch_size))
+    }
+}
+
+/// h = u + MLP(LN(u)) with u = x + Attention(LN(x)), on t tokens of width w that lie side by side
+/// in a row `[b, t·w]`. The first block of a network also makes the tokens out of the image.
+pub struct TransformerBlock {
+    shape: Vit,
+    tokens: i64,
+    embedding: Option<Linear>,
+    attention_norm: LayerNorm,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    projection: Linear,
+    mlp_norm: LayerNorm,
+    expansion: Linear,
+    contraction: Linear,
+}
+
+struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl TransformerBlock {
+    /// Draws a block in the order of [`Block::parameters`], each linear map as PyTorch does; `first`
+    /// says whether it begins with the embedding.
+    pub fn new(
+        shape: &Vit,
+        first: bool,
+        generator: &mut Generator,
+        device: Device,
+    ) -> Result<TransformerBlock> {
+        let tokens = shape.tokens()?;
+        let (width, inner) = (shape.token_width, shape.heads * shape.head_size);
+        let mut linear = |inputs: i64, outputs: i64, with_bias: bool| -> Result<Linear> {
+            let size = [outputs, inputs];
+            let weight = initialise::weight(&size, WeightInit::PyTorch, generator, device)?;
+            let bias = match with_bias {
+                true => Some(trainable(initialise::bias(&size, generator, device)?)),
+                false => None,
+            };
+            Ok(Linear { weight: trainable(weight), bias })
+        };
+        let norm = || LayerNorm {
+            weight: trainable(Tensor::ones([width], (Kind::Float, device))),
+            bias: trainable(Tensor::zeros([width], (Kind::Float, device))),
+        };
+        let pixels: i64 = shape.image.iter().product();
+        Ok(TransformerBlock {
+            tokens,
+            embedding: match first {
+                true => Some(linear(pixels, tokens * width, true)?),
+                false => None,
+            },
+            attention_norm: norm(),
+            query: linear(width, inner, false)?,
+            key: linear(width, inner, false)?,
+            value: linear(width, inner, false)?,
+            projection: linear(inner, width, true)?,
+            mlp_norm: norm(),
+            expansion: linear(width, shape.mlp_width, true)?,
+            contraction: linear(shape.mlp_width, width, true)?,
+            shape: shape.clone(),
+        })
+    }
+
+    /// Pixels `[b, c·height·width]` as patches side by side `[b, c·height·width]`, each patch with
+    /// its channels, rows and columns in this order.
+    fn patches(&self, images: &Tensor) -> Tensor {
+        let [channels, height, width] = self.shape.image;
+        let side = self.shape.patch_size;
+        images
+            .reshape([-1, channels, height / side, side, width / side, side])
+            .permute([0, 2, 4, 1, 3, 5])
+            .flatten(1, -1)
+    }
+
+    /// Multi-head attention over tokens [b, t, w].
+    fn attention(&self, x: &Tensor) -> Tensor {
+        let (heads, size) = (self.shape.heads, self.shape.head_size);
+        let split = |map: &Linear| {
+            // [b, t, a·s] -> [b, a, t, s]
+            map.apply(x).reshape([-1, self.tokens, heads, size]).transpose(1, 2)
+        };
+        let attended = Tensor::scaled_dot_product_attention(
+            &split(&self.query),
+            &split(&self.key),
+            &split(&self.value),
+            None::<&Tensor>,
+            0.0,
+            false,
+            None, // scaled by 1/√s
+            false,
+        );
+        self.projection.apply(&attended.transpose(1, 2).flatten(2, -1))
+    }
+}
+
+impl Block for TransformerBlock {
+    fn outputs(&self) -> i64 {
+        self.tokens * self.shape.token_width
+    }
+
+    fn parameters(&self) -> Vec<(&str, &Tensor)> {
+        let mut list = Vec::new();
+        if let Some(embedding) = &self.embedding {
+            embedding.list(["embedding.weight", "embedding.bias"], &mut list);
+        }
+        self.attention_norm.list(["attention_norm.weight", "attention_norm.bias"], &mut list);
+        self.query.list(["query.weight", ""], &mut list);
+        self.key.list(["key.weight", ""], &mut list);
+        self.value.list(["value.weight", ""], &mut list);
+        self.projection.list(["projection.weight", "projection.bias"], &mut list);
+        self.mlp_norm.list(["mlp_norm.weight", "mlp_norm.bias"], &mut list);
+        self.expansion.list(["expansion.weight", "expansion.bias"], &mut list);
+        self.contraction.list(["contraction.weight", "contraction.bias"], &mut list);
+        list
+    }
+
+    fn forward(&self, input: &Tensor) -> Tensor {
+        let tokens = match &self.embedding {
+            Some(embedding) => embedding.apply(&self.patches(input)),
+            None => input.shallow_clone(),
+        };
+        let x = tokens.reshape([-1, self.tokens, self.shape.token_width]);
+        let u = &x + self.attention(&self.attention_norm.apply(&x));
+        let hidden = self.expansion.apply(&self.mlp_norm.apply(&u));
+        let h = &u + self.contraction.apply(&self.shape.activation.apply(&hidden));
+        h.flatten(1, -1)
+    }
+}
+
+impl Linear {
+    fn apply(&self, x: &Tensor) -> Tensor {
+        x.linear(&self.weight, self.bias.as_ref())
+    }
+
+    fn list<'a>(&'a self, names: [&'a str; 2], list: &mut Vec<(&'a str, &'a Tensor)>) {
+        list.push((names[0], &self.weight));
+        list.extend(self.bias.iter().map(|bias| (names[1], bias)));
+    }
+}
+
+impl LayerNorm {
+    fn apply(&self, x: &Tensor) -> Tensor {
+        x.layer_norm(x.size()[2..].to_vec(), Some(&self.weight), Some(&self.bias), 1e-5, false)
+    }
+
+    fn list<'a>(&'a self, names: [&'a str; 2], list: &mut Vec<(&'a str, &'a Tensor)>) {
+        list.push((names[0], &self.weight));
+        list.push((names[1], &self.bias));
+    }
+}

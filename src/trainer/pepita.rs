@@ -1,0 +1,116 @@
+//! PEPITA (Dellaferrera & Kreiman 2022): the error modulates the input of a second forward pass.
+//!
+//! Legend: b batch, n_0 inputs, C outputs, h_l `[b, n_l]` output of layer l, m_l its dropout mask.
+
+use anyhow::Result;
+use tch::Tensor;
+
+use super::Trainer;
+use crate::data::Batch;
+use crate::generator::Generator;
+use crate::network::Network;
+
+/// Trains with two forward passes and no backward one. The network is fully connected and puts out
+/// logits; p is their softmax.
+///
+/// Pass 1 gives h_l = m_l ⊙ σ(W_l h_{l-1}) and e = p - y*; pass 2, from x' = x + F e with the same
+/// masks, h'_l and p'. Layer l steps along (h_l - h'_l) h'_{l-1}ᵀ (the first one with x' for h'_0),
+/// the output layer along (p' - y*) h'ᵀ, averaged over the batch. No derivative of the activation
+/// enters.
+pub struct PepitaTrainer {
+    network: Network,
+    projection: Tensor, // F [n_0, C]
+    dropout: f64,
+    masks: Generator,
+}
+
+impl PepitaTrainer {
+    /// Draws F `[n_0, C]` from U(-s, s) with s = `scale`·√(6/n_0), and then where the stream of
+    /// dropout masks starts.
+    ///
+    /// `dropout` is the share of hidden units that are left out of a step; those that stay are
+    /// scaled up by 1/(1 - `dropout`).
+    pub fn new(
+        network: Network,
+        inputs: i64,
+        scale: f64,
+        dropout: f64,
+        generator: &mut Generator,
+    ) -> Result<PepitaTrainer> {
+        let output = network.layers().last().expect("has an output layer").block();
+        let bound = scale * (6.0 / inputs as f64).sqrt();
+        let projection = generator.uniform(&[inputs, output.outputs()], -bound, bound)?;
+        let device = output.parameters()[0].1.device();
+        Ok(PepitaTrainer {
+            network,
+            projection: projection.to_device(device),
+            dropout,
+            masks: Generator::new(generator.int64()?.cast_unsigned())?,
+        })
+    }
+
+    /// An inverted-dropout mask for each hidden layer, drawn in forward order; none without dropout.
+    fn draw_masks(&mut self, batch: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        let (hidden, _) = self.network.split_output();
+        hidden
+            .iter()
+            .map(|layer| {
+                if self.dropout == 0.0 {
+                    return Ok(None);
+                }
+                let shape = [batch.size()[0], layer.block().outputs()];
+                let drawn = self.masks.uniform(&shape, 0.0, 1.0)?;
+                let kept = drawn.ge(self.dropout).to_kind(batch.kind()) / (1.0 - self.dropout);
+                Ok(Some(kept.to_device(batch.device())))
+            })
+            .collect()
+    }
+
+    /// h_0 = x, h_1, …, and p.
+    fn pass(&self, input: &Tensor, masks: &[Option<Tensor>]) -> Vec<Tensor> {
+        let mut activations = vec![input.shallow_clone()];
+        let (output, hidden) = self.network.layers().split_last().expect("has an output layer");
+        for (layer, mask) in hidden.iter().zip(masks) {
+            let h = layer.forward(activations.last().expect("h_0 is there"));
+            activations.push(match mask {
+                Some(mask) => h * mask,
+                None => h,
+            });
+        }
+        let logits = output.forward(activations.last().expect("h_0 is there"));
+        activations.push(logits.softmax(-1, logits.kind()));
+        activations
+    }
+}
+
+impl Trainer for PepitaTrainer {
+    fn train_batch(&mut self, batch: &Batch) -> Result<()> {
+        let _no_grad = tch::no_grad_guard();
+        let masks = self.draw_masks(&batch.inputs)?;
+        let first = self.pass(&batch.inputs, &masks);
+        let error = first.last().expect("holds p") - &batch.targets;
+        let modulated = &batch.inputs + error.mm(&self.projection.tr());
+        let second = self.pass(&modulated, &masks);
+
+        let size = batch.len() as f64;
+        let layers = self.network.layers_mut();
+        let last = layers.len() - 1;
+        for (index, layer) in layers.iter_mut().enumerate() {
+            let difference = match index == last {
+                false => &first[index + 1] - &second[index + 1],
+                true => &second[index + 1] - &batch.targets,
+            };
+            let gradient = difference.tr().mm(&second[index]) / size;
+            layer.step(&[gradient])?;
+        }
+        Ok(())
+    }
+
+    fn network(&self) -> &Network {
+        &self.network
+    }
+
+    fn network_mut(&mut self) -> &mut Network {
+        &mut self.network
+    }
+}
