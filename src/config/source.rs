@@ -16,7 +16,33 @@ macro_rules! carried {
     };
 }
 
-carried!["mnist", "mnist_bp", "fashion_mnist", "digits"];
+carried![
+    "mnist",
+    "mnist_bp",
+    "mnist_dfa",
+    "mnist_drtp",
+    "mnist_llo",
+    "mnist_pepita",
+    "mnist_cnn",
+    "mnist_vit",
+    "fashion_mnist",
+    "digits",
+    "cifar10",
+    "wine_quality",
+    "wine_quality_bp",
+    "wine_quality_classes",
+    "wine_quality_dfa",
+    "wine_quality_drtp",
+    "wine_quality_llo",
+    "sgemm",
+    "sgemm_bp",
+    "sgemm_dfa",
+    "sgemm_drtp",
+    "sgemm_llo",
+    "census_income",
+    "kddcup99",
+    "susy",
+];
 
 /// The text of a configuration, with the values that are set on top of it.
 #[derive(Debug)]

@@ -51,7 +51,7 @@ impl Activation {
     pub(super) fn backward(self, output_gradient: &Tensor, output_or_z: &Tensor) -> Tensor {
         match self {
             Activation::Tanh => Tensor::tanh_backward(output_gradient, output_or_z),
-            Activation::Relu => output_gradient.threshold_backward(output_or_z, 0.0),
+            Activation::Relu => output_or_z.threshold_backward(output_gradient, 0.0),
             Activation::Sigmoid => Tensor::sigmoid_backward(output_gradient, output_or_z),
             Activation::Gelu => output_or_z.gelu_backward(output_gradient, "none"),
             Activation::Identity => output_gradient.shallow_clone(),

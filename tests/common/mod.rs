@@ -7,14 +7,16 @@ use std::process::Command;
 use f3_tch::Generator;
 use f3_tch::assemble::assemble_on;
 use f3_tch::config::{Config, Source};
-use f3_tch::data::{Dataset, Split, Task};
+use f3_tch::data::{DataDirectory, Dataset, Split, Task};
 use f3_tch::run::Experiment;
 use tch::{Kind, Tensor};
+use tempfile::TempDir;
 
 /// All error information by name.
-pub const INFOS: [&str; 10] = [
+pub const INFOS: [&str; 11] = [
     "one_hot_target",
     "current_error",
+    "current_error_softmax",
     "delayed_error",
     "delayed_loss",
     "delayed_error_one_hot",
@@ -38,16 +40,27 @@ pub fn toy(task: Task) -> Dataset {
         };
         Split { inputs, targets }
     };
-    Dataset { name: "toy".into(), task, train: split(30), test: split(10) }
+    Dataset { name: "toy".into(), task, image: Some([1, 2, 3]), train: split(30), test: split(10) }
 }
 
 /// The experiment that some lines of YAML describe, on the toy data.
 pub fn experiment(yaml: &str, task: Task) -> Experiment {
+    experiment_on(toy(task), yaml)
+}
+
+/// The experiment that some lines of YAML describe, on this data set.
+pub fn experiment_on(data: Dataset, yaml: &str) -> Experiment {
     let mut source = Source::parse("test", yaml).unwrap();
-    source.set("data.name=digits").unwrap(); // must be there; the toy data takes its place
+    // Must be there, and be for the same task; the given data take its place.
+    source
+        .set(match data.task {
+            Task::Classification => "data.name=digits",
+            Task::Regression => "data.name=sgemm",
+        })
+        .unwrap();
     let (config, remarks) = Config::read(&source).unwrap();
     assert!(remarks.is_empty(), "{remarks:?}");
-    assemble_on(toy(task), &config, &source).unwrap()
+    assemble_on(data, &config, &source).unwrap()
 }
 
 /// Trains one more epoch, in the order that the experiment's generator gives.
@@ -97,4 +110,46 @@ pub fn run_python(python: &str, script: &str, arguments: &[&Path]) -> String {
 /// Whether two numbers differ by at most this much, relative to the second.
 pub fn close(found: f64, expected: f64, relative: f64) -> bool {
     (found - expected).abs() <= relative * expected.abs()
+}
+
+/// A folder of data for the time of a test.
+pub struct DataFolder(TempDir);
+
+impl DataFolder {
+    /// The folder as the program's data directory.
+    pub fn directory(&self) -> DataDirectory {
+        DataDirectory::locate(Some(self.0.path()))
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+/// The files of `wine_quality` or `sgemm`, which no package registry carries: from `shared/data`
+/// beside the checkout, or from the data directory. None, with a word why, where they are not.
+pub fn uci(name: &str) -> Option<DataFolder> {
+    let files: &[&str] = match name {
+        "wine_quality" => &["winequality-red.csv", "winequality-white.csv"],
+        _ => &["sgemm_product_dataset.zip"],
+    };
+    let data = std::env::var_os("F3_DATA_DIR").map_or(root().join("data"), PathBuf::from);
+    let places = [root().join("../shared/data"), data.join(name)];
+    let Some(place) = places.iter().find(|it| files.iter().all(|file| it.join(file).is_file()))
+    else {
+        eprintln!(
+            "left out: {} not in {} and not in {}",
+            files.join(", "),
+            places[0].display(),
+            places[1].display()
+        );
+        return None;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join(name)).unwrap();
+    for file in files {
+        std::fs::copy(place.join(file), folder.path().join(name).join(file)).unwrap();
+    }
+    Some(DataFolder(folder))
 }

@@ -8,45 +8,165 @@ errors and the loss over the training set. Nothing here is shared with the Rust 
 come from autograd, DFA makes two forward passes, the optimizers are torch.optim's.
 """
 
-import itertools
 import json
 import math
 import sys
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 from torch.nn import functional
+
+
+class Transformer(nn.Module):
+    """Pre-norm transformer block on flattened tokens, attention written out."""
+
+    def __init__(self, settings, image, first):
+        super().__init__()
+        channels, height, width = image
+        self.image, self.patch, self.heads = image, settings["patch_size"], settings["heads"]
+        self.width, self.size = settings["token_width"], settings["head_size"]
+        self.tokens = (height // self.patch) * (width // self.patch)
+        inner = self.heads * self.size
+        if first:
+            self.embedding = nn.Linear(channels * height * width, self.tokens * self.width)
+        self.attention_norm = nn.LayerNorm(self.width)
+        self.query = nn.Linear(self.width, inner, bias=False)
+        self.key = nn.Linear(self.width, inner, bias=False)
+        self.value = nn.Linear(self.width, inner, bias=False)
+        self.projection = nn.Linear(inner, self.width)
+        self.mlp_norm = nn.LayerNorm(self.width)
+        self.expansion = nn.Linear(self.width, settings["mlp_width"])
+        self.contraction = nn.Linear(settings["mlp_width"], self.width)
+        self.outputs = self.tokens * self.width
+
+    def forward(self, x):
+        if hasattr(self, "embedding"):
+            images = x.reshape(-1, *self.image)
+            patches = functional.unfold(images, self.patch, stride=self.patch)
+            x = self.embedding(patches.transpose(1, 2).flatten(1))
+        x = x.reshape(-1, self.tokens, self.width)
+        normed = self.attention_norm(x)
+        q, k, v = (
+            layer(normed).unflatten(2, (self.heads, self.size)).transpose(1, 2)
+            for layer in (self.query, self.key, self.value)
+        )
+        weights = torch.softmax(q @ k.transpose(2, 3) / math.sqrt(self.size), dim=-1)
+        u = x + self.projection((weights @ v).transpose(1, 2).flatten(2))
+        return (u + self.contraction(torch.tanh(self.expansion(self.mlp_norm(u))))).flatten(1)
+
+
+class Convolution(nn.Conv2d):
+    def __init__(self, image, channels, kernel, pool):
+        super().__init__(image[0], channels, kernel, padding="same")
+        self.input_image, self.pool = image, pool
+        side = 2 if pool else 1
+        self.output_image = [channels, image[1] // side, image[2] // side]
+        self.outputs = math.prod(self.output_image)
+
+    def forward(self, x):
+        h = torch.tanh(super().forward(x.reshape(-1, *self.input_image)))
+        return (functional.max_pool2d(h, 2) if self.pool else h).flatten(1)
+
+
+class Dense(nn.Linear):
+    def __init__(self, inputs, outputs, activation, bias=True):
+        super().__init__(inputs, outputs, bias=bias)
+        self.activation, self.outputs = activation, outputs
+
+    def forward(self, x):
+        return ACTIVATIONS[self.activation](super().forward(x))
+
+
+ACTIVATIONS = {
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "sigmoid": torch.sigmoid,
+    "gelu": functional.gelu,
+    "identity": lambda z: z,
+}
+IMAGE = [2, 4, 6]
 
 
 class Case:
     def __init__(self, case, data):
-        self.case = case
-        self.inputs = data["inputs"]
+        self.id = case["id"]
+        self.config = case["config"]
+        self.algorithm = self.config["algorithm"]
+        self.loss_name = self.config["loss"]
+        self.inputs = data[f"inputs_{case['task']}"]
         self.targets = data[f"targets_{case['task']}"]
-        torch.manual_seed(case["seed"])
+        self.rule = self.algorithm["name"]
+        torch.manual_seed(self.config["seed"])
 
-        widths = [self.inputs.shape[1], *case["hidden"], self.targets.shape[1]]
-        self.layers = []
-        for m, n in itertools.pairwise(widths):
-            layer = torch.nn.Linear(m, n)
-            self.layers.append(layer)
+        outputs = self.targets.shape[1]
+        self.layers = self.blocks(self.inputs.shape[1], outputs)
+        hidden = [layer.outputs for layer in self.layers[:-1]]
         self.feedback = []
-        if case["algorithm"] in ("f3", "dfa", "drtp"):
-            self.feedback = [self.draw_feedback(widths[-1], n) for n in case["hidden"]]
+        self.backward_weights = {}
+        if self.rule in ("f3", "dfa", "drtp"):
+            self.feedback = [self.draw_feedback(outputs, n) for n in hidden]
+        if self.rule == "fa":
+            for index in range(1, len(self.layers)):
+                shape = self.layers[index].weight.shape
+                self.backward_weights[index] = self.draw_feedback(*shape)
+        if self.rule == "pepita":
+            n0 = self.inputs.shape[1]
+            bound = self.algorithm["projection_scale"] * math.sqrt(6 / n0)
+            self.projection = torch.empty(n0, outputs).uniform_(-bound, bound)
+            self.masks = torch.Generator()
+            self.masks.manual_seed(int(torch.empty((), dtype=torch.int64).random_()))
         self.optimizers = [self.optimizer(layer) for layer in self.layers]
         self.errors = self.targets.clone()
-        self.info = {"dfa": "current_error", "drtp": "one_hot_target"}.get(
-            case["algorithm"], case.get("error_info")
+        softmax = "_softmax" if self.loss_name == "cross_entropy" else ""
+        self.info = {"dfa": f"current_error{softmax}", "drtp": "one_hot_target"}.get(
+            self.rule, self.algorithm.get("error_info")
         )
 
+    def blocks(self, inputs, outputs):
+        model = self.config["model"]
+        last = "sigmoid" if self.loss_name == "bce" else "identity"
+        layers = []
+        if model["name"] == "mlp":
+            bias = self.rule != "pepita"
+            for n in model["width"]:
+                layers.append(Dense(inputs, n, model["activation"], bias))
+                inputs = n
+            layers.append(Dense(inputs, outputs, last, bias))
+            if not bias:  # drawn anew, from U(±√(6/fan_in))
+                torch.manual_seed(self.config["seed"])
+                for layer in layers:
+                    nn.init.uniform_(layer.weight, -1, 1)
+                    layer.weight.data *= math.sqrt(6 / layer.weight.shape[1])
+            return layers
+        if model["name"] == "vit":
+            for index in range(model["blocks"]):
+                layers.append(Transformer(model, IMAGE, index == 0))
+            inputs = layers[-1].outputs
+            layers.append(Dense(inputs, inputs, model["activation"]))
+        else:
+            image = IMAGE
+            parts = model["topology"].replace("-pool", "p").split("-")
+            for part in parts:
+                if part.endswith("FC"):
+                    layers.append(Dense(inputs, int(part[:-2]), model["activation"]))
+                else:
+                    channels, kernel = part.rstrip("p").split("C")
+                    pool = part.endswith("p")
+                    layers.append(Convolution(image, int(channels), int(kernel), pool))
+                    image = layers[-1].output_image
+                inputs = layers[-1].outputs
+        layers.append(Dense(inputs, outputs, last))
+        return layers
+
     def draw_feedback(self, outputs, width):
-        settings = self.case["feedback_init"]
+        settings = self.algorithm["feedback_init"]
         name, scalar = settings["name"], settings.get("scalar", 1.0)
         matrix = torch.empty(outputs, width)
         eye = torch.eye(outputs)
         columns = torch.arange(width)
         if name == "kaiming_uniform":
-            return torch.nn.init.kaiming_uniform_(matrix, a=math.sqrt(5))
+            return nn.init.kaiming_uniform_(matrix, a=math.sqrt(5))
         if name == "discrete_uniform":
             values = torch.tensor(settings["values"], dtype=torch.float32)
             return scalar * values[torch.randint(0, len(values), (outputs, width))]
@@ -56,7 +176,7 @@ class Case:
         if name == "identity_repeat":
             return scalar * eye[:, columns % outputs]
         if name == "identity_fill_zero":
-            return scalar * torch.nn.init.eye_(matrix)
+            return scalar * nn.init.eye_(matrix)
         if name == "constant":
             return matrix.fill_(scalar)
         if name == "alternate_negative":
@@ -72,31 +192,57 @@ class Case:
         raise ValueError(name)
 
     def optimizer(self, layer):
-        settings = dict(self.case["optimizer"])
+        settings = dict(self.config["optimizer"])
+        settings.pop("schedule", None)
         name, rate = settings.pop("name"), settings.pop("learning_rate")
+        self.classical = settings.pop("classical_momentum", False)
         kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[name]
         return kind(layer.parameters(), lr=rate, fused=True, **settings)
 
-    def activate(self, index, z):
-        if index < len(self.layers) - 1:
-            return torch.tanh(z)
-        return torch.sigmoid(z) if self.case["task"] == "classification" else z
+    def step(self, index):
+        optimizer = self.optimizers[index]
+        if not self.classical:
+            optimizer.step()
+            return
+        # v <- mu v - eta g, W <- W + v; what is saved is -v.
+        group = optimizer.param_groups[0]
+        for parameter in self.layers[index].parameters():
+            gradient = parameter.grad + group["weight_decay"] * parameter.data
+            previous = optimizer.state[parameter].get(
+                "momentum_buffer", torch.zeros_like(parameter)
+            )
+            velocity = group["momentum"] * -previous - group["lr"] * gradient
+            parameter.data += velocity
+            optimizer.state[parameter]["momentum_buffer"] = -velocity
+
+    def set_rate(self, epoch):
+        schedule = self.config["optimizer"].get("schedule")
+        rate = self.config["optimizer"]["learning_rate"]
+        if schedule:
+            reached = sum(milestone <= epoch - 1 for milestone in schedule["milestones"])
+            rate *= schedule["gamma"] ** reached
+        for optimizer in self.optimizers:
+            optimizer.param_groups[0]["lr"] = rate
 
     def forward(self, x):
-        for index, layer in enumerate(self.layers):
-            x = self.activate(index, layer(x))
+        for layer in self.layers:
+            x = layer(x)
         return x
 
     def loss(self, y, targets, reduction="mean"):
-        if self.case["task"] == "classification":
+        if self.loss_name == "bce":
             return functional.binary_cross_entropy(y, targets, reduction=reduction)
-        return functional.mse_loss(y, targets, reduction=reduction)
+        if self.loss_name == "mse":
+            return functional.mse_loss(y, targets, reduction=reduction)
+        # Targets need not be classes here: of the one-hot ones this is the NLL.
+        each = -(targets * torch.log_softmax(y, 1)).sum(1)
+        return each.mean() if reduction == "mean" else each.sum()
 
     def observe(self, y, targets):
         info = self.info.removesuffix("_one_hot")
         if info in ("delayed_error", "current_error"):
             return targets - y
-        if info == "delayed_error_softmax":
+        if info in ("delayed_error_softmax", "current_error_softmax"):
             return targets - torch.softmax(y, 1)
         if info == "delayed_error_sigmoid":
             return targets - torch.sigmoid(y)
@@ -110,7 +256,7 @@ class Case:
             return torch.zeros_like(targets)
         if self.info == "one_hot_target":
             return targets
-        if self.info == "current_error":
+        if self.info.startswith("current_error"):
             with torch.no_grad():
                 return self.observe(self.forward(x), targets)
         stored = self.errors[positions]
@@ -120,33 +266,90 @@ class Case:
         x, targets = self.inputs[positions], self.targets[positions]
         for optimizer in self.optimizers:
             optimizer.zero_grad()
-        if self.case["algorithm"] == "bp":
+        if self.rule == "bp":
             self.loss(self.forward(x), targets).backward()
-            for optimizer in self.optimizers:
-                optimizer.step()
+            for index in range(len(self.layers)):
+                self.step(index)
+            return
+        if self.rule == "fa":
+            self.train_with_feedback_alignment(x, targets)
+            return
+        if self.rule == "pepita":
+            self.train_with_pepita(x, targets)
             return
 
         if self.info:
             error = self.signal(x, targets, positions)
         for index, layer in enumerate(self.layers[:-1]):
-            h = self.activate(index, layer(x))
+            h = layer(x)
             if self.info:
                 h.backward(gradient=error @ self.feedback[index])
-                self.optimizers[index].step()
+                self.step(index)
             x = h.detach()
-        y = self.activate(len(self.layers) - 1, self.layers[-1](x))
+        y = self.layers[-1](x)
         self.loss(y, targets).backward()
-        self.optimizers[-1].step()
+        self.step(len(self.layers) - 1)
         if self.info and self.info.startswith("delayed"):
             self.errors[positions] = self.observe(y.detach(), targets)
 
+    def train_with_feedback_alignment(self, x, targets):
+        # The gradient of each layer's linear part, carried on by the fixed matrix.
+        inputs, sums = [x], []
+        for layer in self.layers:
+            z = functional.linear(inputs[-1], layer.weight, layer.bias).detach().requires_grad_()
+            sums.append((layer, z, ACTIVATIONS[layer.activation](z)))
+            inputs.append(sums[-1][2].detach())
+        y = inputs[-1].requires_grad_()
+        delta = torch.autograd.grad(self.loss(y, targets), y)[0]
+        for index in reversed(range(len(self.layers))):
+            layer, z, h = sums[index]
+            dz = torch.autograd.grad(h, z, delta)[0]
+            layer.weight.grad = dz.t() @ inputs[index].detach()
+            layer.bias.grad = dz.sum(0)
+            if index > 0:
+                delta = dz @ self.backward_weights[index]
+        for index in range(len(self.layers)):
+            self.step(index)
+
+    def train_with_pepita(self, x, targets):
+        dropout = self.algorithm["dropout"]
+        masks = [torch.ones(1)] * (len(self.layers) - 1)
+        if dropout > 0:
+            masks = [
+                (torch.rand(len(x), layer.outputs, generator=self.masks) >= dropout) / (1 - dropout)
+                for layer in self.layers[:-1]
+            ]
+
+        def go_through(h):
+            activations = [h]
+            for layer, mask in zip(self.layers[:-1], masks):
+                activations.append(mask * torch.relu(activations[-1] @ layer.weight.t()))
+            logits = activations[-1] @ self.layers[-1].weight.t()
+            return [*activations, torch.softmax(logits, 1)]
+
+        with torch.no_grad():
+            first = go_through(x)
+            error = first[-1] - targets
+            second = go_through(x + error @ self.projection.t())
+            for index, layer in enumerate(self.layers):
+                if index < len(self.layers) - 1:
+                    difference = first[index + 1] - second[index + 1]
+                else:
+                    difference = second[-1] - targets
+                outer = torch.einsum("bn,bm->bnm", difference, second[index])
+                layer.weight.grad = outer.mean(0)
+                self.step(index)
+
     def record(self, step, results):
-        prefix = f"{self.case['id']}/{step}/"
+        prefix = f"{self.id}/{step}/"
         module = 0
         for index, layer in enumerate(self.layers):
             place = f"layers.{module}.{1 if index == 0 else 0}"
-            results[f"{prefix}{place}.weight"] = layer.weight.detach().clone()
-            results[f"{prefix}{place}.bias"] = layer.bias.detach().clone()
+            for name, parameter in layer.named_parameters():
+                results[f"{prefix}{place}.{name}"] = parameter.detach().clone()
+            if index in self.backward_weights:
+                matrix = self.backward_weights[index]
+                results[f"{prefix}{place}.backward_weight"] = matrix.clone()
             module += 1
             if index < len(self.feedback):
                 results[f"{prefix}layers.{module}.feedback_weight"] = self.feedback[index].clone()
@@ -156,8 +359,9 @@ class Case:
             states = [optimizer.state.get(p, {}) for p in layer.parameters()]
             zeros = [torch.zeros_like(p) for p in layer.parameters()]
             names = ["exp_avg", "exp_avg_sq"]
-            if self.case["optimizer"]["name"] == "sgd":
-                names = ["momentum_buffer"] if "momentum" in self.case["optimizer"] else []
+            settings = self.config["optimizer"]
+            if settings["name"] == "sgd":
+                names = ["momentum_buffer"] if "momentum" in settings else []
             else:
                 step = states[0].get("step", torch.tensor(0.0))
                 results[f"{prefix}optimizer.{index}.step"] = step.clone()
@@ -176,12 +380,13 @@ class Case:
             torch.empty((), dtype=torch.int64).random_()
         step = 0
         self.record(step, results)
-        for _ in range(self.case["epochs"]):
+        for epoch in range(1, self.config["epochs"] + 1):
+            self.set_rate(epoch)
             torch.empty((), dtype=torch.int64).random_()
             generator = torch.Generator()
             generator.manual_seed(int(torch.empty((), dtype=torch.int64).random_()))
             order = torch.randperm(len(self.inputs), generator=generator)
-            for positions in order.split(self.case["batch_size"]):
+            for positions in order.split(self.config["data"]["batch_size"]):
                 self.train_batch(positions)
                 step += 1
                 self.record(step, results)
@@ -196,7 +401,10 @@ def main():
     results = {}
     with open(cases_path) as file:
         for case in json.load(file):
-            Case(case, data).run(results)
+            try:
+                Case(case, data).run(results)
+            except Exception as error:
+                raise RuntimeError(f"case {case}") from error
     save_file(results, results_path)
 
 
