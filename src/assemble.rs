@@ -134,14 +134,20 @@ fn blocks(
                 _ => shape.blocks(generator, device),
             }
         }
-        ModelConfig::Cnn { topology, activation } => Cnn {
-            image: image("cnn")?,
-            topology: topology.parse::<Topology>().map_err(|reason| anyhow!(reason))?,
-            activation: *activation,
-            outputs,
-            output_activation,
+        ModelConfig::Cnn { topology, activation } => {
+            let shape = Cnn {
+                image: image("cnn")?,
+                topology: topology.parse::<Topology>().map_err(|reason| anyhow!(reason))?,
+                activation: *activation,
+                outputs,
+                output_activation,
+            };
+            if let Err(error) = shape.check() {
+                let expected = format!("one that the images allow: {error}");
+                return Err(source.refuse("model.topology", topology, &expected).into());
+            }
+            shape.blocks(generator, device)
         }
-        .blocks(generator, device),
         &ModelConfig::Vit {
             patch_size,
             token_width,

@@ -62,7 +62,134 @@ const IN_FILE: &[(&str, &str, &[&str])] = &[
     ),
     ("name: adam", "name: adan", &["`optimizer.name` is `adan`", "did you mean `adam`?"]),
     ("width: 8", "activation: tahn", &["`model.activation` is `tahn`", "did you mean `tanh`?"]),
-    ("hidden_layers: 1", "name: cnn", &["`model.name` is `cnn`", "one of mlp"]),
+    ("hidden_layers: 1", "name: rnn", &["`model.name` is `rnn`", "one of mlp, cnn, vit"]),
+    ("hidden_layers: 1, width: 8", "name: cnn", &["`model.topology` is missing", "32C5"]),
+    (
+        "hidden_layers: 1, width: 8",
+        "name: cnn, topology: 8X3",
+        &["`model.topology` is `8X3`", "joined by dashes"],
+    ),
+    (
+        "hidden_layers: 1, width: 8",
+        "name: cnn, topology: 8C3-pool-8C3-pool-8C3-pool-8C3-pool",
+        &["`model.topology`", "too small to be pooled"],
+    ),
+    ("hidden_layers: 1, width: 8", "name: vit", &["`model.patch_size` is `7`", "8 x 8"]),
+    ("hidden_layers: 1, width: 8", "name: vit, heads: 0", &["`model.heads` is `0`"]),
+    ("hidden_layers: 1, width: 8", "name: vit, width: 8", &["unknown key `model.width`"]),
+    ("epochs: 1", "loss: hinge", &["`loss` is `hinge`", "one of bce, mse, cross_entropy"]),
+    (
+        "{name: f3, error_info: delayed_error, feedback_init: {name: kaiming_uniform}}",
+        "{name: pepita, dropout: 1}",
+        &["`algorithm.dropout` is `1`"],
+    ),
+    (
+        "{name: f3, error_info: delayed_error, feedback_init: {name: kaiming_uniform}}",
+        "{name: pepita}\nloss: bce",
+        &["`loss` is `bce`", "cross_entropy"],
+    ),
+    ("{name: digits, batch_size: 10}", "{name: sgemm}\nloss: bce", &["`loss` is `bce`", "mse"]),
+    (
+        "{name: digits, batch_size: 10}",
+        "{name: digits, standardize: true}",
+        &["unknown key `data.standardize`"],
+    ),
+    (
+        "{name: digits, batch_size: 10}",
+        "{name: wine_quality, task: sorting}",
+        &["`data.task` is `sorting`", "regression"],
+    ),
+    (
+        "{name: digits, batch_size: 10}",
+        "{name: csv, targets: y, path: a.csv}",
+        &["`data.task` is missing"],
+    ),
+    (
+        "{name: digits, batch_size: 10}",
+        "{name: csv, task: regression, path: a.csv}",
+        &["`data.targets` is missing"],
+    ),
+    (
+        "{name: digits, batch_size: 10}",
+        "{name: csv, task: regression, targets: y}",
+        &["`data.path` is missing"],
+    ),
+    (
+        "{name: digits, batch_size: 10}",
+        "{name: csv, task: regression, targets: y, train: a.csv}",
+        &["`data.test` is missing"],
+    ),
+    (
+        "{name: digits, batch_size: 10}",
+        "{name: csv, task: regression, targets: y, path: a.csv, test: b.csv}",
+        &["`data.test` is `b.csv`", "either `path`"],
+    ),
+    (
+        "{name: digits, batch_size: 10}",
+        "{name: csv, task: classification, targets: [a, b], path: a.csv}",
+        &["`data.targets` is `[a, b]`", "one column"],
+    ),
+    (
+        "{name: digits, batch_size: 10}",
+        "{name: csv, task: regression, targets: {a: b}, path: a.csv}",
+        &["`data.targets`"],
+    ),
+    (
+        "{name: digits, batch_size: 10}",
+        "{name: csv, task: regression, targets: y, path: a.csv, delimiter: \", \"}",
+        &["`data.delimiter` is `, `", "one ASCII character"],
+    ),
+    (
+        "{name: digits, batch_size: 10}",
+        "{name: csv, task: regression, targets: y, path: a.csv, test_fraction: 1}",
+        &["`data.test_fraction` is `1`", "between 0 and 1"],
+    ),
+    (
+        "learning_rate: 1e-3",
+        "learning_rate: 1e-3, schedule: {name: linear}",
+        &["`optimizer.schedule.name` is `linear`", "cosine"],
+    ),
+    (
+        "learning_rate: 1e-3",
+        "learning_rate: 1e-3, schedule: {name: step}",
+        &["`optimizer.schedule.step_size` is missing"],
+    ),
+    (
+        "learning_rate: 1e-3",
+        "learning_rate: 1e-3, schedule: {name: step, step_size: 0}",
+        &["`optimizer.schedule.step_size` is `0`"],
+    ),
+    (
+        "learning_rate: 1e-3",
+        "learning_rate: 1e-3, schedule: {name: multi_step, milestones: [5, 5]}",
+        &["`optimizer.schedule.milestones` is `[5, 5]`"],
+    ),
+    (
+        "learning_rate: 1e-3",
+        "learning_rate: 1e-3, schedule: {name: exponential, gamma: 0}",
+        &["`optimizer.schedule.gamma` is `0`"],
+    ),
+    (
+        "learning_rate: 1e-3",
+        "learning_rate: 1e-3, schedule: {warmup_start: 0}",
+        &["`optimizer.schedule.warmup_start` is `0`"],
+    ),
+    (
+        "learning_rate: 1e-3",
+        "learning_rate: 1e-3, schedule: {name: cosine, t_max: 0}",
+        &["`optimizer.schedule.t_max` is `0`"],
+    ),
+    (
+        "name: adam",
+        "name: sgd, momentum: 0.9, nesterov: true, classical_momentum: true",
+        &["`optimizer.classical_momentum` is `true`", "false where"],
+    ),
+    ("epochs: 1", "diagnostics: {every: 0}", &["`diagnostics.every` is `0`"]),
+    (
+        "{name: f3, error_info: delayed_error, feedback_init: {name: kaiming_uniform}}",
+        "{name: bp}\ndiagnostics: {every: 1}",
+        &["`diagnostics.every` is `1`", "f3, dfa, drtp"],
+    ),
     ("epochs: 1", "device: gpu", &["`device` is `gpu`", "cuda:N"]),
     ("epochs: 1", "device: cuda:x", &["`device` is `cuda:x`"]),
     // Wrong types.
@@ -213,4 +340,21 @@ fn configuration_that_is_not_there_is_refused() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(error.contains("mnits: no such file") && error.contains("mnist"), "{error}");
+}
+
+#[test]
+fn algorithms_that_need_a_fully_connected_network_say_so() {
+    for name in ["fa", "pepita"] {
+        let sets = ["model={name: cnn, topology: 8C3}", &format!("algorithm={{name: {name}}}")];
+        let error = refused(GOOD, &sets);
+        let expected = format!("`algorithm.name` is `{name}`; expected one of f3, dfa");
+        assert!(error.contains(&expected) && error.contains("model.name: mlp"), "{error}");
+    }
+}
+
+#[test]
+fn pepita_is_for_classes() {
+    let sets = ["data={name: sgemm}", "algorithm={name: pepita}"];
+    let error = refused(GOOD, &sets);
+    assert!(error.contains("`data.name` is `sgemm`; expected a data set of classes"), "{error}");
 }

@@ -13,8 +13,9 @@ use tch::{Device, Kind, Tensor};
 
 /// All algorithms, f3 with all error information, on a network of three hidden layers.
 fn algorithms() -> Vec<String> {
-    let mut algorithms: Vec<String> =
-        ["dfa", "drtp", "llo", "bp", "fa"].map(|name| format!("{{name: {name}}}")).to_vec();
+    let mut algorithms: Vec<String> = ["dfa", "drtp", "llo", "bp", "fa", "pepita"]
+        .map(|name| format!("{{name: {name}}}"))
+        .to_vec();
     algorithms.extend(INFOS.map(|info| format!("{{name: f3, error_info: {info}}}")));
     algorithms
 }
@@ -155,7 +156,8 @@ fn feedback_matrices_never_change() {
     };
     for algorithm in algorithms() {
         let before = feedback(trained(&algorithm, 0));
-        let expected = if algorithm.contains("llo") || algorithm.contains("bp") { 0 } else { 3 };
+        let without = ["llo", "bp", "pepita"].iter().any(|it| algorithm.contains(it));
+        let expected = if without { 0 } else { 3 };
         assert_eq!(before.len(), expected, "{algorithm}");
         assert_eq!(before, feedback(trained(&algorithm, 3)), "{algorithm}");
     }
@@ -243,4 +245,134 @@ fn error_information_has_its_sign_and_scale() {
     for (found, expected) in observe(ErrorInfo::DelayedLoss).iter().zip([-expected, expected]) {
         assert!((found - expected).abs() < 1e-6);
     }
+}
+
+/// Models whose blocks have their gradients from autograd, for the toy images of 1 x 2 x 3.
+const AUTOGRAD_MODELS: [&str; 2] = [
+    "{name: cnn, topology: 3C3-4C2-pool-5FC}",
+    "{name: vit, patch_size: 1, token_width: 4, blocks: 2, heads: 2, head_size: 3, mlp_width: 5}",
+];
+
+#[test]
+fn laws_hold_for_blocks_with_autograd_too() {
+    for model in AUTOGRAD_MODELS {
+        let trained = |algorithm: &str, epochs: usize| {
+            let yaml = yaml(algorithm).replace("{width: [8, 5, 7]}", model).replacen(
+                '{',
+                "{loss: bce, ",
+                1,
+            );
+            let mut experiment = experiment(&yaml, Task::Classification);
+            for _ in 0..epochs {
+                train_epoch(&mut experiment);
+            }
+            snapshot(&experiment)
+        };
+        for algorithm in algorithms() {
+            if algorithm.contains("fa}") || algorithm.contains("pepita") {
+                continue; // for fully connected networks only
+            }
+            let (before, after) = (trained(&algorithm, 0), trained(&algorithm, 2));
+            assert_eq!(after, trained(&algorithm, 2), "{algorithm} on {model}: same seed");
+            let layers = before.len();
+            for (index, ((name, before), (_, after))) in before.iter().zip(&after).enumerate() {
+                let fixed = name.contains("feedback")
+                    || algorithm.contains("llo") && index < layers - 2
+                    || algorithm.contains("zeros") && index < layers - 2;
+                assert_eq!(before == after, fixed, "{algorithm} on {model}: {name}");
+            }
+        }
+        let delayed = "{name: f3, error_info: delayed_error}";
+        assert_eq!(trained(delayed, 1), trained("{name: drtp}", 1), "{model}");
+        assert_ne!(trained(delayed, 2), trained("{name: drtp}", 2), "{model}");
+        assert_eq!(
+            trained("{name: f3, error_info: current_error}", 2),
+            trained("{name: dfa}", 2),
+            "{model}"
+        );
+    }
+}
+
+#[test]
+fn dfa_teaches_logits_with_their_softmax() {
+    let trained = |algorithm: &str| {
+        let yaml = yaml(algorithm).replacen('{', "{loss: cross_entropy, ", 1);
+        let mut experiment = experiment(&yaml, Task::Classification);
+        train_epoch(&mut experiment);
+        snapshot(&experiment)
+    };
+    assert_eq!(trained("{name: dfa}"), trained("{name: f3, error_info: current_error_softmax}"));
+    assert_ne!(trained("{name: dfa}"), trained("{name: f3, error_info: current_error}"));
+    assert_eq!(trained("{name: f3}"), trained("{name: f3, error_info: delayed_error_softmax}"));
+}
+
+#[test]
+fn a_hundred_layers_train() {
+    for algorithm in ["bp", "fa", "dfa", "drtp", "llo", "f3", "pepita"] {
+        let yaml = yaml(&format!("{{name: {algorithm}}}"))
+            .replace("{width: [8, 5, 7]}", "{hidden_layers: 100, width: 12}");
+        let mut experiment = experiment(&yaml, Task::Classification);
+        assert_eq!(experiment.trainer.network().layers().len(), 101);
+        let before = snapshot(&experiment);
+        train_epoch(&mut experiment);
+        let after = snapshot(&experiment);
+        let output = |named: &[(String, Tensor)]| {
+            let is_weight = |name: &str| name.ends_with(".weight");
+            named.iter().rev().find(|(name, _)| is_weight(name)).unwrap().1.copy()
+        };
+        assert_ne!(output(&before), output(&after), "{algorithm}: the output layer moves");
+        let finite = |tensor: &Tensor| tensor.isfinite().all().int64_value(&[]) == 1;
+        assert!(after.iter().all(|(_, tensor)| finite(tensor)), "{algorithm}");
+    }
+}
+
+#[test]
+fn alignment_through_the_weights_themselves_is_backpropagation() {
+    let mut aligned = experiment(&yaml("{name: fa}"), Task::Classification);
+    let mut exact = experiment(&yaml("{name: bp}"), Task::Classification);
+    let data = toy(Task::Classification).train;
+    let order = Tensor::arange(data.len(), (Kind::Int64, Device::Cpu));
+    let mut differed = false;
+    for batch in data.batches(&order, 8) {
+        differed |= snapshot(&aligned).iter().any(|(name, matrix)| {
+            let weight = name.replace("backward_weight", "weight");
+            let other = snapshot(&exact).into_iter().find(|(name, _)| *name == weight).unwrap().1;
+            name.contains("backward") && *matrix != other
+        });
+        for layer in aligned.trainer.network().layers() {
+            for (_, matrix) in layer.block().buffers() {
+                let weight = layer.block().as_dense().unwrap().weight();
+                matrix.shallow_clone().copy_(weight);
+            }
+        }
+        aligned.trainer.train_batch(&batch).unwrap();
+        exact.trainer.train_batch(&batch).unwrap();
+        let weights = |named: Vec<(String, Tensor)>| -> Vec<(String, Tensor)> {
+            named.into_iter().filter(|(name, _)| !name.contains("backward")).collect()
+        };
+        assert_eq!(weights(snapshot(&aligned)), weights(snapshot(&exact)));
+    }
+    assert!(differed, "the fixed matrices were others before");
+}
+
+#[test]
+fn classical_momentum_is_pytorchs_while_the_step_size_stays() {
+    let trained = |classical: bool, schedule: &str| {
+        let sgd = format!(
+            "optimizer: {{name: sgd, learning_rate: 0.01, momentum: 0.9, \
+             classical_momentum: {classical}, schedule: {schedule}}}"
+        );
+        let yaml = yaml("{name: bp}").replace("optimizer: {learning_rate: 1e-2}", &sgd);
+        let mut experiment = experiment(&yaml, Task::Classification);
+        experiment.epochs = 3;
+        f3_tch::run::run(&mut experiment, &mut []).unwrap();
+        snapshot(&experiment)
+    };
+    let difference = |schedule: &str| {
+        let pairs = trained(true, schedule).into_iter().zip(trained(false, schedule));
+        let differences = pairs.map(|((_, a), (_, b))| (a - b).abs().max().double_value(&[]));
+        differences.fold(0.0, f64::max)
+    };
+    assert!(difference("{name: constant}") < 1e-6);
+    assert!(difference("{name: multi_step, milestones: [1]}") > 1e-3);
 }

@@ -294,3 +294,44 @@ fn metrics_equal_torchmetrics() {
         assert!(common::close(*found, *expected, 1e-6), "{found} against {expected}");
     }
 }
+
+#[test]
+fn step_sizes_equal_pytorchs_schedulers() {
+    let Some(python) = common::python() else { return };
+    const EPOCHS: u64 = 30;
+    let mut cases = Vec::new();
+    for schedule in [
+        json!({"name": "constant"}),
+        json!({"name": "step", "step_size": 4, "gamma": 0.5}),
+        json!({"name": "multi_step", "milestones": [3, 4, 11], "gamma": 0.1}),
+        json!({"name": "exponential", "gamma": 0.93}),
+        json!({"name": "cosine", "t_max": 10, "minimum": 0.001}),
+        json!({"name": "cosine", "t_max": 25, "minimum": 0.0}),
+    ] {
+        for (warmup_epochs, warmup_start) in [(0, 0.5), (1, 0.1), (5, 0.2), (40, 1.0 / 3.0)] {
+            let mut schedule = schedule.clone();
+            schedule["warmup_epochs"] = warmup_epochs.into();
+            schedule["warmup_start"] = warmup_start.into();
+            cases.push(json!({"schedule": schedule, "rate": 0.07, "epochs": EPOCHS}));
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("settings.json");
+    std::fs::write(&path, Value::from(cases.clone()).to_string()).unwrap();
+    let printed = common::run_python(&python, "schedules.py", &[&path]);
+    let expected: Vec<Vec<f64>> = serde_json::from_str(&printed).unwrap();
+    for (case, expected) in cases.iter().zip(expected) {
+        let config = json!({
+            "algorithm": {"name": "bp"}, "epochs": EPOCHS, "model": {"width": [4]},
+            "data": {"batch_size": 8},
+            "optimizer": {"name": "sgd", "learning_rate": 0.07, "schedule": case["schedule"]},
+        });
+        let experiment = experiment_on(toy(Task::Classification), &config.to_string());
+        for (epoch, expected) in (1..).zip(expected) {
+            let found = experiment.schedule.at(experiment.learning_rate, epoch);
+            // PyTorch goes from one step size to the next, and adds up roundings on the way.
+            let close = (found - expected).abs() <= 1e-12 + 1e-9 * expected;
+            assert!(close, "{case}: epoch {epoch} has {found}, not {expected}");
+        }
+    }
+}

@@ -225,7 +225,7 @@ fn choice_that_is_set_drops_the_keys_of_the_choice_before() {
 fn data_sets_are_listed_and_unknown_ones_refused() {
     let folder = TempDir::new().unwrap();
     let (list, _) = succeeds(folder.path(), &["data", "list"]);
-    for name in ["mnist", "fashion_mnist", "digits"] {
+    for name in ["mnist", "fashion_mnist", "digits", "cifar10", "wine_quality", "sgemm"] {
         assert!(list.lines().any(|line| line.starts_with(&format!("{name} "))), "{list}");
     }
     let error = fails(folder.path(), &["data", "fetch", "mnits"], 2);
@@ -259,7 +259,7 @@ fn network_larger_than_memory_is_refused_in_a_few_lines() {
     let folder = TempDir::new().unwrap();
     let arguments = ["train", "digits", "--set", "model.width=1000000000000"];
     let error = fails(folder.path(), &arguments, 1);
-    assert!(error.contains("no memory for a layer of 64 x 1000000000000 weights"), "{error}");
+    assert!(error.contains("no memory for a layer of 1000000000000 x 64 weights"), "{error}");
     assert!(!error.contains("frame #"), "{error}");
 }
 
@@ -294,4 +294,141 @@ fn memory_that_runs_out_is_an_error_of_one_line() {
     let last = error.lines().last().unwrap();
     assert!(last.starts_with("error: ") && last.contains("memory"), "{error}");
     assert!(!error.contains("panicked"), "{error}");
+}
+
+#[test]
+fn diagnostics_leave_a_table_and_curves_and_change_nothing() {
+    let folder = TempDir::new().unwrap();
+    let run = |name: &str, sets: &[&str]| {
+        let mut arguments = vec!["train", "digits", "--quiet", "--run-dir", name];
+        for set in [&["epochs=5", "threads=1"], sets].concat() {
+            arguments.extend(["--set", set]);
+        }
+        succeeds(folder.path(), &arguments);
+        folder.path().join(name)
+    };
+    let with = run("with", &["diagnostics.every=2", "diagnostics.samples=100"]);
+    let without = run("without", &[]);
+    assert_eq!(without_times(&metrics(&with)), without_times(&metrics(&without)));
+    assert!(!without.join("diagnostics.csv").exists());
+    assert_eq!(
+        fs::read(with.join("model.safetensors")).unwrap(),
+        fs::read(without.join("model.safetensors")).unwrap()
+    );
+
+    let mut reader = csv::Reader::from_path(with.join("diagnostics.csv")).unwrap();
+    let rows: Vec<HashMap<String, String>> = reader.deserialize().map(|row| row.unwrap()).collect();
+    let place = |row: &HashMap<String, String>| {
+        (row["epoch"].parse::<u64>().unwrap(), row["hidden_layer"].parse::<u64>().unwrap())
+    };
+    let places: Vec<(u64, u64)> = rows.iter().map(place).collect();
+    assert_eq!(places, [(0, 1), (0, 2), (2, 1), (2, 2), (4, 1), (4, 2)]);
+    for row in &rows {
+        for column in ["delta_angle_mean", "parameter_angle", "weight_angle"] {
+            assert!((0.0..=180.0).contains(&number(row, column)), "{column} in {row:?}");
+        }
+        // Training has turned the network towards its feedback.
+        assert!(row["epoch"] != "4" || number(row, "parameter_angle") < 90.0, "{row:?}");
+        assert_eq!(row["error_sign_flips"].is_empty(), row["epoch"] == "0");
+    }
+    let Some(python) = common::python() else { return };
+    let read: Value =
+        serde_json::from_str(&common::run_python(&python, "check_run.py", &[&with])).unwrap();
+    for (curve, column) in [
+        ("angle/delta_mean/hidden_2", "delta_angle_mean"),
+        ("angle/delta_deviation/hidden_2", "delta_angle_deviation"),
+        ("angle/parameters/hidden_2", "parameter_angle"),
+        ("angle/weights/hidden_2", "weight_angle"),
+    ] {
+        let found: Vec<(u64, f64)> =
+            serde_json::from_value(read["scalars"][curve].clone()).unwrap();
+        let rows: Vec<&HashMap<String, String>> =
+            rows.iter().filter(|row| row["hidden_layer"] == "2").collect();
+        assert_eq!(found.len(), rows.len(), "{curve}");
+        for ((epoch, value), row) in found.iter().zip(rows) {
+            assert_eq!(epoch.to_string(), row["epoch"]);
+            assert!(close(*value, number(row, column), 1e-5), "{curve} at epoch {epoch}");
+        }
+    }
+}
+
+#[test]
+fn diagnostics_measure_every_algorithm_with_feedback_and_every_model() {
+    let folder = TempDir::new().unwrap();
+    for (index, algorithm) in ["f3", "dfa", "drtp"].into_iter().enumerate() {
+        for (model, angle_of_weights) in [
+            ("{width: [20, 20]}", true),
+            ("{name: cnn, topology: 4C3-pool}", true), // what is behind it is fully connected
+            ("{name: vit, patch_size: 4, token_width: 8, blocks: 2}", false),
+        ] {
+            let name = format!("run{index}{}", model.len());
+            let arguments = ["train", "digits", "--quiet", "--run-dir", &name];
+            let sets = [
+                "epochs=1".to_string(),
+                "diagnostics={every: 1, samples: 50}".to_string(),
+                format!("algorithm={{name: {algorithm}}}"),
+                format!("model={model}"),
+            ];
+            let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+            succeeds(folder.path(), &[&arguments[..], &sets].concat());
+            let path = folder.path().join(&name).join("diagnostics.csv");
+            let mut reader = csv::Reader::from_path(path).unwrap();
+            let rows: Vec<HashMap<String, String>> =
+                reader.deserialize().map(|row| row.unwrap()).collect();
+            assert_eq!(rows[0]["weight_angle"].is_empty(), !angle_of_weights, "{model}");
+            assert!(rows.iter().all(|row| number(row, "delta_angle_mean") > 0.0));
+        }
+    }
+}
+
+#[test]
+fn schedule_sets_the_step_size_of_each_epoch() {
+    let folder = TempDir::new().unwrap();
+    let run = |name: &str, schedule: &str| {
+        let set = format!("optimizer.schedule={schedule}");
+        let arguments = ["train", "digits", "--quiet", "--run-dir", name, "--set", &set];
+        succeeds(folder.path(), &[&arguments[..], &["--set", "epochs=4"]].concat());
+        metrics(&folder.path().join(name))
+    };
+    let rows = run("step", "{name: step, step_size: 2, gamma: 0.5, warmup_epochs: 1}");
+    let rates: Vec<f64> = rows[1..].iter().map(|row| number(row, "learning_rate")).collect();
+    assert_eq!(rates, [5e-4 / 3.0, 5e-4, 5e-4, 2.5e-4]);
+    let constant = run("constant", "{name: constant}");
+    assert_ne!(rows[1]["train_loss"], constant[1]["train_loss"]);
+}
+
+#[test]
+fn pepita_learns_the_digits_with_its_own_defaults() {
+    let folder = TempDir::new().unwrap();
+    fs::write(
+        folder.path().join("pepita.yaml"),
+        "{data: {name: digits}, algorithm: {name: pepita}, epochs: 30}",
+    )
+    .unwrap();
+    let (shown, _) = succeeds(folder.path(), &["config", "show", "pepita.yaml"]);
+    for line in [
+        "batch_size: 64",
+        "width: 1024",
+        "activation: relu",
+        "learning_rate: 0.1",
+        "momentum: 0.9",
+        "milestones: [60, 90]",
+        "dropout: 0.1",
+        "loss: cross_entropy",
+    ] {
+        assert!(shown.contains(line), "no `{line}` in {shown}");
+    }
+    succeeds(folder.path(), &["train", "pepita.yaml", "--quiet", "--run-dir", "run"]);
+    let accuracy = number(metrics(&folder.path().join("run")).last().unwrap(), "test_accuracy");
+    assert!(accuracy > 90.0, "{accuracy} %");
+}
+
+#[path = "../examples/own_block.rs"]
+#[allow(dead_code)] // its `main`
+mod own_block;
+
+#[test]
+fn a_block_of_ones_own_learns() {
+    let (before, after) = own_block::train().unwrap();
+    assert!(before < 30.0 && after > 90.0, "{before} % before, {after} % after");
 }

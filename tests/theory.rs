@@ -49,7 +49,7 @@ fn network(
     let last = weight(generator, [OUTPUTS, inputs]);
     blocks.push(Box::new(Dense::of(last, None, Activation::Sigmoid)));
     let sgd = SgdSettings {
-        learning_rate: 0.05,
+        learning_rate: 0.2,
         momentum: 0.0,
         nesterov: false,
         classical_momentum: false,
@@ -108,7 +108,7 @@ fn weights_keep_the_form_of_theorem_2_and_descend_from_step_k_on() {
         }
         forms.push(-first_error.tr().mm(b.last().unwrap()));
 
-        for step in 1..=3 * layer_count {
+        for step in 1..=2 * layer_count {
             trainer.train_batch(&batch).unwrap();
             for (index, layer) in trainer.network().layers().iter().enumerate() {
                 let weight = layer.block().as_dense().unwrap().weight();
@@ -148,7 +148,7 @@ fn directions_are_within_90_degrees_from_step_k_on_when_the_store_starts_as_the_
             let network = network(hidden, &mut generator, zeros);
             let mut trainer =
                 FeedbackTrainer::new(network, ErrorInfo::DelayedError, LOSS, &data).unwrap();
-            for step in 1..=20 {
+            for step in 1..=12 {
                 trainer.train_batch(&whole(&data)).unwrap();
                 if step > hidden {
                     for angles in angles(&trainer, &data) {

@@ -37,14 +37,8 @@ impl ConvolutionBlock {
         generator: &mut Generator,
         device: Device,
     ) -> Result<ConvolutionBlock> {
-        let [input_channels, mut height, mut width] = image;
-        if pool {
-            (height, width) = (height / 2, width / 2);
-        }
-        if height < 1 || width < 1 {
-            bail!("images of {} x {} are too small to be pooled", image[1], image[2]);
-        }
-        let shape = [channels, input_channels, kernel, kernel];
+        let output_image = ConvolutionBlock::image_after(image, channels, pool)?;
+        let shape = [channels, image[0], kernel, kernel];
         let weight = initialise::weight(&shape, WeightInit::PyTorch, generator, device)?;
         let bias = initialise::bias(&shape, generator, device)?;
         Ok(ConvolutionBlock {
@@ -53,8 +47,18 @@ impl ConvolutionBlock {
             activation,
             pool,
             image,
-            output_image: [channels, height, width],
+            output_image,
         })
+    }
+
+    /// What becomes of an image (channels, height, width) in such a block.
+    pub fn image_after(image: [i64; 3], channels: i64, pool: bool) -> Result<[i64; 3]> {
+        let [_, height, width] = image;
+        let divisor = if pool { 2 } else { 1 };
+        if height < divisor || width < divisor {
+            bail!("images of {height} x {width} are too small to be pooled");
+        }
+        Ok([channels, height / divisor, width / divisor])
     }
 
     /// Channels, height and width of the output.

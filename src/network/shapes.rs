@@ -122,6 +122,17 @@ pub struct Cnn {
 }
 
 impl Cnn {
+    /// Refuses a topology for which the images are too small.
+    pub fn check(&self) -> Result<()> {
+        let mut image = self.image;
+        for &stage in &self.topology.0 {
+            if let Stage::Convolution { channels, pool, .. } = stage {
+                image = ConvolutionBlock::image_after(image, channels, pool)?;
+            }
+        }
+        Ok(())
+    }
+
     /// A block for each stage, and the output layer.
     pub fn blocks(&self, generator: &mut Generator, device: Device) -> Result<Vec<Box<dyn Block>>> {
         let mut image = self.image;
@@ -130,9 +141,14 @@ impl Cnn {
         for &stage in &self.topology.0 {
             let block: Box<dyn Block> = match stage {
                 Stage::Convolution { channels, kernel, pool } => {
-                    let activation = self.activation;
                     let block = ConvolutionBlock::new(
-                        image, channels, kernel, pool, activation, generator, device,
+                        image,
+                        channels,
+                        kernel,
+                        pool,
+                        self.activation,
+                        generator,
+                        device,
                     )?;
                     image = block.output_image();
                     Box::new(block)

@@ -1,0 +1,87 @@
+//! A block of your own, trained with F³ beside those of the library: all in this file.
+//!
+//! Run it with `cargo run --release --example own_block`.
+
+use anyhow::Result;
+use f3_tch::Generator;
+use f3_tch::data::{DataDirectory, DataSettings};
+use f3_tch::error_info::ErrorInfo;
+use f3_tch::feedback::FeedbackInit;
+use f3_tch::learning_rate::LearningRateSchedule;
+use f3_tch::loss::Loss;
+use f3_tch::network::{Activation, Block, Dense, Network, trainable};
+use f3_tch::optimizer::{AdamSettings, OptimizerSettings};
+use f3_tch::run::{Experiment, run};
+use f3_tch::trainer::FeedbackTrainer;
+use tch::{Device, Tensor};
+
+/// A gated linear unit: h = (x Wᵀ) ⊙ sigmoid(x Gᵀ), with x `[b, m]`, W and G `[n, m]`, h `[b, n]`.
+struct Gated {
+    weight: Tensor,
+    gate: Tensor,
+}
+
+impl Gated {
+    fn new(inputs: i64, outputs: i64, generator: &mut Generator) -> Result<Gated> {
+        let bound = 1.0 / (inputs as f64).sqrt();
+        Ok(Gated {
+            weight: trainable(generator.uniform(&[outputs, inputs], -bound, bound)?),
+            gate: trainable(generator.uniform(&[outputs, inputs], -bound, bound)?),
+        })
+    }
+}
+
+// What it puts out, what is trained, how it computes: gradients come from autograd.
+impl Block for Gated {
+    fn outputs(&self) -> i64 {
+        self.weight.size()[0]
+    }
+
+    fn parameters(&self) -> Vec<(&str, &Tensor)> {
+        vec![("weight", &self.weight), ("gate", &self.gate)]
+    }
+
+    fn forward(&self, input: &Tensor) -> Tensor {
+        input.mm(&self.weight.tr()) * input.mm(&self.gate.tr()).sigmoid()
+    }
+}
+
+/// Trains on the digits that the library carries; gives the accuracy in percent before and after.
+pub fn train() -> Result<(f64, f64)> {
+    let data = DataSettings::Digits.load(&DataDirectory::locate(None), Device::Cpu)?;
+    let mut generator = Generator::new(1)?;
+    let blocks: Vec<Box<dyn Block>> = vec![
+        Box::new(Gated::new(64, 100, &mut generator)?),
+        Box::new(Gated::new(100, 100, &mut generator)?),
+        Box::new(Dense::new(100, 10, Activation::Sigmoid, &mut generator, Device::Cpu)?),
+    ];
+
+    let learning_rate = 1e-3;
+    let adam = OptimizerSettings::Adam(AdamSettings::new(learning_rate));
+    let feedback = FeedbackInit::KaimingUniform;
+    let network = Network::new(blocks, Some(&feedback), &adam, &mut generator)?;
+    let loss = Loss::BinaryCrossEntropy;
+    let trainer = FeedbackTrainer::new(network, ErrorInfo::DelayedError, loss, &data.train)?;
+
+    let mut experiment = Experiment {
+        trainer: Box::new(trainer),
+        data,
+        loss,
+        generator,
+        batch_size: 10,
+        eval_batch_size: 1000,
+        epochs: 10,
+        learning_rate,
+        schedule: LearningRateSchedule::constant(),
+        diagnostics: None,
+    };
+    let rows = run(&mut experiment, &mut [])?;
+    let accuracy = |row: usize| rows[row].test.metric("accuracy").unwrap_or(f64::NAN);
+    Ok((accuracy(0), accuracy(rows.len() - 1)))
+}
+
+fn main() -> Result<()> {
+    let (before, after) = train()?;
+    println!("test accuracy {before:.1} % before training, {after:.1} % after 10 epochs");
+    Ok(())
+}
