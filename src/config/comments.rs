@@ -121,3 +121,18 @@ fn scalar(value: &Value) -> String {
         other => serde_yaml::to_string(other).unwrap_or_default().trim_end().to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_explained_in_the_documentation() {
+        let text = include_str!("../../docs/configuration.md");
+        for (key, _) in COMMENTS {
+            let section = key.trim_end_matches(".name");
+            let explained = |key: &str| text.contains(&format!("`{key}`"));
+            assert!(explained(key) || explained(section), "`{key}` is not explained");
+        }
+    }
+}
