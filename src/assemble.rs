@@ -1,16 +1,17 @@
 //! From a configuration to the parts of a run: the only file that knows both sides.
 
-use crate::config::{Algorithm, Config, ModelConfig, Source};
-use crate::data::{DataDirectory, Dataset};
+use crate::config::{Algorithm, Config, ConfigError, ModelConfig, Source};
+use crate::data::{DataDirectory, Dataset, TrainingShape};
 use crate::device::ChosenDevice;
 use crate::diagnostics::Diagnostics;
 use crate::error_info::ErrorInfo;
+use crate::feedback::FeedbackInit;
 use crate::generator::Generator;
 use crate::loss::Loss;
-use crate::network::{Block, Cnn, Mlp, Network, Topology, Vit, WeightInit};
+use crate::network::{Block, Cnn, Mlp, Network, Vit, WeightInit};
 use crate::run::Experiment;
 use crate::trainer::{BackpropTrainer, FeedbackTrainer, PepitaTrainer, Trainer};
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 
 /// Chooses the device, loads the data, draws the network: all that can fail before training.
 ///
@@ -22,8 +23,8 @@ pub fn assemble(
 ) -> Result<(Experiment, ChosenDevice)> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     tch::set_num_threads(config.threads.unwrap_or(cores) as i32);
-    if let Some((samples, outputs)) = config.data.set.training_shape() {
-        check_against_data(config, source, samples, outputs)?; // before anything is fetched
+    if let Some(shape) = config.data.set.training_shape() {
+        check_against_data(config, source, &shape)?; // before anything is fetched
     }
     let chosen = config.device.choose()?;
     let data = config.data.set.load(directory, chosen.device)?;
@@ -32,7 +33,7 @@ pub fn assemble(
 
 /// As [`assemble`], on a data set that the caller has; the run is on the device of its tensors.
 pub fn assemble_on(data: Dataset, config: &Config, source: &Source) -> Result<Experiment> {
-    check_against_data(config, source, data.train.len(), data.train.output_count())?;
+    check_against_data(config, source, &data.training_shape())?;
     let mut generator = Generator::new(config.seed)?;
     Ok(Experiment {
         trainer: trainer(config, source, &data, &mut generator)?,
@@ -51,17 +52,36 @@ pub fn assemble_on(data: Dataset, config: &Config, source: &Source) -> Result<Ex
     })
 }
 
-/// What can only be told about a configuration when N and C are known.
-fn check_against_data(config: &Config, source: &Source, samples: i64, outputs: i64) -> Result<()> {
-    if config.data.batch_size > samples {
-        let expected = format!("at most the {samples} training samples");
-        return Err(source.refuse("data.batch_size", config.data.batch_size, &expected).into());
+/// What can only be told about a configuration when the data's shape is known.
+fn check_against_data(
+    config: &Config,
+    source: &Source,
+    shape: &TrainingShape,
+) -> Result<(), ConfigError> {
+    if config.data.batch_size > shape.samples {
+        let expected = format!("at most the {} training samples", shape.samples);
+        return Err(source.refuse("data.batch_size", config.data.batch_size, &expected));
     }
     if let Some(init) = config.algorithm.feedback_init() {
         for width in config.model.hidden_widths().unwrap_or_default() {
-            if let Err(error) = init.check(outputs, width) {
+            if let Err(error) = init.check(shape.outputs, width) {
                 let expected = format!("a width that the feedback allows: {error}");
-                return Err(source.refuse("model.width", width, &expected).into());
+                return Err(source.refuse("model.width", width, &expected));
+            }
+        }
+    }
+    match &config.model {
+        ModelConfig::Mlp { .. } => {}
+        ModelConfig::Cnn { topology, .. } => {
+            if let Err(error) = cnn(config, source, shape)?.check() {
+                let expected = format!("one that the images allow: {error}");
+                return Err(source.refuse("model.topology", topology, &expected));
+            }
+        }
+        ModelConfig::Vit { patch_size, .. } => {
+            if let Err(error) = vit(config, source, shape)?.tokens() {
+                let expected = format!("a size that divides the images: {error}");
+                return Err(source.refuse("model.patch_size", patch_size, &expected));
             }
         }
     }
@@ -77,6 +97,11 @@ fn trainer(
     let loss = config.loss;
     let blocks = blocks(config, source, data, generator)?;
     let feedback = config.algorithm.feedback_init();
+    if let (Some(init), Some((output, hidden))) = (feedback, blocks.split_last()) {
+        for block in hidden {
+            check_feedback(source, init, output.outputs(), block.outputs())?;
+        }
+    }
     let network = Network::new(blocks, feedback, &config.optimizer.settings, generator)?;
     let taught_with = |network, error_info| -> Result<Box<dyn Trainer>> {
         let trainer = FeedbackTrainer::new(network, error_info, loss, &data.train)?;
@@ -101,6 +126,18 @@ fn trainer(
     }
 }
 
+fn check_feedback(
+    source: &Source,
+    init: &FeedbackInit,
+    outputs: i64,
+    width: i64,
+) -> Result<(), ConfigError> {
+    init.check(outputs, width).map_err(|error| {
+        let expected = format!("one that has such a matrix: {error}");
+        source.refuse("algorithm.feedback_init.name", "cartesian_product", &expected)
+    })
+}
+
 /// Draws the network's blocks, the output block last.
 fn blocks(
     config: &Config,
@@ -109,23 +146,21 @@ fn blocks(
     generator: &mut Generator,
 ) -> Result<Vec<Box<dyn Block>>> {
     let device = data.train.inputs.device();
-    let outputs = data.train.output_count();
-    let output_activation = config.loss.output_activation();
-    let image = |name: &str| {
-        let expected = "mlp, since the samples of this data set are no images";
-        data.image.ok_or_else(|| source.refuse("model.name", name, expected))
-    };
     match &config.model {
         ModelConfig::Mlp { activation, .. } => {
             let shape = Mlp {
                 inputs: data.train.input_count(),
                 hidden: config.model.hidden_widths().expect("this is an mlp"),
                 activation: *activation,
-                outputs,
-                output_activation,
+                outputs: data.train.output_count(),
+                output_activation: config.loss.output_activation(),
             };
             match &config.algorithm {
                 Algorithm::Fa { feedback_init } => {
+                    let widths = [&shape.hidden[..], &[shape.outputs]].concat();
+                    for pair in widths.windows(2) {
+                        check_feedback(source, feedback_init, pair[1], pair[0])?;
+                    }
                     shape.blocks_for_feedback_alignment(feedback_init, generator, device)
                 }
                 Algorithm::Pepita { .. } => {
@@ -134,47 +169,57 @@ fn blocks(
                 _ => shape.blocks(generator, device),
             }
         }
-        ModelConfig::Cnn { topology, activation } => {
-            let shape = Cnn {
-                image: image("cnn")?,
-                topology: topology.parse::<Topology>().map_err(|reason| anyhow!(reason))?,
-                activation: *activation,
-                outputs,
-                output_activation,
-            };
-            if let Err(error) = shape.check() {
-                let expected = format!("one that the images allow: {error}");
-                return Err(source.refuse("model.topology", topology, &expected).into());
-            }
-            shape.blocks(generator, device)
+        ModelConfig::Cnn { .. } => {
+            cnn(config, source, &data.training_shape())?.blocks(generator, device)
         }
-        &ModelConfig::Vit {
-            patch_size,
-            token_width,
-            blocks,
-            heads,
-            head_size,
-            mlp_width,
-            activation,
-        } => {
-            let image = image("vit")?;
-            let shape = Vit {
-                image,
-                patch_size,
-                token_width,
-                blocks,
-                heads,
-                head_size,
-                mlp_width,
-                activation,
-                outputs,
-                output_activation,
-            };
-            if let Err(error) = shape.tokens() {
-                let expected = format!("a size that divides the images: {error}");
-                return Err(source.refuse("model.patch_size", shape.patch_size, &expected).into());
-            }
-            shape.blocks(generator, device)
+        ModelConfig::Vit { .. } => {
+            vit(config, source, &data.training_shape())?.blocks(generator, device)
         }
     }
+}
+
+/// The data's images, which a model of this name needs.
+fn image(source: &Source, shape: &TrainingShape, name: &str) -> Result<[i64; 3], ConfigError> {
+    let expected = "mlp, since the samples of this data set are no images";
+    shape.image.ok_or_else(|| source.refuse("model.name", name, expected))
+}
+
+fn cnn(config: &Config, source: &Source, shape: &TrainingShape) -> Result<Cnn, ConfigError> {
+    let ModelConfig::Cnn { topology, activation } = &config.model else {
+        unreachable!("asked for of a cnn alone")
+    };
+    Ok(Cnn {
+        image: image(source, shape, "cnn")?,
+        topology: topology.clone(),
+        activation: *activation,
+        outputs: shape.outputs,
+        output_activation: config.loss.output_activation(),
+    })
+}
+
+fn vit(config: &Config, source: &Source, shape: &TrainingShape) -> Result<Vit, ConfigError> {
+    let ModelConfig::Vit {
+        patch_size,
+        token_width,
+        blocks,
+        heads,
+        head_size,
+        mlp_width,
+        activation,
+    } = config.model
+    else {
+        unreachable!("asked for of a vit alone")
+    };
+    Ok(Vit {
+        image: image(source, shape, "vit")?,
+        patch_size,
+        token_width,
+        blocks,
+        heads,
+        head_size,
+        mlp_width,
+        activation,
+        outputs: shape.outputs,
+        output_activation: config.loss.output_activation(),
+    })
 }

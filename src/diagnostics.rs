@@ -94,12 +94,14 @@ fn true_gradients(
     loss: Loss,
 ) -> Vec<(Tensor, Vec<Tensor>)> {
     let output = &tapes.last().expect("has an output layer").output;
-    let mut delta = loss.gradient(output, &batch.targets);
+    let mut delta = Some(loss.gradient(output, &batch.targets));
     let mut gradients = Vec::new();
     for (index, (layer, tape)) in layers.iter().zip(tapes).enumerate().rev() {
-        let Gradients { parameters, input } = layer.block().gradients(tape, &delta, index > 0);
-        gradients.push((delta, parameters));
-        delta = input.unwrap_or_else(|| Tensor::zeros([0], (Kind::Float, batch.inputs.device())));
+        let output_gradient = delta.take().expect("only the first layer's input has none");
+        let Gradients { parameters, input } =
+            layer.block().gradients(tape, &output_gradient, index > 0);
+        gradients.push((output_gradient, parameters));
+        delta = input;
     }
     gradients.reverse();
     gradients

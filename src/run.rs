@@ -71,6 +71,12 @@ pub fn run(experiment: &mut Experiment, sinks: &mut [Box<dyn Sink>]) -> Result<V
         let test = evaluate_split(experiment, |data| &data.test)?;
         let eval_seconds = start.elapsed().as_secs_f64();
         for loss in [train.loss, test.loss] {
+            if !loss.is_finite() && epoch == 0 {
+                bail!(
+                    "before training, the loss is {loss}: inputs or targets are too large; \
+                     `data.standardize: true` scales them"
+                );
+            }
             if !loss.is_finite() {
                 bail!(
                     "epoch {epoch}: the loss has become {loss}: training diverged, which a \

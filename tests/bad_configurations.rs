@@ -67,14 +67,18 @@ const IN_FILE: &[(&str, &str, &[&str])] = &[
     (
         "hidden_layers: 1, width: 8",
         "name: cnn, topology: 8X3",
-        &["`model.topology` is `8X3`", "joined by dashes"],
+        &["`model.topology` is `8X3`", "`8X3` is not one of 32C5, pool, 1000FC"],
     ),
     (
         "hidden_layers: 1, width: 8",
         "name: cnn, topology: 8C3-pool-8C3-pool-8C3-pool-8C3-pool",
         &["`model.topology`", "too small to be pooled"],
     ),
-    ("hidden_layers: 1, width: 8", "name: vit", &["`model.patch_size` is `7`", "8 x 8"]),
+    (
+        "{hidden_layers: 1, width: 8}",
+        "{name: vit}\nloss: bce",
+        &["`model.patch_size` is `7`", "8 x 8"],
+    ),
     ("hidden_layers: 1, width: 8", "name: vit, heads: 0", &["`model.heads` is `0`"]),
     ("hidden_layers: 1, width: 8", "name: vit, width: 8", &["unknown key `model.width`"]),
     ("epochs: 1", "loss: hinge", &["`loss` is `hinge`", "one of bce, mse, cross_entropy"]),

@@ -181,6 +181,28 @@ fn columns_without_a_header_are_numbered_and_regression_takes_several_targets() 
 }
 
 #[test]
+fn rows_with_missing_cells_are_left_out() {
+    for missing in [json!(""), json!(-999), json!("NA")] {
+        let text = missing.as_str().map_or(missing.to_string(), str::to_string);
+        let settings = json!({"task": "regression", "targets": "y", "missing": missing});
+        let data = csv(&format!("x,y\n1,2\n{text},4\n5,{text}\n7,8\n"), settings).unwrap();
+        assert_eq!(data.train.len() + data.test.len(), 2, "{text}");
+    }
+}
+
+#[test]
+fn categories_are_texts_and_classes_may_be_numbers() {
+    let settings = json!({"task": "classification", "targets": "y", "categorical": "code",
+                          "test_fraction": 0.3});
+    let data = csv("code,y\n01,1\n1,1.0\n2,0\n2,1e0\n", settings).unwrap();
+    let mut codes: Vec<f64> = rows(&data.train.inputs).concat();
+    codes.extend(rows(&data.test.inputs).concat());
+    codes.sort_by(f64::total_cmp);
+    assert_eq!(codes, [0.0, 1.0, 2.0, 2.0], "`01` and `1` are two categories");
+    assert_eq!(data.train.output_count(), 2);
+}
+
+#[test]
 fn compressed_files_are_read_as_they_are() {
     use std::io::Write;
     let folder = TempDir::new().unwrap();
@@ -188,9 +210,15 @@ fn compressed_files_are_read_as_they_are() {
     let mut encoder = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
     encoder.write_all(b"a,b\n1,2\n3,4\n5,6\n").unwrap();
     encoder.finish().unwrap();
+    // A file may have several members, as `cat a.gz b.gz` makes them.
+    let file = fs::File::options().append(true).open(folder.path().join("t.csv.gz")).unwrap();
+    let mut encoder = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+    encoder.write_all(b"7,8\n9,0\n").unwrap();
+    encoder.finish().unwrap();
     // Found in the data directory, since it is not in the current folder.
     let data = json!({"name": "csv", "path": "t.csv.gz", "task": "regression", "targets": "b"});
-    assert_eq!(load(&data, folder.path()).unwrap().train.len(), 2);
+    let data = load(&data, folder.path()).unwrap();
+    assert_eq!(data.train.len() + data.test.len(), 5);
 }
 
 #[test]
@@ -204,6 +232,7 @@ fn malformed_csv_files_are_refused_with_file_row_and_column() {
         ("x,y\n", &regression, "holds no rows"),
         ("x,z\n1,2\n", &regression, "has no column `y`; it has x, z"),
         ("y\n1\n2\n", &regression, "no column is left for the inputs"),
+        ("x,y,y\n1,2,3\n", &regression, "has more than one column `y`"),
         ("x,y\n1,2\n3\n", &regression, "line 3: has 1 columns; 2 were expected"),
         ("x,y\n1,2\n3,4,5\n", &regression, "line 3: has 3 columns; 2 were expected"),
         ("x,y\n1,2\nabc,4\n", &regression, "line 3, column `x`: is `abc`; expected a finite"),
@@ -227,7 +256,10 @@ fn malformed_csv_files_are_refused_with_file_row_and_column() {
 fn test_files_must_have_the_columns_and_classes_of_the_training_file() {
     for (test, expected) in [
         ("x,y\n1,c\n", "test.csv, line 2, column `y`: is `c`; expected a value that occurs in"),
-        ("y,x\na,1\n", "test.csv: has the columns y, x; expected x, y"),
+        (
+            "y,x\na,1\n",
+            "test.csv: has 2 columns where 2 were expected, and other names (`y`, not `x`)",
+        ),
         ("x,y\n", "test.csv: holds no rows"),
     ] {
         let folder = TempDir::new().unwrap();

@@ -128,12 +128,12 @@ fn cases() -> Vec<Value> {
     // Feedback of this size makes gradients of size one, whose float32 digits go beyond 1e-6.
     let small = json!({"name": "discrete_uniform", "scalar": 0.05, "values": [-1.0, 0.0, 1.0]});
     let slow = json!({"name": "sgd", "learning_rate": 1e-3, "momentum": 0.9});
-    let cnn = |topology: &str| json!({"name": "cnn", "topology": topology, "activation": "tanh"});
-    let vit = json!({
-        "name": "vit", "patch_size": 2, "token_width": 4, "blocks": 2, "heads": 3, "head_size": 5,
-        "mlp_width": 7, "activation": "tanh",
-    });
-    for model in [cnn("3C3-pool-4C1-6FC"), cnn("3C5-2C3"), vit] {
+    let cnn = |topology: &str, activation: &str| json!({"name": "cnn", "topology": topology, "activation": activation});
+    let vit = |activation: &str| {
+        json!({"name": "vit", "patch_size": 2, "token_width": 4, "blocks": 2, "heads": 3,
+               "head_size": 5, "mlp_width": 7, "activation": activation})
+    };
+    for model in [cnn("3C3-pool-4C1-6FC", "tanh"), cnn("3C5-2C3", "tanh"), vit("tanh")] {
         for loss in ["bce", "cross_entropy"] {
             for rule in [
                 json!({"name": "bp"}),
@@ -145,6 +145,13 @@ fn cases() -> Vec<Value> {
                 f3("delayed_error_softmax", &small),
             ] {
                 add(rule, model.clone(), "images", loss, slow.clone());
+            }
+        }
+    }
+    for activation in ["relu", "sigmoid", "gelu", "identity"] {
+        for model in [cnn("3C3-pool-4C1-6FC", activation), vit(activation)] {
+            for rule in [json!({"name": "bp"}), f3("delayed_error", &small)] {
+                add(rule, model.clone(), "images", "bce", slow.clone());
             }
         }
     }

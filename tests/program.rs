@@ -356,12 +356,12 @@ fn diagnostics_leave_a_table_and_curves_and_change_nothing() {
 fn diagnostics_measure_every_algorithm_with_feedback_and_every_model() {
     let folder = TempDir::new().unwrap();
     for (index, algorithm) in ["f3", "dfa", "drtp"].into_iter().enumerate() {
-        for (model, angle_of_weights) in [
-            ("{width: [20, 20]}", true),
-            ("{name: cnn, topology: 4C3-pool}", true), // what is behind it is fully connected
-            ("{name: vit, patch_size: 4, token_width: 8, blocks: 2}", false),
+        for (run, model, angle_of_weights) in [
+            ("mlp", "{width: [20, 20]}", true),
+            ("cnn", "{name: cnn, topology: 4C3-pool}", true), // behind it, all is fully connected
+            ("vit", "{name: vit, patch_size: 4, token_width: 8, blocks: 2}", false),
         ] {
-            let name = format!("run{index}{}", model.len());
+            let name = format!("{run}{index}");
             let arguments = ["train", "digits", "--quiet", "--run-dir", &name];
             let sets = [
                 "epochs=1".to_string(),

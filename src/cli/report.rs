@@ -4,7 +4,7 @@ use std::path::Path;
 
 use f3_tch::config::{Algorithm, Config};
 use f3_tch::device::ChosenDevice;
-use f3_tch::learning_rate::LearningRateSchedule;
+use f3_tch::learning_rate::{Decay, LearningRateSchedule};
 use f3_tch::run::Experiment;
 use f3_tch::sinks::EpochRow;
 use serde::Serialize;
@@ -24,10 +24,11 @@ pub fn announcement(
         Algorithm::F3 { error_info, .. } => format!("f3 ({})", name_of(error_info)),
         other => name_of(other),
     };
-    let feedback = config
-        .algorithm
-        .feedback_init()
-        .map_or(String::new(), |init| format!(", feedback {}", name_of(init)));
+    let feedback = match &config.algorithm {
+        Algorithm::Fa { feedback_init } => Some(feedback_init),
+        other => other.feedback_init(),
+    };
+    let feedback = feedback.map_or(String::new(), |init| format!(", feedback {}", name_of(init)));
     format!(
         "f3-tch {} with libtorch {} on {} ({} threads), seed {}\n\
          data       {}: {} training samples, {} test samples\n\
@@ -48,16 +49,24 @@ pub fn announcement(
         thousands(network.parameter_count()),
         name_of(&config.optimizer),
         config.optimizer.settings.learning_rate(),
-        if config.optimizer.schedule == LearningRateSchedule::constant() {
-            String::new()
-        } else {
-            format!(" ({})", name_of(&config.optimizer.schedule))
-        },
+        describe_schedule(&config.optimizer.schedule),
         name_of(&config.loss),
         config.data.batch_size,
         config.epochs,
         folder.display(),
     )
+}
+
+/// How the step size goes on, in brackets; nothing if it stays.
+fn describe_schedule(schedule: &LearningRateSchedule) -> String {
+    let mut parts = Vec::new();
+    if schedule.warmup_epochs > 0 {
+        parts.push(format!("{} epochs of warm-up", schedule.warmup_epochs));
+    }
+    if schedule.decay != Decay::Constant {
+        parts.push(name_of(&schedule.decay));
+    }
+    if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", then ")) }
 }
 
 /// The results of a run, for the end.

@@ -96,10 +96,7 @@ impl Algorithm {
         }
         Ok(match name {
             Name::F3 => Algorithm::F3 {
-                error_info: section.choice("error_info")?.unwrap_or(match loss {
-                    Loss::CrossEntropy => ErrorInfo::DelayedErrorSoftmax,
-                    Loss::BinaryCrossEntropy | Loss::MeanSquaredError => ErrorInfo::DelayedError,
-                }),
+                error_info: read_error_info(section, loss)?,
                 feedback_init: read_feedback_init(section)?,
             },
             Name::Dfa => Algorithm::Dfa { feedback_init: read_feedback_init(section)? },
@@ -119,6 +116,21 @@ impl Algorithm {
             },
         })
     }
+}
+
+fn read_error_info(section: &mut Section, loss: Loss) -> Result<ErrorInfo, ConfigError> {
+    let given = section.choice("error_info")?;
+    if loss != Loss::CrossEntropy {
+        return Ok(given.unwrap_or(ErrorInfo::DelayedError));
+    }
+    if let Some(ErrorInfo::DelayedError | ErrorInfo::CurrentError) = given {
+        section.remark(
+            "compares the targets with logits, since `loss` is `cross_entropy`; \
+             `delayed_error_softmax` compares them with probabilities",
+            "error_info",
+        );
+    }
+    Ok(given.unwrap_or(ErrorInfo::DelayedErrorSoftmax))
 }
 
 fn read_feedback_init(parent: &mut Section) -> Result<FeedbackInit, ConfigError> {

@@ -8,7 +8,7 @@ const COMMENTS: &[(&str, &str)] = &[
     ("seed", "of weights, feedback and the order of samples"),
     ("device", "auto | cpu | cuda | cuda:N"),
     ("threads", "intra-op threads; null: all cores"),
-    ("data.name", "f3-tch data list shows the choice"),
+    ("data.name", "mnist | fashion_mnist | digits | cifar10 | wine_quality | sgemm | csv"),
     ("data.standardize", "mean 0 and deviation 1, by the training set"),
     ("data.task", "regression | classification"),
     ("data.path", "a table that is split into training and test rows"),
@@ -40,11 +40,8 @@ const COMMENTS: &[(&str, &str)] = &[
     ("model.mlp_width", "of the perceptron inside each block"),
     ("loss", "bce | mse | cross_entropy (softmax and NLL on logits)"),
     ("algorithm.name", "f3 | dfa | drtp | llo | bp | fa | pepita"),
-    ("algorithm.error_info", "what teaches the hidden layers; the README lists the kinds"),
-    (
-        "algorithm.feedback_init.name",
-        "how the fixed matrices are made; the README lists the ten ways",
-    ),
+    ("algorithm.error_info", "what teaches the hidden layers; see docs/configuration.md"),
+    ("algorithm.feedback_init.name", "how the fixed matrices are made; see docs/configuration.md"),
     ("algorithm.projection_scale", "of the matrix from error to input, times √(6/inputs)"),
     ("algorithm.dropout", "share of hidden units left out of a step"),
     ("algorithm.feedback_init.scalar", "factor of every element"),
@@ -111,9 +108,10 @@ fn collect(value: &Value, prefix: &str, depth: usize, lines: &mut Vec<Line>) {
     }
 }
 
-/// A value on one line of YAML.
+/// A value on one line of YAML, wherever on a line it stands.
 fn scalar(value: &Value) -> String {
     match value {
+        Value::String(text) => quoted(text),
         Value::Sequence(items) => {
             let items: Vec<String> = items.iter().map(scalar).collect();
             format!("[{}]", items.join(", "))
@@ -122,9 +120,69 @@ fn scalar(value: &Value) -> String {
     }
 }
 
+/// A text as YAML: plain where that is safe even in a list, else in double quotes.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
+    let reads_as_text =
+        |text: &str| matches!(serde_yaml::from_str(text), Ok(Value::String(read)) if read == text);
+    if text.chars().all(plain) && reads_as_text(text) {
+        return text.to_string();
+    }
+    let mut line = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => line.extend(['\\', c]),
+            c if c.is_control() => line += &format!("\\U{:08X}", u32::from(c)),
+            c => line.push(c),
+        }
+    }
+    line.push('"');
+    line
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_read_back_as_they_were() {
+        for text in [
+            "plain",
+            "a b",
+            "price, EUR",
+            "income [EUR]",
+            "{x}",
+            "line\nbreak",
+            "\"",
+            "\\",
+            "3",
+            "1e5",
+            "true",
+            "null",
+            "~",
+            "#",
+            "a # b",
+            "a: b",
+            "-",
+            "- x",
+            "",
+            "?",
+            "ü",
+            "\t",
+            "*a",
+            "&a",
+            "!a",
+            "configs/a.csv",
+            "2001-01-01",
+            "0x10",
+            ".5",
+            "yes",
+        ] {
+            let yaml = format!("[{}, {0}]", quoted(text));
+            let read: Vec<Value> = serde_yaml::from_str(&yaml).unwrap();
+            assert_eq!(read, [Value::from(text), Value::from(text)], "{yaml}");
+        }
+    }
 
     #[test]
     fn every_key_is_explained_in_the_documentation() {

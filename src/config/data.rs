@@ -1,5 +1,6 @@
 //! The section `data`: the data set and how it is cut.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -57,10 +58,10 @@ fn read_set(section: &mut Section, standardized: bool) -> Result<DataSettings, C
     let name = section
         .choice("name")?
         .ok_or_else(|| section.missing("name", "a data set, such as mnist"))?;
-    if let Name::Digits = name {
-        return Ok(DataSettings::Digits);
-    }
-    let standardize = section.truth("standardize")?.unwrap_or(standardized);
+    let standardize = match name {
+        Name::Digits => false, // they have no such key
+        _ => section.truth("standardize")?.unwrap_or(standardized),
+    };
     Ok(match name {
         Name::Digits => DataSettings::Digits,
         Name::Mnist => DataSettings::Mnist { standardize },
@@ -92,6 +93,24 @@ fn read_csv(section: &mut Section, standardize: bool) -> Result<CsvSettings, Con
             "one column, since the task is classification",
         ));
     }
+    let categorical = columns(section, "categorical")?;
+    let ignore = columns(section, "ignore")?;
+    let mut seen = HashSet::new();
+    for (key, list) in [("targets", &targets), ("categorical", &categorical), ("ignore", &ignore)] {
+        if let Some(twice) = list.iter().find(|column| !seen.insert(column.as_str())) {
+            let expected = "columns that are named once, as targets, categorical or ignored";
+            return Err(section.refuse(key, twice, expected));
+        }
+    }
+    let class_suffix = text_or_null(section, "class_suffix")?;
+    if let (Task::Regression, Some(suffix)) = (task, &class_suffix) {
+        return Err(section.refuse("class_suffix", suffix, "null, since the targets are numbers"));
+    }
+    let encoding = section.choice("encoding")?.unwrap_or(Encoding::Ordinal);
+    if encoding == Encoding::OneHot && categorical.is_empty() {
+        let expected = "ordinal, since no column is listed as `data.categorical`";
+        return Err(section.refuse("encoding", "one_hot", expected));
+    }
     Ok(CsvSettings {
         files: read_files(section)?,
         delimiter: letter(section, "delimiter")?.unwrap_or(','),
@@ -99,11 +118,11 @@ fn read_csv(section: &mut Section, standardize: bool) -> Result<CsvSettings, Con
         comment: letter(section, "comment")?,
         targets,
         task,
-        categorical: columns(section, "categorical")?,
-        encoding: section.choice("encoding")?.unwrap_or(Encoding::Ordinal),
-        ignore: columns(section, "ignore")?,
+        categorical,
+        encoding,
+        ignore,
         missing: text_or_null(section, "missing")?,
-        class_suffix: text_or_null(section, "class_suffix")?,
+        class_suffix,
         standardize,
     })
 }
@@ -170,9 +189,15 @@ fn letter(section: &mut Section, key: &'static str) -> Result<Option<char>, Conf
     Ok(letter.flatten())
 }
 
+/// A text, which may be empty, or null; a number is taken as it is written.
 fn text_or_null(section: &mut Section, key: &'static str) -> Result<Option<String>, ConfigError> {
-    let text = section.checked(key, "null or a text", |text: &Option<String>| {
-        text.as_ref().is_none_or(|text| !text.is_empty())
-    })?;
-    Ok(text.flatten())
+    fn text(value: &Value) -> Option<String> {
+        match value {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        }
+    }
+    let valid = |value: &Value| value.is_null() || text(value).is_some();
+    Ok(section.checked(key, "null or a text", valid)?.as_ref().and_then(text))
 }

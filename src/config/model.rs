@@ -24,8 +24,8 @@ pub enum ModelConfig {
     },
     /// A convolutional network.
     Cnn {
-        /// The hidden blocks, as `32C5-pool-1000FC`.
-        topology: String,
+        /// The hidden blocks, written as `32C5-pool-1000FC`.
+        topology: Topology,
         /// Their activation.
         activation: Activation,
     },
@@ -76,11 +76,17 @@ impl ModelConfig {
         match name {
             Name::Mlp => read_mlp(section, activation, if pepita { 1024 } else { 500 }),
             Name::Cnn => {
-                let expected = "hidden blocks joined by dashes, such as 32C5-pool-64C5-pool-1000FC";
-                let topology = section
-                    .text("topology", expected, |text| text.parse::<Topology>().is_ok())?
-                    .ok_or_else(|| section.missing("topology", expected))?;
-                Ok(ModelConfig::Cnn { topology, activation })
+                let example = "hidden blocks such as 32C5-pool-64C5-pool-1000FC";
+                let text = section
+                    .text("topology", example, |_| true)?
+                    .ok_or_else(|| section.missing("topology", example))?;
+                match text.parse() {
+                    Ok(topology) => Ok(ModelConfig::Cnn { topology, activation }),
+                    Err(reason) => {
+                        let expected = format!("{example}: {reason}");
+                        Err(section.refuse("topology", text, &expected))
+                    }
+                }
             }
             Name::Vit => {
                 let mut size = |key, default| {

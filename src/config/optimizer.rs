@@ -25,7 +25,7 @@ impl OptimizerConfig {
     ) -> Result<OptimizerConfig, ConfigError> {
         let settings = read_settings(section, pepita)?;
         let mut section = section.section("schedule")?;
-        let schedule = read_schedule(&mut section, epochs, pepita)?;
+        let schedule = read_schedule(&mut section, settings.learning_rate(), epochs, pepita)?;
         section.finish()?;
         Ok(OptimizerConfig { settings, schedule })
     }
@@ -72,10 +72,11 @@ fn read_settings(section: &mut Section, pepita: bool) -> Result<OptimizerSetting
             if nesterov && momentum == 0.0 {
                 return Err(section.refuse("nesterov", true, "false, or a `momentum` above 0"));
             }
-            let classical_momentum =
-                section.truth("classical_momentum")?.unwrap_or(pepita && !nesterov);
-            if nesterov && classical_momentum {
-                let expected = "false where `nesterov` is true";
+            let classical_momentum = section
+                .truth("classical_momentum")?
+                .unwrap_or(pepita && !nesterov && momentum > 0.0);
+            if classical_momentum && (nesterov || momentum == 0.0) {
+                let expected = "false where `nesterov` is true or `momentum` is 0";
                 return Err(section.refuse("classical_momentum", true, expected));
             }
             OptimizerSettings::Sgd(SgdSettings {
@@ -91,6 +92,7 @@ fn read_settings(section: &mut Section, pepita: bool) -> Result<OptimizerSetting
 
 fn read_schedule(
     section: &mut Section,
+    rate: f64,
     epochs: u64,
     pepita: bool,
 ) -> Result<LearningRateSchedule, ConfigError> {
@@ -142,7 +144,9 @@ fn read_schedule(
                 .whole("t_max", EPOCHS)?
                 .unwrap_or(epochs.saturating_sub(warmup_epochs).max(1)),
             minimum: section
-                .number("minimum", "a number of at least 0", |minimum| minimum >= 0.0)?
+                .number("minimum", "a number from 0 to the learning rate", |minimum| {
+                    (0.0..=rate).contains(&minimum)
+                })?
                 .unwrap_or(0.0),
         },
     };

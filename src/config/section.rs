@@ -109,6 +109,11 @@ impl<'a> Section<'a> {
         yields
     }
 
+    /// Something that people should know about a key's value.
+    pub fn remark(&mut self, text: &str, key: &str) {
+        self.remarks.push(format!("`{}{key}` {text}", self.path));
+    }
+
     /// A finite number.
     pub fn number(
         &mut self,
@@ -195,8 +200,13 @@ impl<'a> Section<'a> {
         let path = format!("{}{key}", self.path);
         let origin = self.source.origin(&path);
         // What is not known here may be what was meant.
-        let unknown: Vec<String> =
-            self.left.keys().map(|key| format!("`{}{}`", self.path, show(key))).collect();
+        let unknown: Vec<String> = self
+            .left
+            .keys()
+            .map(|key| format!("{}{}", self.path, show(key)))
+            .filter(|path| !comments::is_key(path))
+            .map(|path| format!("`{path}`"))
+            .collect();
         let unknown = match unknown.as_slice() {
             [] => String::new(),
             _ => format!(" ({} is not used here)", unknown.join(", ")),

@@ -2,6 +2,7 @@
 //!
 //! Files are read row by row; what is kept of a cell is one number.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -99,13 +100,13 @@ pub(super) fn load(
         CsvFiles::Two { train, test } => {
             let [train, test] = [train, test].map(|path| directory.locate_file(path));
             let train_rows = reading.read(&train)?;
-            reading.closed = Some(train.display().to_string());
+            reading.closed = reading.first.clone();
             let test_rows = reading.read(&test)?;
             (train, (reading.encode(train_rows)?, reading.encode(test_rows)?))
         }
     };
     let name = first.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    dataset(name, settings.task, pair, settings.standardize, device)
+    Ok(dataset(name, settings.task, pair, settings.standardize, device))
 }
 
 /// What a column is for.
@@ -123,6 +124,7 @@ struct Reading<'a> {
     columns: Option<(Vec<String>, Vec<Use>)>,
     categories: Vec<Categories>,
     classes: Categories,
+    first: Option<String>,
     /// The file after which no new category and no new class may come.
     closed: Option<String>,
 }
@@ -134,6 +136,7 @@ impl Reading<'_> {
             columns: None,
             categories: Vec::new(),
             classes: Categories::default(),
+            first: None,
             closed: None,
         }
     }
@@ -169,7 +172,12 @@ impl Reading<'_> {
                     Use::Number => table.0.push(rows.number(column)?),
                     Use::Category(index) => {
                         let known = &mut self.categories[*index];
-                        table.0.push(known.number(&rows, column, None, &self.closed)?);
+                        table.0.push(known.number(
+                            &rows,
+                            column,
+                            rows.cell(column),
+                            &self.closed,
+                        )?);
                     }
                     Use::Ignored | Use::Target => {}
                 }
@@ -178,8 +186,8 @@ impl Reading<'_> {
                 table.1.push(match settings.task {
                     Task::Regression => rows.number(column)?,
                     Task::Classification => {
-                        let suffix = settings.class_suffix.as_deref();
-                        self.classes.number(&rows, column, suffix, &self.closed)?
+                        let class = class_name(rows.cell(column), &settings.class_suffix);
+                        self.classes.number(&rows, column, &class, &self.closed)?
                     }
                 });
             }
@@ -195,8 +203,14 @@ impl Reading<'_> {
     fn uses(&mut self, rows: &Rows) -> Result<Vec<Use>> {
         if let Some((names, uses)) = &self.columns {
             if names != rows.names() {
-                let (found, expected) = (rows.names().join(", "), names.join(", "));
-                bail!("{}: has the columns {found}; expected {expected}", rows.origin());
+                let first = names.iter().zip(rows.names()).find(|(a, b)| a != b);
+                bail!(
+                    "{}: has {} columns where {} were expected, and other names ({})",
+                    rows.origin(),
+                    rows.names().len(),
+                    names.len(),
+                    first.map_or(String::new(), |(a, b)| format!("`{b}`, not `{a}`"))
+                );
             }
             return Ok(uses.clone());
         }
@@ -220,6 +234,7 @@ impl Reading<'_> {
                 }
             })
             .collect();
+        self.first = Some(rows.origin().to_string());
         self.columns = Some((rows.names().to_vec(), uses.clone()));
         Ok(uses)
     }
@@ -252,7 +267,8 @@ impl Reading<'_> {
                 let count = self.classes.count();
                 if count < 2 {
                     let column = &self.settings.targets[0];
-                    bail!("column `{column}` holds one class only; at least two are needed");
+                    let name = self.first.as_deref().unwrap_or_default();
+                    bail!("{name}: column `{column}` holds one class only; two are needed");
                 }
                 let places = self.classes.places().index_select(0, &flat(&raw.targets));
                 one_hot(&places, count, Device::Cpu)
@@ -271,28 +287,18 @@ fn flat(column: &Tensor) -> Tensor {
 struct Categories(HashMap<Vec<u8>, usize>);
 
 impl Categories {
-    /// The number of the value in this row's column.
+    /// The number of a value that stands in this row's column.
     fn number(
         &mut self,
         rows: &Rows,
         column: usize,
-        suffix: Option<&str>,
+        value: &[u8],
         closed: &Option<String>,
     ) -> Result<f64> {
-        let cell = rows.cell(column);
-        let cell = suffix.and_then(|it| cell.strip_suffix(it.as_bytes())).unwrap_or(cell);
-        if cell.is_empty() {
+        if value.is_empty() {
             return Err(rows.refuse(column, "a value"));
         }
-        if let Some(number) = self.0.get(cell) {
-            return Ok(*number as f64);
-        }
-        // `1`, `1.0` and `1e0` are one value.
-        let value = match as_number(cell) {
-            Some(number) => number.to_string().into_bytes(),
-            None => cell.to_vec(),
-        };
-        if let Some(number) = self.0.get(&value) {
+        if let Some(number) = self.0.get(value) {
             return Ok(*number as f64);
         }
         if let Some(first) = closed {
@@ -304,7 +310,7 @@ impl Categories {
             return Err(rows.refuse(column, &expected));
         }
         let number = self.0.len();
-        self.0.insert(value, number);
+        self.0.insert(value.to_vec(), number);
         Ok(number as f64)
     }
 
@@ -328,6 +334,16 @@ impl Categories {
             places[number] = place as i64;
         }
         Tensor::from_slice(&places)
+    }
+}
+
+/// A class without its suffix; `1`, `1.0` and `1e0` are one class.
+fn class_name<'a>(cell: &'a [u8], suffix: &Option<String>) -> Cow<'a, [u8]> {
+    let without = suffix.as_ref().and_then(|it| cell.strip_suffix(it.as_bytes()));
+    let cell = without.unwrap_or(cell);
+    match as_number(cell) {
+        Some(number) => Cow::Owned(number.to_string().into_bytes()),
+        None => Cow::Borrowed(cell),
     }
 }
 

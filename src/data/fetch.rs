@@ -110,7 +110,8 @@ pub(super) fn find(folder: &Path, file: &KnownFile) -> Result<Found> {
     Ok(Found::Nothing)
 }
 
-fn set_aside(path: &Path) -> Result<PathBuf> {
+/// Renames a file, with `.altered` at the end.
+pub(super) fn set_aside(path: &Path) -> Result<PathBuf> {
     let mut name = path.as_os_str().to_owned();
     name.push(".altered");
     let aside = PathBuf::from(name);

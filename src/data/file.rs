@@ -5,7 +5,7 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use flate2::read::GzDecoder;
+use flate2::read::{GzDecoder, MultiGzDecoder};
 
 /// The bytes of a file, decompressed, and where they came from.
 pub(crate) struct File {
@@ -30,5 +30,5 @@ pub(super) fn open(path: &Path) -> Result<Box<dyn Read>> {
         .map(BufReader::new)
         .with_context(|| format!("{}: cannot be read", path.display()))?;
     let compressed = path.extension().is_some_and(|extension| extension == "gz");
-    Ok(if compressed { Box::new(GzDecoder::new(opened)) } else { Box::new(opened) })
+    Ok(if compressed { Box::new(MultiGzDecoder::new(opened)) } else { Box::new(opened) })
 }

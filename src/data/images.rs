@@ -27,7 +27,7 @@ pub(super) fn mnist(
             targets: one_hot(&labels, i64::from(CLASSES), device),
         })
     };
-    dataset(name, [1, 28, 28], split("train")?, split("t10k")?)
+    Ok(dataset(name, [1, 28, 28], split("train")?, split("t10k")?))
 }
 
 /// The 1,797 optical digits of 8 x 8 pixels from the UCI repository, which the program carries
@@ -53,7 +53,7 @@ pub(super) fn digits(device: Device) -> Result<Dataset> {
             targets: targets.index_select(0, &positions),
         }
     };
-    dataset(DatasetName::Digits, [1, 8, 8], split(false), split(true))
+    Ok(dataset(DatasetName::Digits, [1, 8, 8], split(false), split(true)))
 }
 
 /// CIFAR-10 in its binary form: pixels 0..1, standardised per colour or not.
@@ -70,7 +70,7 @@ pub(super) fn cifar10(files: &Fetched, standardize: bool, device: Device) -> Res
         })
     };
     let test = split(&[files.content("test_batch.bin")])?;
-    dataset(DatasetName::Cifar10, [3, 32, 32], split(&train)?, test)
+    Ok(dataset(DatasetName::Cifar10, [3, 32, 32], split(&train)?, test))
 }
 
 /// Labels `[N]` and pixels `[N, 3072]`, both unsigned bytes on the CPU: each record is a label and
@@ -100,14 +100,9 @@ fn standardize_colours(pixels: &Tensor) -> Tensor {
         .reshape([-1, 3072])
 }
 
-fn dataset(name: DatasetName, image: [i64; 3], train: Split, test: Split) -> Result<Dataset> {
-    Ok(Dataset {
-        name: name.to_string(),
-        task: Task::Classification,
-        image: Some(image),
-        train,
-        test,
-    })
+fn dataset(name: DatasetName, image: [i64; 3], train: Split, test: Split) -> Dataset {
+    let (name, image) = (name.to_string(), Some(image));
+    Dataset { name, task: Task::Classification, image, train, test }
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ pub use csv_files::{CsvFiles, CsvSettings, Encoding};
 pub use directory::DataDirectory;
 pub use fetch::{Fetched, fetch};
 pub use settings::DataSettings;
+pub(crate) use settings::TrainingShape;
 
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
@@ -47,6 +48,16 @@ pub struct Dataset {
     pub train: Split,
     /// What is only evaluated.
     pub test: Split,
+}
+
+impl Dataset {
+    pub(crate) fn training_shape(&self) -> TrainingShape {
+        TrainingShape {
+            samples: self.train.len(),
+            outputs: self.train.output_count(),
+            image: self.image,
+        }
+    }
 }
 
 /// Samples that lie on one device, known by their position.

@@ -2,7 +2,6 @@
 //!
 //! Legend: N samples, n_0 inputs, C outputs.
 
-use anyhow::Result;
 use tch::{Device, Kind, Tensor};
 
 use super::{Dataset, Split, Task};
@@ -34,7 +33,7 @@ pub(super) fn dataset(
     (train, test): (Table, Table),
     standardize: bool,
     device: Device,
-) -> Result<Dataset> {
+) -> Dataset {
     let columns = standardize.then(|| Standardization::of(&train.inputs));
     let targets =
         (standardize && task == Task::Regression).then(|| Standardization::of(&train.targets));
@@ -42,7 +41,7 @@ pub(super) fn dataset(
         inputs: apply(&columns, table.inputs).to_device(device),
         targets: apply(&targets, table.targets).to_device(device),
     };
-    Ok(Dataset { name, task, image: None, train: split(train), test: split(test) })
+    Dataset { name, task, image: None, train: split(train), test: split(test) }
 }
 
 /// Mean and deviation of each column.
@@ -99,16 +98,15 @@ mod tests {
         };
         // The first column has mean 2 and deviation √2, the second is constant.
         let pair = || (table(&[1.0, 5.0, 3.0, 5.0]), table(&[2.0, 6.0]));
-        let standardized =
-            dataset("t".into(), Task::Regression, pair(), true, Device::Cpu).unwrap();
+        let standardized = dataset("t".into(), Task::Regression, pair(), true, Device::Cpu);
         let rows = |tensor: &Tensor| Vec::<Vec<f64>>::try_from(tensor).unwrap();
         let half = f64::from(0.5f32.sqrt());
         assert_eq!(rows(&standardized.train.inputs), [[-half, 0.0], [half, 0.0]]);
         assert_eq!(rows(&standardized.test.inputs), [[0.0, 1.0]]);
         assert_eq!(rows(&standardized.train.targets), [[-half], [half]]);
-        let as_it_is = dataset("t".into(), Task::Regression, pair(), false, Device::Cpu).unwrap();
+        let as_it_is = dataset("t".into(), Task::Regression, pair(), false, Device::Cpu);
         assert_eq!(rows(&as_it_is.train.inputs), [[1.0, 5.0], [3.0, 5.0]]);
-        let classes = dataset("t".into(), Task::Classification, pair(), true, Device::Cpu).unwrap();
+        let classes = dataset("t".into(), Task::Classification, pair(), true, Device::Cpu);
         assert_eq!(rows(&classes.test.targets), [[2.0]], "classes are no numbers to scale");
     }
 }

@@ -44,6 +44,16 @@ pub enum DataSettings {
     Csv(CsvSettings),
 }
 
+/// What a configuration must go with.
+pub(crate) struct TrainingShape {
+    /// N.
+    pub samples: i64,
+    /// C.
+    pub outputs: i64,
+    /// Channels, height and width, if the inputs are images.
+    pub image: Option<[i64; 3]>,
+}
+
 impl DataSettings {
     /// The data set's name, if the program knows it.
     pub fn known(&self) -> Option<DatasetName> {
@@ -68,15 +78,19 @@ impl DataSettings {
         }
     }
 
-    /// N and C of the training set, where they are known without reading it.
-    pub(crate) fn training_shape(&self) -> Option<(i64, i64)> {
+    /// The shape of the training set, where it is known without reading it.
+    pub(crate) fn training_shape(&self) -> Option<TrainingShape> {
+        let images = |samples, image| TrainingShape { samples, outputs: 10, image: Some(image) };
+        let table = |samples, outputs| TrainingShape { samples, outputs, image: None };
         Some(match self {
-            DataSettings::Mnist { .. } | DataSettings::FashionMnist { .. } => (60_000, 10),
-            DataSettings::Digits => (1_438, 10),
-            DataSettings::Cifar10 { .. } => (50_000, 10),
-            DataSettings::WineQuality { task: Task::Classification, .. } => (5_197, 11),
-            DataSettings::WineQuality { task: Task::Regression, .. } => (5_197, 1),
-            DataSettings::Sgemm { .. } => (773_120, 1),
+            DataSettings::Mnist { .. } | DataSettings::FashionMnist { .. } => {
+                images(60_000, [1, 28, 28])
+            }
+            DataSettings::Digits => images(1_438, [1, 8, 8]),
+            DataSettings::Cifar10 { .. } => images(50_000, [3, 32, 32]),
+            DataSettings::WineQuality { task: Task::Classification, .. } => table(5_197, 11),
+            DataSettings::WineQuality { task: Task::Regression, .. } => table(5_197, 1),
+            DataSettings::Sgemm { .. } => table(773_120, 1),
             DataSettings::Csv(_) => return None,
         })
     }

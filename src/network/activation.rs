@@ -31,17 +31,6 @@ impl Activation {
         }
     }
 
-    /// h from z, leaving z as it is.
-    pub(super) fn apply(self, z: &Tensor) -> Tensor {
-        match self {
-            Activation::Tanh => z.tanh(),
-            Activation::Relu => z.relu(),
-            Activation::Sigmoid => z.sigmoid(),
-            Activation::Gelu => z.gelu("none"),
-            Activation::Identity => z.shallow_clone(),
-        }
-    }
-
     /// Whether the derivative needs z, and cannot be told from h.
     pub(super) fn needs_preactivation(self) -> bool {
         self == Activation::Gelu

@@ -14,8 +14,8 @@ use super::Dense;
 /// the next. `examples/own_block.rs` is such a block. [`Dense`] has its gradients in closed form
 /// instead.
 ///
-/// Parameters are float tensors, contiguous, on the device of the data. Where autograd is used they
-/// are leaves that require gradients (see [`trainable`]).
+/// Parameters and buffers are float32, contiguous, and on the device of the data. Where autograd is
+/// used, parameters are leaves that require gradients (see [`trainable`]).
 pub trait Block: Send {
     /// n.
     fn outputs(&self) -> i64;
@@ -49,7 +49,11 @@ pub trait Block: Send {
         }
         let mut found = Tensor::run_backward(&[objective], &leaves, false, false);
         let input = if input_too { found.pop() } else { None };
-        Gradients { parameters: found.iter().map(Tensor::contiguous).collect(), input }
+        let parameters = found.iter().zip(self.parameters()).map(|(gradient, (_, parameter))| {
+            // A parameter that the outputs do not depend on has no gradient.
+            if gradient.defined() { gradient.contiguous() } else { parameter.zeros_like() }
+        });
+        Gradients { parameters: parameters.collect(), input }
     }
 
     /// The block itself, if it is fully connected: only there are some things defined, such as the
@@ -86,5 +90,8 @@ pub fn trainable(values: Tensor) -> Tensor {
 /// The L2 norm of some tensors taken as one long vector, as a scalar tensor.
 pub(super) fn norm<'a>(tensors: impl Iterator<Item = &'a Tensor>) -> Tensor {
     let squares: Vec<Tensor> = tensors.map(|it| it.square().sum(Kind::Float)).collect();
+    if squares.is_empty() {
+        return Tensor::from(0f32);
+    }
     Tensor::stack(&squares, 0).sum(Kind::Float).sqrt()
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{Result, bail};
+use serde::Serialize;
 use tch::{Device, Tensor};
 
 use super::activation::Activation;
@@ -81,7 +82,7 @@ impl Block for ConvolutionBlock {
         let images = input.reshape([-1, channels, height, width]);
         let z =
             images.conv2d_padding(&self.weight, Some(&self.bias), [1i64, 1], "same", [1i64, 1], 1);
-        let h = self.activation.apply(&z);
+        let h = self.activation.apply_(z);
         let h = if self.pool {
             h.max_pool2d([2i64, 2], [2i64, 2], [0i64, 0], [1i64, 1], false)
         } else {
@@ -92,7 +93,8 @@ impl Block for ConvolutionBlock {
 }
 
 /// The hidden blocks of a convolutional network, written as `32C5-pool-64C5-pool-1000FC`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
 pub struct Topology(pub Vec<Stage>);
 
 /// One hidden block of a [`Topology`].
@@ -143,6 +145,12 @@ impl FromStr for Topology {
             }
         }
         Ok(Topology(stages))
+    }
+}
+
+impl From<Topology> for String {
+    fn from(topology: Topology) -> String {
+        topology.to_string()
     }
 }
 

@@ -10,8 +10,8 @@ use super::block::{Block, trainable};
 use super::initialise::{self, WeightInit};
 use crate::generator::Generator;
 
-/// The sizes of a Vision Transformer (semantics of Flügel et al. 2024, section 4): no class token,
-/// no positional encoding; all tokens go to the head.
+/// The sizes of a Vision Transformer as Flügel et al. train it: no class token, no positional
+/// encoding; all tokens go to the head.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Vit {
     /// Channels, height and width of the images.
@@ -177,7 +177,7 @@ impl Block for TransformerBlock {
         let x = tokens.reshape([-1, self.tokens, self.shape.token_width]);
         let u = &x + self.attention(&self.attention_norm.apply(&x));
         let hidden = self.expansion.apply(&self.mlp_norm.apply(&u));
-        let h = &u + self.contraction.apply(&self.shape.activation.apply(&hidden));
+        let h = &u + self.contraction.apply(&self.shape.activation.apply_(hidden));
         h.flatten(1, -1)
     }
 }

@@ -3,7 +3,7 @@
 //! Legend: b batch, n_0 inputs, C outputs, h_l `[b, n_l]` output of layer l, m_l its dropout mask.
 
 use anyhow::Result;
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use super::Trainer;
 use crate::data::Batch;
@@ -60,8 +60,8 @@ impl PepitaTrainer {
                 }
                 let shape = [batch.size()[0], layer.block().outputs()];
                 let drawn = self.masks.uniform(&shape, 0.0, 1.0)?;
-                let kept = drawn.ge(self.dropout).to_kind(batch.kind()) / (1.0 - self.dropout);
-                Ok(Some(kept.to_device(batch.device())))
+                let kept = to_device(drawn.ge(self.dropout), batch.device());
+                Ok(Some(kept.to_kind(batch.kind()) / (1.0 - self.dropout)))
             })
             .collect()
     }
@@ -80,6 +80,14 @@ impl PepitaTrainer {
         let logits = output.forward(activations.last().expect("h_0 is there"));
         activations.push(logits.softmax(-1, logits.kind()));
         activations
+    }
+}
+
+/// Copies to a device without waiting for what it has been given before.
+fn to_device(tensor: Tensor, device: Device) -> Tensor {
+    match device {
+        Device::Cuda(_) => tensor.pin_memory(device).to_device_(device, tensor.kind(), true, false),
+        _ => tensor,
     }
 }
 

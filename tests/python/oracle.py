@@ -26,6 +26,7 @@ class Transformer(nn.Module):
         channels, height, width = image
         self.image, self.patch, self.heads = image, settings["patch_size"], settings["heads"]
         self.width, self.size = settings["token_width"], settings["head_size"]
+        self.activation = ACTIVATIONS[settings["activation"]]
         self.tokens = (height // self.patch) * (width // self.patch)
         inner = self.heads * self.size
         if first:
@@ -53,19 +54,20 @@ class Transformer(nn.Module):
         )
         weights = torch.softmax(q @ k.transpose(2, 3) / math.sqrt(self.size), dim=-1)
         u = x + self.projection((weights @ v).transpose(1, 2).flatten(2))
-        return (u + self.contraction(torch.tanh(self.expansion(self.mlp_norm(u))))).flatten(1)
+        return (u + self.contraction(self.activation(self.expansion(self.mlp_norm(u))))).flatten(1)
 
 
 class Convolution(nn.Conv2d):
-    def __init__(self, image, channels, kernel, pool):
+    def __init__(self, image, channels, kernel, pool, activation):
         super().__init__(image[0], channels, kernel, padding="same")
+        self.activation = ACTIVATIONS[activation]
         self.input_image, self.pool = image, pool
         side = 2 if pool else 1
         self.output_image = [channels, image[1] // side, image[2] // side]
         self.outputs = math.prod(self.output_image)
 
     def forward(self, x):
-        h = torch.tanh(super().forward(x.reshape(-1, *self.input_image)))
+        h = self.activation(super().forward(x.reshape(-1, *self.input_image)))
         return (functional.max_pool2d(h, 2) if self.pool else h).flatten(1)
 
 
@@ -153,7 +155,8 @@ class Case:
                 else:
                     channels, kernel = part.rstrip("p").split("C")
                     pool = part.endswith("p")
-                    layers.append(Convolution(image, int(channels), int(kernel), pool))
+                    activation = model["activation"]
+                    layers.append(Convolution(image, int(channels), int(kernel), pool, activation))
                     image = layers[-1].output_image
                 inputs = layers[-1].outputs
         layers.append(Dense(inputs, outputs, last))
