@@ -141,7 +141,7 @@ const IN_FILE: &[(&str, &str, &[&str])] = &[
     (
         "{name: digits, batch_size: 10}",
         "{name: csv, task: regression, targets: y, path: a.csv, delimiter: \", \"}",
-        &["`data.delimiter` is `, `", "one ASCII character"],
+        &["`data.delimiter` is `, `", "one ASCII character, or \\t"],
     ),
     (
         "{name: digits, batch_size: 10}",
@@ -344,6 +344,77 @@ fn configuration_that_is_not_there_is_refused() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(error.contains("mnits: no such file") && error.contains("mnist"), "{error}");
+}
+
+#[test]
+fn punctuation_can_be_set_as_it_is() {
+    let folder = TempDir::new().unwrap();
+    let file = "{data: {name: csv, path: a.csv, task: regression, targets: y}, \
+                algorithm: {name: bp}, optimizer: {learning_rate: 1}}";
+    fs::write(folder.path().join("good.yaml"), file).unwrap();
+    for (set, shown) in [
+        ("data.comment=#", "comment: \"#\""),
+        ("data.missing=?", "missing: \"?\""),
+        ("data.missing=-", "missing: \"-\""),
+        ("data.missing=\"\"", "missing: \"\""),
+        ("data.delimiter=|", "delimiter: \"|\""),
+        ("data.delimiter=;", "delimiter: \";\""),
+        ("data.delimiter=\\t", "delimiter: \"\\U00000009\""),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_f3-tch"))
+            .args(["config", "show", "good.yaml", "--set", set])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let (out, error) = (String::from_utf8(output.stdout).unwrap(), output.stderr);
+        assert!(out.contains(shown), "{set}: {out}{}", String::from_utf8_lossy(&error));
+    }
+}
+
+#[test]
+fn value_in_place_of_a_section_is_refused_with_the_keys_below() {
+    for (set, expected) in [
+        (
+            "optimizer.schedule=cosine",
+            "`optimizer.schedule` is `cosine`; expected a mapping of keys (name,",
+        ),
+        ("diagnostics=5", "`diagnostics` is `5`; expected a mapping of keys (every, samples)"),
+    ] {
+        let error = refused(GOOD, &[set]);
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+/// Section 4 of the paper: data set, algorithm, learning rate, batch size, epochs.
+#[test]
+fn carried_configurations_have_the_papers_settings() {
+    use f3_tch::config::{Config, ModelConfig, Source};
+    use f3_tch::optimizer::OptimizerSettings;
+    for (data, batch_size, epochs, slow, fast) in [
+        ("mnist", 50, 100, 1.5e-4, (1.5e-4, 1.5e-2)),
+        ("wine_quality", 50, 500, 1e-4, (1e-4, 1e-4)),
+        ("sgemm", 512, 200, 1e-4, (1e-2, 1e-2)),
+    ] {
+        for (ending, rate) in
+            [("", slow), ("_dfa", slow), ("_drtp", slow), ("_bp", fast.0), ("_llo", fast.1)]
+        {
+            let name = format!("{data}{ending}");
+            let (config, _) = Config::read(&Source::open(&name).unwrap()).unwrap();
+            assert_eq!(config.name, name);
+            assert_eq!(config.data.set.known().unwrap().to_string(), data);
+            assert_eq!((config.data.batch_size, config.epochs), (batch_size, epochs), "{name}");
+            let OptimizerSettings::Adam(adam) = config.optimizer.settings else {
+                panic!("{name} has no Adam")
+            };
+            assert_eq!(adam.learning_rate, rate, "{name}");
+            assert_eq!((adam.betas, adam.eps, adam.weight_decay), ([0.9, 0.999], 1e-8, 0.0));
+            assert!(matches!(config.model, ModelConfig::Mlp { .. }));
+            assert_eq!(config.model.hidden_widths().unwrap(), [500], "{name}");
+            let algorithm = serde_json::to_value(&config.algorithm).unwrap();
+            let expected = if ending.is_empty() { "f3" } else { &ending[1..] };
+            assert_eq!(algorithm["name"], expected, "{name}");
+        }
+    }
 }
 
 #[test]

@@ -233,17 +233,21 @@ fn malformed_csv_files_are_refused_with_file_row_and_column() {
         ("x,z\n1,2\n", &regression, "has no column `y`; it has x, z"),
         ("y\n1\n2\n", &regression, "no column is left for the inputs"),
         ("x,y,y\n1,2,3\n", &regression, "has more than one column `y`"),
-        ("x,y\n1,2\n3\n", &regression, "line 3: has 1 columns; 2 were expected"),
-        ("x,y\n1,2\n3,4,5\n", &regression, "line 3: has 3 columns; 2 were expected"),
+        ("x,y\n1,2\n3\n", &regression, "line 3: has 1 column(s); 2 were expected"),
+        ("x,y\n1,2\n3,4,5\n", &regression, "line 3: has 3 column(s); 2 were expected"),
         ("x,y\n1,2\nabc,4\n", &regression, "line 3, column `x`: is `abc`; expected a finite"),
         ("x,y\n1,2\n3,\n", &regression, "line 3, column `y`: is ``"),
         ("x,y\n1,NaN\n", &regression, "line 2, column `y`: is `NaN`"),
         ("x,y\ninf,1\n", &regression, "line 2, column `x`: is `inf`"),
         ("x,y\n1,2\n", &regression, "1 rows cannot be split"),
+        ("x,y\n1,0\n2,nan\n", &classes, "line 3, column `y`: is `nan`; expected a class"),
+        ("x,y\n1,a\n2,-inf\n", &classes, "line 3, column `y`: is `-inf`"),
+        ("x,y\n1,a\n2,\"b\n3,a\n", &classes, "on one line; is a quote not closed?"),
+        ("1,2\n3,4\n", &regression, "line 1: holds numbers where columns are named"),
         ("x,y\n1,a\n2,a\n3,a\n", &classes, "column `y` holds one class only"),
         ("x,y\n1,a\n2,\n3,b\n", &classes, "line 3, column `y`: is ``; expected a value"),
         (&text_of_many_classes, &classes, "line 10002, column `y`: is `c10000`"),
-        ("x,y\n\"1,2\n3,4\n", &regression, "has 1 columns"),
+        ("x,y\n\"1,2\n3,4\n", &regression, "has 1 column(s)"),
     ] {
         let error = format!("{:#}", csv(text, settings.clone()).err().expect(expected));
         let shown: String = text.chars().take(30).collect();
@@ -256,10 +260,8 @@ fn malformed_csv_files_are_refused_with_file_row_and_column() {
 fn test_files_must_have_the_columns_and_classes_of_the_training_file() {
     for (test, expected) in [
         ("x,y\n1,c\n", "test.csv, line 2, column `y`: is `c`; expected a value that occurs in"),
-        (
-            "y,x\na,1\n",
-            "test.csv: has 2 columns where 2 were expected, and other names (`y`, not `x`)",
-        ),
+        ("y,x\na,1\n", "test.csv: has a column `y` where `x` was expected"),
+        ("x,y,z\n1,a,1\n", "test.csv: has 3 column(s); 2 were expected"),
         ("x,y\n", "test.csv: holds no rows"),
     ] {
         let folder = TempDir::new().unwrap();
@@ -273,7 +275,9 @@ fn test_files_must_have_the_columns_and_classes_of_the_training_file() {
     let folder = TempDir::new().unwrap();
     let data = json!({"name": "csv", "path": "none.csv", "task": "regression", "targets": "y"});
     let error = load(&data, folder.path()).err().unwrap().to_string();
-    assert!(error.contains("none.csv: cannot be read"), "{error}");
+    let expected =
+        format!("none.csv: no such file, neither here nor in {}", folder.path().display());
+    assert!(error.contains(&expected), "{error}");
 }
 
 /// The most memory in bytes that a run had while it trained on a file of SUSY's format.

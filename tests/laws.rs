@@ -226,8 +226,11 @@ fn error_statistics_compare_with_the_epoch_before() {
     let statistics = store.end_epoch();
     assert!((statistics.mean_absolute - 0.25).abs() < 1e-7);
     assert!((statistics.cosine_with_previous - 1.0).abs() < 1e-7);
+    assert_eq!(statistics.sign_flips, 0.0);
     store.write(&positions, &(&targets * -0.5));
-    assert!((store.end_epoch().cosine_with_previous + 1.0).abs() < 1e-7);
+    let statistics = store.end_epoch();
+    assert!((statistics.cosine_with_previous + 1.0).abs() < 1e-7);
+    assert_eq!(statistics.sign_flips, 0.5, "two elements of four are zero");
 }
 
 #[test]
@@ -249,7 +252,7 @@ fn error_information_has_its_sign_and_scale() {
 
 /// Models whose blocks have their gradients from autograd, for the toy images of 1 x 2 x 3.
 const AUTOGRAD_MODELS: [&str; 2] = [
-    "{name: cnn, topology: 3C3-4C2-pool-5FC}",
+    "{name: cnn, topology: 3C3-4C1-pool-5FC}",
     "{name: vit, patch_size: 1, token_width: 4, blocks: 2, heads: 2, head_size: 3, mlp_width: 5}",
 ];
 

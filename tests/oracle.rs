@@ -1,8 +1,9 @@
 //! Parity with an independent program: `python/oracle.py`, written with PyTorch's autograd.
 //!
 //! Every algorithm × error information × initialiser (and every optimizer, loss and activation, both
-//! tasks, several network shapes, convolutional blocks and transformers) is trained here and there from the same seed, and compared after each of 20
-//! steps: parameters, feedback, optimizer state, stored errors, loss.
+//! tasks, several network shapes, convolutional blocks and transformers) is trained here and there
+//! from the same seed, and compared after each of 20 steps: parameters, feedback, optimizer state,
+//! stored errors, loss.
 
 mod common;
 

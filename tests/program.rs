@@ -423,6 +423,46 @@ fn pepita_learns_the_digits_with_its_own_defaults() {
     assert!(accuracy > 90.0, "{accuracy} %");
 }
 
+#[test]
+fn regression_reports_its_errors_in_the_table_and_in_curves() {
+    let folder = TempDir::new().unwrap();
+    let mut text = "a,b,y\n".to_string();
+    for row in 0..60 {
+        text += &format!("{row},{},{}\n", row % 7, 3 * row + row % 7);
+    }
+    fs::write(folder.path().join("t.csv"), text).unwrap();
+    fs::write(
+        folder.path().join("t.yaml"),
+        "{data: {name: csv, path: t.csv, task: regression, targets: y, batch_size: 5}, \
+         model: {width: 20}, algorithm: {name: f3}, optimizer: {learning_rate: 1e-2}, epochs: 20}",
+    )
+    .unwrap();
+    let (stdout, _) = succeeds(folder.path(), &["train", "t.yaml", "--quiet", "--run-dir", "run"]);
+    assert!(stdout.contains("test mae") && !stdout.contains("accuracy"), "{stdout}");
+    let run = folder.path().join("run");
+    let header = fs::read_to_string(run.join("metrics.csv")).unwrap();
+    assert_eq!(
+        header.lines().next().unwrap(),
+        "epoch,processed_samples,train_loss,train_mae,train_mape,test_loss,test_mae,test_mape,\
+         train_seconds,eval_seconds,learning_rate"
+    );
+    let rows = metrics(&run);
+    assert!(number(&rows[20], "test_mae") < 0.3 * number(&rows[0], "test_mae"), "{rows:?}");
+    let Some(python) = common::python() else { return };
+    let read: Value =
+        serde_json::from_str(&common::run_python(&python, "check_run.py", &[&run])).unwrap();
+    for part in ["train", "test"] {
+        for metric in ["mae", "mape"] {
+            let curve: Vec<(u64, f64)> =
+                serde_json::from_value(read["scalars"][format!("{metric}/{part}")].clone())
+                    .unwrap();
+            assert_eq!(curve.len(), 21);
+            let last = number(&rows[20], &format!("{part}_{metric}"));
+            assert!(close(curve[20].1, last, 1e-6), "{metric}/{part}");
+        }
+    }
+}
+
 #[path = "../examples/own_block.rs"]
 #[allow(dead_code)] // its `main`
 mod own_block;

@@ -123,7 +123,9 @@ fn read_error_info(section: &mut Section, loss: Loss) -> Result<ErrorInfo, Confi
     if loss != Loss::CrossEntropy {
         return Ok(given.unwrap_or(ErrorInfo::DelayedError));
     }
-    if let Some(ErrorInfo::DelayedError | ErrorInfo::CurrentError) = given {
+    let with_logits =
+        [ErrorInfo::DelayedError, ErrorInfo::DelayedErrorOneHot, ErrorInfo::CurrentError];
+    if given.is_some_and(|given| with_logits.contains(&given)) {
         section.remark(
             "compares the targets with logits, since `loss` is `cross_entropy`; \
              `delayed_error_softmax` compares them with probabilities",

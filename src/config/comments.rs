@@ -74,6 +74,14 @@ pub(super) fn is_key(path: &str) -> bool {
     })
 }
 
+/// The keys that can stand directly below a path, which ends in a dot.
+pub(super) fn keys_below(path: &str) -> Vec<&'static str> {
+    let mut keys: Vec<&str> =
+        COMMENTS.iter().filter_map(|(key, _)| key.strip_prefix(path)?.split('.').next()).collect();
+    keys.dedup();
+    keys
+}
+
 /// A mapping as YAML, a comment beside each key.
 pub(super) fn render(value: &Value) -> String {
     let mut lines = Vec::new();

@@ -102,6 +102,11 @@ fn read_csv(section: &mut Section, standardize: bool) -> Result<CsvSettings, Con
             return Err(section.refuse(key, twice, expected));
         }
     }
+    let delimiter = letter(section, "delimiter")?.unwrap_or(',');
+    let comment = letter(section, "comment")?;
+    if comment == Some(delimiter) {
+        return Err(section.refuse("comment", delimiter, "another one than `data.delimiter`"));
+    }
     let class_suffix = text_or_null(section, "class_suffix")?;
     if let (Task::Regression, Some(suffix)) = (task, &class_suffix) {
         return Err(section.refuse("class_suffix", suffix, "null, since the targets are numbers"));
@@ -113,9 +118,9 @@ fn read_csv(section: &mut Section, standardize: bool) -> Result<CsvSettings, Con
     }
     Ok(CsvSettings {
         files: read_files(section)?,
-        delimiter: letter(section, "delimiter")?.unwrap_or(','),
+        delimiter,
         header,
-        comment: letter(section, "comment")?,
+        comment,
         targets,
         task,
         categorical,
@@ -183,10 +188,14 @@ fn columns(section: &mut Section, key: &'static str) -> Result<Vec<String>, Conf
 
 /// A character that is one byte, or null.
 fn letter(section: &mut Section, key: &'static str) -> Result<Option<char>, ConfigError> {
-    let letter = section.checked(key, "one ASCII character", |letter: &Option<char>| {
-        letter.is_none_or(|letter| letter.is_ascii() && !matches!(letter, '\n' | '\r' | '"'))
+    // A tab is hard to write otherwise.
+    let read = |text: &str| if text == "\\t" { Some('\t') } else { text.parse::<char>().ok() };
+    let valid = |letter: char| letter.is_ascii() && !matches!(letter, '\n' | '\r' | '"');
+    let expected = "one ASCII character, or \\t";
+    let text = section.checked(key, expected, |text: &Option<String>| {
+        text.as_ref().is_none_or(|text| read(text).is_some_and(valid))
     })?;
-    Ok(letter.flatten())
+    Ok(text.flatten().as_deref().and_then(read))
 }
 
 /// A text, which may be empty, or null; a number is taken as it is written.

@@ -23,9 +23,11 @@ impl OptimizerConfig {
         epochs: u64,
         pepita: bool,
     ) -> Result<OptimizerConfig, ConfigError> {
+        // PEPITA's authors' schedule goes with their step size.
+        let authors = pepita && !section.has("learning_rate");
         let settings = read_settings(section, pepita)?;
         let mut section = section.section("schedule")?;
-        let schedule = read_schedule(&mut section, settings.learning_rate(), epochs, pepita)?;
+        let schedule = read_schedule(&mut section, settings.learning_rate(), epochs, authors)?;
         section.finish()?;
         Ok(OptimizerConfig { settings, schedule })
     }
@@ -94,7 +96,7 @@ fn read_schedule(
     section: &mut Section,
     rate: f64,
     epochs: u64,
-    pepita: bool,
+    authors: bool,
 ) -> Result<LearningRateSchedule, ConfigError> {
     #[derive(Clone, Copy, Deserialize)]
     #[serde(rename_all = "snake_case")]
@@ -117,7 +119,7 @@ fn read_schedule(
             start > 0.0 && start <= 1.0
         })?
         .unwrap_or(constant.warmup_start);
-    let default = if pepita { Name::MultiStep } else { Name::Constant };
+    let default = if authors { Name::MultiStep } else { Name::Constant };
     let decay = match section.choice("name")?.unwrap_or(default) {
         Name::Constant => Decay::Constant,
         Name::Step => Decay::Step {
@@ -133,7 +135,7 @@ fn read_schedule(
             })?;
             Decay::MultiStep {
                 milestones: milestones
-                    .or_else(|| pepita.then(|| vec![60, 90]))
+                    .or_else(|| authors.then(|| vec![60, 90]))
                     .ok_or_else(|| section.missing("milestones", expected))?,
                 gamma: gamma(section, 0.1)?,
             }

@@ -39,7 +39,11 @@ impl<'a> Section<'a> {
         let left = match self.take(key) {
             None => Mapping::new(),
             Some(Value::Mapping(mapping)) => mapping,
-            Some(other) => return Err(self.refuse(key, show(&other), "a mapping of keys")),
+            Some(other) => {
+                let known = comments::keys_below(&format!("{}{key}.", self.path)).join(", ");
+                let expected = format!("a mapping of keys ({known})");
+                return Err(self.refuse(key, show(&other), &expected));
+            }
         };
         Ok(Section {
             source: self.source,
@@ -87,6 +91,11 @@ impl<'a> Section<'a> {
     /// A truth value.
     pub fn truth(&mut self, key: &'static str) -> Result<Option<bool>, ConfigError> {
         self.checked(key, "true or false", |_| true)
+    }
+
+    /// Whether a key is there that has not been read.
+    pub fn has(&self, key: &str) -> bool {
+        self.left.contains_key(key)
     }
 
     /// Whether the mapping under a key makes this choice, before it is read.

@@ -103,8 +103,14 @@ impl Source {
         let Some((path, value)) = assignment.split_once('=') else {
             return Err(ConfigError(format!("{shown}: has no `=`; write --set key=value")));
         };
-        let value = serde_yaml::from_str(value)
-            .map_err(|error| ConfigError(format!("{shown}: the value is not YAML: {error}")))?;
+        // What YAML would take for punctuation is a text here.
+        let punctuation = value.len() == 1 && value.starts_with(|c: char| c.is_ascii_punctuation());
+        let value = if punctuation || value.starts_with('#') {
+            Value::from(value)
+        } else {
+            serde_yaml::from_str(value)
+                .map_err(|error| ConfigError(format!("{shown}: the value is not YAML: {error}")))?
+        };
         self.push(path.trim(), value, shown)
     }
 

@@ -90,7 +90,7 @@ pub(super) fn load(
     let mut reading = Reading::new(settings);
     let (first, pair) = match &settings.files {
         CsvFiles::One { path, test_fraction, split_seed } => {
-            let path = directory.locate_file(path);
+            let path = directory.locate_file(path)?;
             let raw = reading.read(&path)?;
             let table = reading.encode(raw)?;
             let (train, test) = train_test(table.inputs.size()[0], *test_fraction, *split_seed)
@@ -98,7 +98,8 @@ pub(super) fn load(
             (path, (table.select(&train), table.select(&test)))
         }
         CsvFiles::Two { train, test } => {
-            let [train, test] = [train, test].map(|path| directory.locate_file(path));
+            let train = directory.locate_file(train)?;
+            let test = directory.locate_file(test)?;
             let train_rows = reading.read(&train)?;
             reading.closed = reading.first.clone();
             let test_rows = reading.read(&test)?;
@@ -187,6 +188,11 @@ impl Reading<'_> {
                     Task::Regression => rows.number(column)?,
                     Task::Classification => {
                         let class = class_name(rows.cell(column), &settings.class_suffix);
+                        if is_not_finite(&class) {
+                            return Err(
+                                rows.refuse(column, "a class (`data.missing` leaves rows out)")
+                            );
+                        }
                         self.classes.number(&rows, column, &class, &self.closed)?
                     }
                 });
@@ -203,14 +209,13 @@ impl Reading<'_> {
     fn uses(&mut self, rows: &Rows) -> Result<Vec<Use>> {
         if let Some((names, uses)) = &self.columns {
             if names != rows.names() {
-                let first = names.iter().zip(rows.names()).find(|(a, b)| a != b);
-                bail!(
-                    "{}: has {} columns where {} were expected, and other names ({})",
-                    rows.origin(),
-                    rows.names().len(),
-                    names.len(),
-                    first.map_or(String::new(), |(a, b)| format!("`{b}`, not `{a}`"))
-                );
+                let (found, expected) = (rows.names().len(), names.len());
+                if found != expected {
+                    bail!("{}: has {found} column(s); {expected} were expected", rows.origin());
+                }
+                let other = names.iter().zip(rows.names()).find(|(a, b)| a != b);
+                let (a, b) = other.expect("the names differ");
+                bail!("{}: has a column `{b}` where `{a}` was expected", rows.origin());
             }
             return Ok(uses.clone());
         }
@@ -296,7 +301,10 @@ impl Categories {
         closed: &Option<String>,
     ) -> Result<f64> {
         if value.is_empty() {
-            return Err(rows.refuse(column, "a value"));
+            return Err(rows.refuse(column, "a value (`data.missing` leaves rows out)"));
+        }
+        if value.contains(&b'\n') {
+            return Err(rows.refuse(column, "a value on one line; is a quote not closed?"));
         }
         if let Some(number) = self.0.get(value) {
             return Ok(*number as f64);
@@ -345,6 +353,12 @@ fn class_name<'a>(cell: &'a [u8], suffix: &Option<String>) -> Cow<'a, [u8]> {
         Some(number) => Cow::Owned(number.to_string().into_bytes()),
         None => Cow::Borrowed(cell),
     }
+}
+
+/// Whether a cell is one of the ways to write NaN or an infinity.
+fn is_not_finite(cell: &[u8]) -> bool {
+    let number = std::str::from_utf8(cell).ok().and_then(|cell| cell.parse::<f64>().ok());
+    number.is_some_and(|number| !number.is_finite())
 }
 
 fn as_number(cell: &[u8]) -> Option<f64> {

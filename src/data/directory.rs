@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::{Result, anyhow};
+
 /// The folder that holds a folder for each data set.
 #[derive(Clone, Debug)]
 pub struct DataDirectory(PathBuf);
@@ -26,10 +28,14 @@ impl DataDirectory {
         self.0.join(dataset.to_string())
     }
 
-    /// Where a file of the user's own is: as it is named, or below this directory if it is there.
-    pub(crate) fn locate_file(&self, path: &Path) -> PathBuf {
+    /// Where a file of the user's own is: as it is named, or below this directory.
+    pub(crate) fn locate_file(&self, path: &Path) -> Result<PathBuf> {
         let below = self.0.join(path);
-        if !path.exists() && below.exists() { below } else { path.to_path_buf() }
+        let found = [path, &below].into_iter().find(|path| path.is_file());
+        found.map(Path::to_path_buf).ok_or_else(|| {
+            let folder = self.0.display();
+            anyhow!("{}: no such file, neither here nor in {folder}", path.display())
+        })
     }
 }
 

@@ -38,7 +38,7 @@ pub enum Task {
 
 /// A training set and a test set.
 pub struct Dataset {
-    /// Its name in configurations.
+    /// Its name in configurations, or that of its file.
     pub name: String,
     /// What it is for.
     pub task: Task,

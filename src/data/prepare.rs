@@ -51,7 +51,10 @@ impl Standardization {
     fn of(columns: &Tensor) -> Standardization {
         let constants = (0..columns.size()[1]).map(|index| {
             let column = columns.select(1, index).to_kind(Kind::Double);
-            let deviation = column.std(true).double_value(&[]);
+            let deviation = match column.size()[0] {
+                1 => 0.0,
+                _ => column.std(true).double_value(&[]),
+            };
             // Rounded to float32, as in the paper's program: a relative error such as MAPE tells.
             let rounded = |constant: f64| f64::from(constant as f32);
             let deviation = if deviation > 0.0 { rounded(deviation) } else { 1.0 };

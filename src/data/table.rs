@@ -27,6 +27,7 @@ pub(super) struct Rows<'a> {
     names: Vec<String>,
     reader: csv::Reader<Box<dyn Read + 'a>>,
     row: csv::ByteRecord,
+    line: u64,
     held: bool, // the first row has been read to count the columns
 }
 
@@ -47,17 +48,28 @@ impl<'a> Rows<'a> {
             .comment(format.comment)
             .has_headers(false)
             .flexible(true) // the width is checked here, with words of our own
-            .trim(csv::Trim::All)
-            .from_reader(content);
+            .trim(csv::Trim::All) // of `\r`, too
+            .terminator(csv::Terminator::Any(b'\n'))
+            // Every row ends in a line feed, so that lines can be counted by the rows' ends.
+            .from_reader(Box::new(content.chain(b"\n".as_slice())) as Box<dyn Read + 'a>);
         let mut row = csv::ByteRecord::new();
-        if !reader.read_byte_record(&mut row).with_context(|| unreadable(&origin))? {
+        if !read(&mut reader, &mut row, &origin)? {
             bail!("{origin}: is empty; a table was expected");
+        }
+        let line = line_of(&reader, &row);
+        let is_number =
+            |cell: &[u8]| std::str::from_utf8(cell).is_ok_and(|cell| cell.parse::<f64>().is_ok());
+        if format.header && row.iter().all(is_number) {
+            bail!(
+                "{origin}, line {line}: holds numbers where columns are named; if it is a row, \
+                 set `data.header: false`"
+            );
         }
         let names = match format.header {
             true => row.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect(),
             false => (0..row.len()).map(|index| index.to_string()).collect(),
         };
-        Ok(Rows { origin, names, reader, row, held: !format.header })
+        Ok(Rows { origin, names, reader, row, line, held: !format.header })
     }
 
     /// The table's name.
@@ -70,7 +82,7 @@ impl<'a> Rows<'a> {
         &self.names
     }
 
-    /// Where a column stands.
+    /// Where a column stands; the error lists those that there are.
     pub fn column(&self, name: &str) -> Result<usize> {
         let mut found = (0..self.names.len()).filter(|&column| self.names[column] == name);
         let Some(column) = found.next() else {
@@ -96,15 +108,15 @@ impl<'a> Rows<'a> {
         if std::mem::take(&mut self.held) {
             return Ok(true);
         }
-        let more = self
-            .reader
-            .read_byte_record(&mut self.row)
-            .with_context(|| unreadable(&self.origin))?;
-        if more && self.row.len() != self.names.len() {
-            let (found, expected) = (self.row.len(), self.names.len());
-            bail!("{}: has {found} columns; {expected} were expected", self.place());
+        if !read(&mut self.reader, &mut self.row, &self.origin)? {
+            return Ok(false);
         }
-        Ok(more)
+        self.line = line_of(&self.reader, &self.row);
+        if self.row.len() != self.names.len() {
+            let (found, expected) = (self.row.len(), self.names.len());
+            bail!("{}: has {found} column(s); {expected} were expected", self.place());
+        }
+        Ok(true)
     }
 
     /// What stands in a column of this row.
@@ -129,13 +141,32 @@ impl<'a> Rows<'a> {
     }
 
     fn place(&self) -> String {
-        let line = self.row.position().map_or(0, csv::Position::line);
-        format!("{}, line {line}", self.origin)
+        format!("{}, line {}", self.origin, self.line)
     }
 }
 
-fn unreadable(origin: &str) -> String {
-    format!("{origin}: cannot be read as a table")
+/// Reads the next row that is not empty.
+fn read(
+    reader: &mut csv::Reader<Box<dyn Read + '_>>,
+    row: &mut csv::ByteRecord,
+    origin: &str,
+) -> Result<bool> {
+    while reader
+        .read_byte_record(row)
+        .with_context(|| format!("{origin}: cannot be read as a table"))?
+    {
+        if row.len() > 1 || !row[0].is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The line in which the row begins that has just been read: the reader's own count is of where it
+/// went on from, before empty lines and comments.
+fn line_of(reader: &csv::Reader<Box<dyn Read + '_>>, row: &csv::ByteRecord) -> u64 {
+    let within = row.as_slice().iter().filter(|&&byte| byte == b'\n').count() as u64;
+    reader.position().line().saturating_sub(1 + within)
 }
 
 /// A matrix that grows row by row.
@@ -219,8 +250,12 @@ mod tests {
             ("", "t.csv: is empty"),
             ("a;c\n1;2", "t.csv: has no column `b`; it has a, c"),
             ("a;b;b\n1;2;3", "t.csv: has more than one column `b`"),
-            ("a;b\n1;2\n1", "t.csv, line 3: has 1 columns; 2 were expected"),
-            ("a;b\n1;2;3", "t.csv, line 2: has 3 columns"),
+            ("a;b\n1;2\n1", "t.csv, line 3: has 1 column(s); 2 were expected"),
+            ("a;b\n1;2;3", "t.csv, line 2: has 3 column(s)"),
+            ("a;b\r\n1;2\r\n1;x\r\n", "t.csv, line 3, column `b`: is `x`"),
+            ("\n\na;b\n\r\n1;2\n\n# no row\n1;x", "t.csv, line 8, column `b`: is `x`"),
+            ("a;b\n\"1\n\";2\n1;x", "t.csv, line 4, column `b`: is `x`"),
+            ("1;2\n3;4", "t.csv, line 1: holds numbers where columns are named"),
             ("a;b\n1;x", "t.csv, line 2, column `b`: is `x`; expected a finite number"),
             ("a;b\n1;nan", "column `b`: is `nan`"),
             ("a;b\n-inf;2", "column `a`: is `-inf`"),

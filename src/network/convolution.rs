@@ -136,6 +136,9 @@ impl FromStr for Topology {
             } else if let Some((channels, kernel)) = part.split_once('C')
                 && let (Some(channels), Some(kernel)) = (size(channels), size(kernel))
             {
+                if kernel % 2 == 0 {
+                    return Err(format!("`{part}` has an even kernel, which has no middle"));
+                }
                 if dense {
                     return Err(format!("`{part}` cannot follow a fully connected block"));
                 }
@@ -185,6 +188,7 @@ mod tests {
             ("8C3-pool-pool", "must follow a convolution"),
             ("10FC-8C3", "cannot follow a fully connected"),
             ("8C0", "`8C0` is not"),
+            ("8C4", "`8C4` has an even kernel"),
             ("8X3", "`8X3` is not"),
             ("99999999999FC", "is not one of"),
         ] {

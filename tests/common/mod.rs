@@ -129,17 +129,20 @@ impl DataFolder {
 /// The files of `wine_quality` or `sgemm`, which no package registry carries: from `shared/data`
 /// beside the checkout, or from the data directory. None, with a word why, where they are not.
 pub fn uci(name: &str) -> Option<DataFolder> {
-    let files: &[&str] = match name {
-        "wine_quality" => &["winequality-red.csv", "winequality-white.csv"],
-        _ => &["sgemm_product_dataset.zip"],
+    // Any of these lists of files is enough.
+    let choices: &[&[&str]] = match name {
+        "wine_quality" => &[&["winequality-red.csv", "winequality-white.csv"]],
+        _ => &[&["sgemm_product_dataset.zip"], &["sgemm_product.csv"]],
     };
     let data = std::env::var_os("F3_DATA_DIR").map_or(root().join("data"), PathBuf::from);
     let places = [root().join("../shared/data"), data.join(name)];
-    let Some(place) = places.iter().find(|it| files.iter().all(|file| it.join(file).is_file()))
-    else {
+    let found = places.iter().find_map(|place| {
+        let there = |files: &&&[&str]| files.iter().all(|file| place.join(file).is_file());
+        Some((place, choices.iter().find(there)?))
+    });
+    let Some((place, files)) = found else {
         eprintln!(
-            "left out: {} not in {} and not in {}",
-            files.join(", "),
+            "left out: the files of {name} are not in {} and not in {}",
             places[0].display(),
             places[1].display()
         );
@@ -147,7 +150,7 @@ pub fn uci(name: &str) -> Option<DataFolder> {
     };
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join(name)).unwrap();
-    for file in files {
+    for file in *files {
         std::fs::copy(place.join(file), folder.path().join(name).join(file)).unwrap();
     }
     Some(DataFolder(folder))
