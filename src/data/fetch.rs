@@ -161,21 +161,21 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use flate2::Compression;
     use flate2::write::GzEncoder;
     use tempfile::TempDir;
 
     use super::*;
 
-    const CONTENT: &[u8] = b"0123456789";
-    static FILE: KnownFile = KnownFile {
+    pub const CONTENT: &[u8] = b"0123456789";
+    pub static FILE: KnownFile = KnownFile {
         name: "ten-digits",
         bytes: 10,
         sha256: "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882",
     };
 
-    fn gzip(bytes: &[u8]) -> Vec<u8> {
+    pub fn gzip(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
         encoder.write_all(bytes).unwrap();
         encoder.finish().unwrap()

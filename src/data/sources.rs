@@ -250,23 +250,8 @@ mod tests {
     use std::net::TcpListener;
     use std::thread;
 
-    use flate2::Compression;
-    use flate2::write::GzEncoder;
-
+    use super::super::fetch::tests::{CONTENT, FILE, gzip};
     use super::*;
-
-    const CONTENT: &[u8] = b"0123456789";
-    static FILE: KnownFile = KnownFile {
-        name: "ten-digits",
-        bytes: 10,
-        sha256: "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882",
-    };
-
-    fn gzip(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
-    }
 
     /// Serves one HTTP request with this body, of which only `sent` bytes are sent.
     fn serve_once(body: Vec<u8>, sent: usize) -> String {
