@@ -170,16 +170,9 @@ fn columns(section: &mut Section, key: &'static str) -> Result<Vec<String>, Conf
         Many(Vec<Value>),
         One(Value),
     }
-    fn name(value: &Value) -> Option<String> {
-        match value {
-            Value::String(name) => Some(name.clone()),
-            Value::Number(number) => Some(number.to_string()),
-            _ => None,
-        }
-    }
     let named = |columns: &OneOrMany| match columns {
-        OneOrMany::Many(columns) => columns.iter().map(name).collect::<Option<Vec<_>>>(),
-        OneOrMany::One(column) => name(column).map(|name| vec![name]),
+        OneOrMany::Many(columns) => columns.iter().map(as_text).collect::<Option<Vec<_>>>(),
+        OneOrMany::One(column) => as_text(column).map(|name| vec![name]),
     };
     let expected = "the name of a column, or a list of them";
     let columns = section.checked(key, expected, |columns| named(columns).is_some())?;
@@ -198,15 +191,17 @@ fn letter(section: &mut Section, key: &'static str) -> Result<Option<char>, Conf
     Ok(text.flatten().as_deref().and_then(read))
 }
 
-/// A text, which may be empty, or null; a number is taken as it is written.
+/// A text, which may be empty, or null.
 fn text_or_null(section: &mut Section, key: &'static str) -> Result<Option<String>, ConfigError> {
-    fn text(value: &Value) -> Option<String> {
-        match value {
-            Value::String(text) => Some(text.clone()),
-            Value::Number(number) => Some(number.to_string()),
-            _ => None,
-        }
+    let valid = |value: &Value| value.is_null() || as_text(value).is_some();
+    Ok(section.checked(key, "null or a text", valid)?.as_ref().and_then(as_text))
+}
+
+/// A text, or a number as it is written.
+fn as_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
     }
-    let valid = |value: &Value| value.is_null() || text(value).is_some();
-    Ok(section.checked(key, "null or a text", valid)?.as_ref().and_then(text))
 }

@@ -101,7 +101,6 @@ pub(super) fn load(
             let train = directory.locate_file(train)?;
             let test = directory.locate_file(test)?;
             let train_rows = reading.read(&train)?;
-            reading.closed = reading.first.clone();
             let test_rows = reading.read(&test)?;
             (train, (reading.encode(train_rows)?, reading.encode(test_rows)?))
         }
@@ -119,15 +118,20 @@ enum Use {
     Target,
 }
 
+impl Use {
+    fn is_input(&self) -> bool {
+        matches!(self, Use::Number | Use::Category(_))
+    }
+}
+
 /// What has been learned from the files so far.
 struct Reading<'a> {
     settings: &'a CsvSettings,
     columns: Option<(Vec<String>, Vec<Use>)>,
     categories: Vec<Categories>,
     classes: Categories,
+    /// The file that was read first: after it, no new category and no new class may come.
     first: Option<String>,
-    /// The file after which no new category and no new class may come.
-    closed: Option<String>,
 }
 
 impl Reading<'_> {
@@ -138,7 +142,6 @@ impl Reading<'_> {
             categories: Vec::new(),
             classes: Categories::default(),
             first: None,
-            closed: None,
         }
     }
 
@@ -151,8 +154,9 @@ impl Reading<'_> {
             comment: settings.comment.map(|comment| comment as u8),
         };
         let mut rows = Rows::open(path, format)?;
+        let closed = self.first.clone();
         let uses = self.uses(&rows)?;
-        let inputs = uses.iter().filter(|it| matches!(it, Use::Number | Use::Category(_))).count();
+        let inputs = uses.iter().filter(|it| it.is_input()).count();
         if inputs == 0 {
             bail!("{}: no column is left for the inputs", rows.origin());
         }
@@ -173,12 +177,7 @@ impl Reading<'_> {
                     Use::Number => table.0.push(rows.number(column)?),
                     Use::Category(index) => {
                         let known = &mut self.categories[*index];
-                        table.0.push(known.number(
-                            &rows,
-                            column,
-                            rows.cell(column),
-                            &self.closed,
-                        )?);
+                        table.0.push(known.number(&rows, column, rows.cell(column), &closed)?);
                     }
                     Use::Ignored | Use::Target => {}
                 }
@@ -193,7 +192,7 @@ impl Reading<'_> {
                                 rows.refuse(column, "a class (`data.missing` leaves rows out)")
                             );
                         }
-                        self.classes.number(&rows, column, &class, &self.closed)?
+                        self.classes.number(&rows, column, &class, &closed)?
                     }
                 });
             }
@@ -246,26 +245,11 @@ impl Reading<'_> {
 
     /// Puts categories and classes in their final form.
     fn encode(&self, raw: Table) -> Result<Table> {
-        let (_, uses) = self.columns.as_ref().expect("a file has been read");
-        let inputs = uses.iter().filter(|it| matches!(it, Use::Number | Use::Category(_)));
-        let mut columns = Vec::new();
-        for (index, kind) in inputs.enumerate() {
-            let column = raw.inputs.narrow(1, index as i64, 1);
-            columns.push(match kind {
-                Use::Category(index) => {
-                    let known = &self.categories[*index];
-                    let places = known.places().index_select(0, &flat(&column));
-                    match self.settings.encoding {
-                        Encoding::Ordinal => places.to_kind(Kind::Float).reshape([-1, 1]),
-                        Encoding::OneHot => one_hot(&places, known.count(), Device::Cpu),
-                    }
-                }
-                _ => column,
-            });
-        }
         // Without categories the table is right as it is, and may be too large to copy for nothing.
-        let as_it_is = self.categories.is_empty();
-        let inputs = if as_it_is { raw.inputs } else { Tensor::cat(&columns, 1) };
+        let inputs = match self.categories.is_empty() {
+            true => raw.inputs,
+            false => self.encode_inputs(&raw.inputs),
+        };
         let targets = match self.settings.task {
             Task::Regression => raw.targets,
             Task::Classification => {
@@ -280,6 +264,24 @@ impl Reading<'_> {
             }
         };
         Ok(Table { inputs, targets })
+    }
+
+    fn encode_inputs(&self, raw: &Tensor) -> Tensor {
+        let (_, uses) = self.columns.as_ref().expect("a file has been read");
+        let inputs = uses.iter().filter(|it| it.is_input());
+        let encoded = inputs.enumerate().map(|(index, kind)| {
+            let column = raw.narrow(1, index as i64, 1);
+            let Use::Category(index) = kind else {
+                return column;
+            };
+            let known = &self.categories[*index];
+            let places = known.places().index_select(0, &flat(&column));
+            match self.settings.encoding {
+                Encoding::Ordinal => places.to_kind(Kind::Float).reshape([-1, 1]),
+                Encoding::OneHot => one_hot(&places, known.count(), Device::Cpu),
+            }
+        });
+        Tensor::cat(&encoded.collect::<Vec<_>>(), 1)
     }
 }
 

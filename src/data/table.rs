@@ -95,7 +95,7 @@ impl<'a> Rows<'a> {
     }
 
     /// The columns' names in a line that is not too long.
-    pub fn listed(&self) -> String {
+    fn listed(&self) -> String {
         let shown = self.names[..self.names.len().min(30)].join(", ");
         match self.names.len() {
             0..=30 => shown,

@@ -1,4 +1,5 @@
-//! `metrics.csv`: one row per epoch, on disk as soon as the epoch has ended.
+//! Tables of results, and the first of them: `metrics.csv`, one row per epoch, on disk as soon as the
+//! epoch has ended.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -9,16 +10,35 @@ use super::{EpochRow, Sink};
 use crate::data::Task;
 use crate::network::Network;
 
-/// Writes `metrics.csv`.
-pub struct CsvSink {
+/// A file of rows that is written in the course of a run.
+pub(super) struct Table {
     path: PathBuf,
     writer: csv::Writer<File>,
 }
 
+impl Table {
+    /// Starts the file, which must not exist, with its header.
+    pub fn create<T: AsRef<[u8]>>(path: &Path, header: &[T]) -> Result<Table> {
+        let file = File::create_new(path).with_context(|| could_not(path))?;
+        let mut table = Table { path: path.to_path_buf(), writer: csv::Writer::from_writer(file) };
+        table.write(header)?;
+        Ok(table)
+    }
+
+    /// Appends a row, which is on disk when this returns.
+    pub fn write<T: AsRef<[u8]>>(&mut self, record: &[T]) -> Result<()> {
+        let written = self.writer.write_record(record);
+        written.with_context(|| could_not(&self.path))?;
+        self.writer.flush().with_context(|| could_not(&self.path))
+    }
+}
+
+/// Writes `metrics.csv`.
+pub struct CsvSink(Table);
+
 impl CsvSink {
     /// Starts the file, which must not exist, with its header.
     pub fn create(path: &Path, task: Task) -> Result<CsvSink> {
-        let file = File::create_new(path).with_context(|| could_not(path))?;
         let mut header = vec!["epoch".to_string(), "processed_samples".into()];
         for part in ["train", "test"] {
             header.push(format!("{part}_loss"));
@@ -27,15 +47,7 @@ impl CsvSink {
         for column in ["train_seconds", "eval_seconds", "learning_rate"] {
             header.push(column.into());
         }
-        let mut sink = CsvSink { path: path.to_path_buf(), writer: csv::Writer::from_writer(file) };
-        sink.write(&header)?;
-        Ok(sink)
-    }
-
-    fn write(&mut self, record: &[String]) -> Result<()> {
-        let written = self.writer.write_record(record);
-        written.with_context(|| could_not(&self.path))?;
-        self.writer.flush().with_context(|| could_not(&self.path))
+        Ok(CsvSink(Table::create(path, &header)?))
     }
 }
 
@@ -49,7 +61,7 @@ impl Sink for CsvSink {
         for value in [row.train_seconds, row.eval_seconds, row.learning_rate] {
             record.push(value.to_string());
         }
-        self.write(&record)
+        self.0.write(&record)
     }
 }
 

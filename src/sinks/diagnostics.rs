@@ -1,48 +1,31 @@
 //! `diagnostics.csv`: a row per hidden layer of each epoch in which diagnostics were made.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
+use super::csv::Table;
 use super::{EpochRow, Sink};
 use crate::network::Network;
 
+const HEADER: [&str; 8] = [
+    "epoch",
+    "hidden_layer",
+    "delta_angle_mean",
+    "delta_angle_deviation",
+    "parameter_angle",
+    "weight_angle",
+    "error_cosine_previous",
+    "error_sign_flips",
+];
+
 /// Writes `diagnostics.csv`.
-pub struct DiagnosticsSink {
-    path: PathBuf,
-    writer: csv::Writer<File>,
-}
+pub struct DiagnosticsSink(Table);
 
 impl DiagnosticsSink {
     /// Starts the file, which must not exist, with its header.
     pub fn create(path: &Path) -> Result<DiagnosticsSink> {
-        let file = File::create_new(path).with_context(|| could_not(path))?;
-        let writer = csv::Writer::from_writer(file);
-        let mut sink = DiagnosticsSink { path: path.to_path_buf(), writer };
-        sink.write(
-            [
-                "epoch",
-                "hidden_layer",
-                "delta_angle_mean",
-                "delta_angle_deviation",
-                "parameter_angle",
-                "weight_angle",
-                "error_cosine_previous",
-                "error_sign_flips",
-            ]
-            .map(str::to_string),
-        )?;
-        sink.flush()?;
-        Ok(sink)
-    }
-
-    fn write(&mut self, record: [String; 8]) -> Result<()> {
-        self.writer.write_record(&record).with_context(|| could_not(&self.path))
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        self.writer.flush().with_context(|| could_not(&self.path))
+        Ok(DiagnosticsSink(Table::create(path, &HEADER)?))
     }
 }
 
@@ -51,7 +34,7 @@ impl Sink for DiagnosticsSink {
         let or_empty = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
         let errors = row.stored_errors.as_ref();
         for (index, angles) in row.angles.iter().enumerate() {
-            self.write([
+            let record: [String; HEADER.len()] = [
                 row.epoch.to_string(),
                 (index + 1).to_string(),
                 angles.delta_mean.to_string(),
@@ -60,12 +43,9 @@ impl Sink for DiagnosticsSink {
                 or_empty(angles.weights),
                 or_empty(errors.map(|errors| errors.cosine_with_previous)),
                 or_empty(errors.map(|errors| errors.sign_flips)),
-            ])?;
+            ];
+            self.0.write(&record)?;
         }
-        self.flush()
+        Ok(())
     }
-}
-
-fn could_not(path: &Path) -> String {
-    format!("{}: cannot be written", path.display())
 }
