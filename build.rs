@@ -1,4 +1,5 @@
-//! Compiles `src/native/ops.cpp` against libtorch's headers, and lets the programs find libtorch
+//! Compiles `src/native/ops.cpp` against libtorch's headers, and `src/native/dense.cpp` for each
+//! instruction set; lets the programs find libtorch
 //! when they run, without LD_LIBRARY_PATH.
 
 use std::path::PathBuf;
@@ -23,5 +24,27 @@ fn main() {
         .file("src/native/ops.cpp")
         .compile("f3_native");
 
+    for path in ["src/native/dense.cpp", "src/native/dense.h"] {
+        println!("cargo:rerun-if-changed={path}");
+    }
+    compile_dense("portable", &[]);
+    if std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|it| it == "x86_64") {
+        compile_dense("avx2", &["-mavx2", "-mfma"]);
+        let avx512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"];
+        compile_dense("avx512", &[avx512.as_slice(), &["-mprefer-vector-width=512"]].concat());
+    }
+
     println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
+}
+
+/// The kernels for one instruction set; which one runs is decided when the program does.
+fn compile_dense(isa: &str, flags: &[&str]) {
+    let mut build = cc::Build::new();
+    build.cpp(true).std("c++17").warnings(false).opt_level(3).define("F3_ISA", isa);
+    for flag in flags {
+        build.flag(flag);
+    }
+    // Multiplications and additions are fused where the processor can, on every compiler.
+    build.flag("-ffp-contract=fast");
+    build.file("src/native/dense.cpp").compile(&format!("f3_dense_{isa}"));
 }

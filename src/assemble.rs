@@ -1,7 +1,9 @@
 //! From a configuration to the parts of a run: the only file that knows both sides.
 
-use crate::config::{Algorithm, Config, ConfigError, ModelConfig, Source};
-use crate::data::{DataDirectory, Dataset, TrainingShape};
+use crate::config::{
+    Algorithm, Config, ConfigError, KernelsConfig, ModelConfig, ScheduleName, Source,
+};
+use crate::data::{DataDirectory, Dataset, Split, TrainingShape};
 use crate::device::ChosenDevice;
 use crate::diagnostics::Diagnostics;
 use crate::error_info::ErrorInfo;
@@ -10,6 +12,7 @@ use crate::generator::Generator;
 use crate::loss::Loss;
 use crate::network::{Block, Cnn, Mlp, Network, Vit, WeightInit};
 use crate::run::Experiment;
+use crate::schedule::{LayerMajor, Pipelined, Schedule, chunk_for};
 use crate::trainer::{BackpropTrainer, FeedbackTrainer, PepitaTrainer, Trainer};
 use anyhow::Result;
 
@@ -102,9 +105,14 @@ fn trainer(
             check_feedback(source, init, output.outputs(), block.outputs())?;
         }
     }
-    let network = Network::new(blocks, feedback, &config.optimizer.settings, generator)?;
-    let taught_with = |network, error_info| -> Result<Box<dyn Trainer>> {
-        let trainer = FeedbackTrainer::new(network, error_info, loss, &data.train)?;
+    let mut network = Network::new(blocks, feedback, &config.optimizer.settings, generator)?;
+    let fused = choose_kernels(config, source, &mut network)?;
+    let taught_with = |network, error_info: ErrorInfo| -> Result<Box<dyn Trainer>> {
+        let schedule = schedule(config, &network, &data.train, fused);
+        let mut trainer = FeedbackTrainer::new(network, error_info, loss, &data.train)?;
+        if config.algorithm.learns_forward() {
+            trainer.set_schedule(schedule)?;
+        }
         Ok(Box::new(trainer))
     };
     match &config.algorithm {
@@ -123,6 +131,52 @@ fn trainer(
                 PepitaTrainer::new(network, inputs, *projection_scale, *dropout, generator)?;
             Ok(Box::new(trainer))
         }
+    }
+}
+
+/// Makes the network use the fused kernels, if they are asked for or are the better choice.
+fn choose_kernels(config: &Config, source: &Source, network: &mut Network) -> Result<bool> {
+    Ok(match config.kernels {
+        KernelsConfig::Aten => false,
+        KernelsConfig::Auto => crate::kernels_are_fast() && network.fuse(),
+        KernelsConfig::Fused if network.fuse() => true,
+        KernelsConfig::Fused => {
+            let expected = "`aten` or `auto`: fused kernels are for `model.name: mlp` on the CPU, \
+                            but for `model.activation: gelu` and `optimizer.classical_momentum`";
+            return Err(source.refuse("kernels", "fused", expected).into());
+        }
+    })
+}
+
+/// The schedule that is asked for; `auto` goes by a model of the machine.
+///
+/// - On a GPU, and where a step's operations are large, nothing is gained by another order.
+/// - Fully connected layers gain from layer-major order: all threads share a layer's neurons, whose
+///   weights stay in the caches for a chunk of batches, and meet once a chunk.
+fn schedule(
+    config: &Config,
+    network: &Network,
+    data: &Split,
+    fused: bool,
+) -> Box<dyn Schedule> {
+    let settings = &config.schedule;
+    let threads = tch::get_num_threads().max(1) as usize;
+    let layers = network.layers().len();
+    let by_cache = chunk_for(network, data.input_count(), config.data.batch_size);
+    let epoch = (data.len() + config.data.batch_size - 1) / config.data.batch_size;
+    match settings.name {
+        ScheduleName::Sequential => Box::new(LayerMajor::sequential()),
+        ScheduleName::LayerMajor => {
+            let whole = settings.offload.as_ref().map(|_| epoch as usize);
+            Box::new(LayerMajor::new(settings.chunk.or(whole).unwrap_or(by_cache)))
+        }
+        ScheduleName::Pipelined => {
+            let stages = settings.stages.unwrap_or(threads).clamp(1, layers);
+            let chunk = settings.chunk.unwrap_or(by_cache);
+            Box::new(Pipelined::new(stages, chunk, threads / stages))
+        }
+        ScheduleName::Auto if fused => Box::new(LayerMajor::new(by_cache)),
+        ScheduleName::Auto => Box::new(LayerMajor::sequential()),
     }
 }
 

@@ -51,7 +51,7 @@ pub fn measure(
     let batch = data.batches(&positions, count).next().expect("a data set has samples");
     let error = teaching_error(trainer, &batch)?;
     let layers = trainer.network().layers();
-    let tapes = trainer.network().record(&batch.inputs);
+    let tapes = trainer.network().record(&batch.inputs)?;
     let truth = true_gradients(layers, &tapes, &batch, loss);
 
     let mut angles = Vec::new();
@@ -60,7 +60,7 @@ pub fn measure(
             layer.feedback().ok_or_else(|| anyhow!("layer {} has no feedback", index + 1))?;
         let delta = error.mm(feedback);
         // A tape's graph is gone through once; these gradients need one of their own.
-        let taught = layer.block().gradients(&layer.record(&tape.input), &delta, false);
+        let taught = layer.block().gradients(&layer.record(&tape.input)?, &delta, false);
         let (true_delta, true_parameters) = &truth[index];
         let per_sample = angle(&delta, true_delta);
         angles.push(LayerAngles {
@@ -82,7 +82,7 @@ pub fn measure(
 
 fn teaching_error(trainer: &dyn Trainer, batch: &Batch) -> Result<Tensor> {
     trainer
-        .teaching_error(batch)
+        .teaching_error(batch)?
         .ok_or_else(|| anyhow!("diagnostics need an algorithm that teaches with feedback"))
 }
 

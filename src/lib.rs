@@ -10,6 +10,7 @@
 //! - [`error_info::ErrorInfo`] holds its variants (F³, DFA, DRTP), with all conventions of sign
 //!   and scale; [`error_store::ErrorStore`] the errors of the previous epoch.
 //! - [`network::Block`] is what one feedback matrix teaches; write your own, or use those there.
+//! - [`schedule::Schedule`] is the order in which layers and batches take their turns.
 //! - [`feedback::FeedbackInit`] makes the matrices B_i.
 //! - [`assemble`] turns a [`config::Config`] into these parts; [`run::run`] is the epoch loop.
 //!
@@ -35,10 +36,12 @@ mod native;
 pub mod network;
 pub mod optimizer;
 pub mod run;
+pub mod schedule;
 pub mod sinks;
 pub mod trainer;
 
 pub use generator::Generator;
+pub use native::dense::{instruction_set, kernels_are_fast};
 pub use native::libtorch_version;
 
 /// The version of this library and program.

@@ -52,7 +52,7 @@ pub fn evaluate(
     let mut start = 0;
     while start < data.len() {
         let count = batch_size.min(data.len() - start);
-        let output = network.forward(&data.inputs.narrow(0, start, count));
+        let output = network.forward(&data.inputs.narrow(0, start, count))?;
         total += loss.sum(&output, &data.targets.narrow(0, start, count));
         outputs.push(output);
         start += count;

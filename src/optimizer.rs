@@ -4,6 +4,7 @@ use anyhow::Result;
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
+use crate::native::dense::{Rule, Steps};
 use crate::native::{self, AdamStep, SgdStep};
 
 /// An optimizer and its settings; [`OptimizerSettings::build`] makes one for a set of parameters.
@@ -79,6 +80,13 @@ pub trait Optimizer: Send {
     /// Sets the step size of the coming steps.
     fn set_learning_rate(&mut self, rate: f64);
 
+    /// What a kernel needs that takes the next `count` steps in this optimizer's place, if there is
+    /// such a kernel; the steps count as taken.
+    fn hand_over(&mut self, count: usize) -> Option<Steps<'_>> {
+        let _ = count;
+        None
+    }
+
     /// The tensors that the next step depends on, with their names.
     fn state(&self) -> Vec<(String, &Tensor)>;
 }
@@ -123,6 +131,25 @@ impl Optimizer for Adam {
 
     fn set_learning_rate(&mut self, rate: f64) {
         self.settings.learning_rate = rate;
+    }
+
+    fn hand_over(&mut self, count: usize) -> Option<Steps<'_>> {
+        let AdamSettings { learning_rate, betas, eps, weight_decay } = self.settings;
+        let [beta1, beta2] = betas;
+        let taken = self.step.double_value(&[]);
+        let _ = self.step.g_add_scalar_(count as f64);
+        let coming = (1..=count).map(|step| taken + step as f64);
+        Some(Steps {
+            rule: Rule::Adam { betas, eps },
+            weight_decay: weight_decay as f32,
+            step_sizes: coming
+                .clone()
+                .map(|t| (learning_rate / (1.0 - beta1.powf(t))) as f32)
+                .collect(),
+            scales: coming.map(|t| (1.0 / (1.0 - beta2.powf(t)).sqrt()) as f32).collect(),
+            first: &self.first_moments,
+            second: &self.second_moments,
+        })
     }
 
     fn state(&self) -> Vec<(String, &Tensor)> {
@@ -170,6 +197,22 @@ impl Optimizer for Sgd {
 
     fn set_learning_rate(&mut self, rate: f64) {
         self.settings.learning_rate = rate;
+    }
+
+    fn hand_over(&mut self, count: usize) -> Option<Steps<'_>> {
+        let SgdSettings { learning_rate, momentum, nesterov, classical_momentum, weight_decay } =
+            self.settings;
+        if classical_momentum && momentum != 0.0 {
+            return None;
+        }
+        Some(Steps {
+            rule: Rule::Sgd { momentum: momentum as f32, nesterov },
+            weight_decay: weight_decay as f32,
+            step_sizes: vec![learning_rate as f32; count],
+            scales: Vec::new(),
+            first: &self.buffers,
+            second: &[],
+        })
     }
 
     fn state(&self) -> Vec<(String, &Tensor)> {

@@ -124,7 +124,7 @@ fn dfa_in_one_pass_equals_dfa_with_a_second_forward_pass() {
                     parameter.shallow_clone().copy_(&hidden[3 * index + place]);
                 }
             }
-            let y = output_layer.trainer.network().forward(&batch.inputs);
+            let y = output_layer.trainer.network().forward(&batch.inputs).unwrap();
             let error = &batch.targets - y;
             output_layer.trainer.train_batch(&batch).unwrap();
             batch.targets = error;
@@ -194,7 +194,7 @@ fn shuffling_never_parts_a_sample_from_its_error() {
     let mut experiment = experiment(&yaml, Task::Classification);
     let data = toy(Task::Classification).train;
     let expected =
-        tch::no_grad(|| &data.targets - experiment.trainer.network().forward(&data.inputs));
+        tch::no_grad(|| &data.targets - experiment.trainer.network().forward(&data.inputs).unwrap());
     train_epoch(&mut experiment); // one batch: all errors are of the network before its step
     let store = experiment.trainer.error_store_mut().unwrap();
     assert_close(store.errors(), &expected, 1e-6);

@@ -202,7 +202,7 @@ fn compare(experiment: &mut Experiment, oracle: &Record, computed: bool) -> (f64
         None => found.push(("errors".into(), experiment.data.train.targets.shallow_clone())),
     }
     let data = &experiment.data.train;
-    let output = tch::no_grad(|| experiment.trainer.network().forward(&data.inputs));
+    let output = tch::no_grad(|| experiment.trainer.network().forward(&data.inputs).unwrap());
     // Summed in double precision, as by the oracle: this is about the network, not the sum.
     let (output, targets) = (output.to_kind(Kind::Double), data.targets.to_kind(Kind::Double));
     let loss = experiment.loss.sum(&output, &targets) / data.len() as f64;

@@ -122,7 +122,7 @@ fn weights_keep_the_form_of_theorem_2_and_descend_from_step_k_on() {
                 assert!(rest < 1e-5, "W_{} has left its form by {rest}", index + 1);
             }
             // The error keeps its direction, too: e^t = c e^0 with c > 0.
-            let y = trainer.network().forward(&data.inputs);
+            let y = trainer.network().forward(&data.inputs).unwrap();
             let (scalar, rest) = fit(&(&data.targets - y), &first_error);
             assert!(scalar > 0.0 && rest < 1e-5, "e turned by {rest} at step {step}");
 

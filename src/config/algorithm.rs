@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::ConfigError;
 use super::model::ModelConfig;
 use super::section::Section;
-use crate::error_info::ErrorInfo;
+use crate::error_info::{ErrorInfo, Timing};
 use crate::feedback::FeedbackInit;
 use crate::loss::Loss;
 
@@ -65,6 +65,16 @@ impl Algorithm {
     /// Whether the hidden layers are taught by matrices that carry the output's error.
     pub fn teaches_with_feedback(&self) -> bool {
         self.feedback_init().is_some()
+    }
+
+    /// Whether the hidden layers learn on the way forward, from what is known before: only then may
+    /// layers and batches take their turns in another order.
+    pub fn learns_forward(&self) -> bool {
+        match self {
+            Algorithm::F3 { error_info, .. } => error_info.timing() != Timing::Current,
+            Algorithm::Drtp { .. } | Algorithm::Llo => true,
+            _ => false,
+        }
     }
 
     pub(super) fn read(

@@ -10,12 +10,14 @@ mod data;
 mod model;
 mod optimizer;
 mod section;
+mod schedule;
 mod source;
 
 pub use algorithm::Algorithm;
 pub use data::DataConfig;
 pub use model::{ModelConfig, Width};
 pub use optimizer::OptimizerConfig;
+pub use schedule::{KernelsConfig, ScheduleConfig, ScheduleName};
 pub use source::{NAMES as CARRIED, Source};
 
 use std::fmt;
@@ -62,6 +64,10 @@ pub struct Config {
     pub optimizer: OptimizerConfig,
     /// How often the training set is gone through.
     pub epochs: u64,
+    /// In which order layers and batches take their turns.
+    pub schedule: ScheduleConfig,
+    /// How fully connected layers are computed.
+    pub kernels: KernelsConfig,
     /// Whether the layers' gradients are compared with backpropagation's.
     pub diagnostics: DiagnosticsConfig,
 }
@@ -112,6 +118,11 @@ impl Config {
         let optimizer = OptimizerConfig::read(&mut section, epochs, pepita)?;
         section.finish()?;
 
+        let mut section = root.section("schedule")?;
+        let schedule = ScheduleConfig::read(&mut section, &algorithm)?;
+        section.finish()?;
+        let kernels = root.choice("kernels")?.unwrap_or(KernelsConfig::Auto);
+
         let mut section = root.section("diagnostics")?;
         let diagnostics = DiagnosticsConfig {
             every: section.whole_or_null("every", 1..=1_000_000_000)?,
@@ -137,6 +148,8 @@ impl Config {
             algorithm,
             optimizer,
             epochs,
+            schedule,
+            kernels,
             diagnostics,
         };
         Ok((config, remarks))

@@ -24,7 +24,9 @@ pub use settings::DataSettings;
 pub(crate) use settings::TrainingShape;
 
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
+use tch::{Device, Tensor};
+
+use crate::native;
 
 /// What a network is trained for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,13 +102,28 @@ impl Split {
     pub fn batches(&self, order: &Tensor, size: i64) -> impl Iterator<Item = Batch> {
         let count = order.size()[0];
         (0..count).step_by(size as usize).map(move |start| {
-            let positions = order.narrow(0, start, size.min(count - start));
-            Batch {
-                inputs: self.inputs.index_select(0, &positions),
-                targets: self.targets.index_select(0, &positions),
-                positions,
-            }
+            self.gather(&order.narrow(0, start, size.min(count - start)))
         })
+    }
+
+    /// The samples at these positions (int64 `[b]`, on the split's device).
+    pub fn gather(&self, positions: &Tensor) -> Batch {
+        let rows = |source: &Tensor| match source.device() {
+            // libtorch's OpenMP threads would stand in the way of the kernels' own.
+            Device::Cpu => native::dense::gather(source, positions)
+                .expect("positions are those of samples, which are float32 and contiguous"),
+            _ => source.index_select(0, positions),
+        };
+        Batch {
+            inputs: rows(&self.inputs),
+            targets: rows(&self.targets),
+            positions: positions.shallow_clone(),
+        }
+    }
+
+    /// The same samples, in the same memory.
+    pub fn shallow_clone(&self) -> Split {
+        Split { inputs: self.inputs.shallow_clone(), targets: self.targets.shallow_clone() }
     }
 }
 

@@ -1,7 +1,11 @@
 //! The part of libtorch that `tch` does not bind, behind safe functions.
 //!
-//! All `unsafe` code and all C++ of the project live here: see `ops.cpp` for the other side.
+//! All `unsafe` code and all C++ of the project live here: see `ops.cpp` and `dense.cpp` for the other
+//! side.
 #![allow(unsafe_code)]
+
+pub(crate) mod dense;
+mod team;
 
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::null_mut;

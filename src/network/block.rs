@@ -56,6 +56,11 @@ pub trait Block: Send {
         Gradients { parameters: parameters.collect(), input }
     }
 
+    /// Multiplications of a forward pass per sample, about; stages of a pipeline are balanced by it.
+    fn operations(&self) -> i64 {
+        self.parameters().iter().map(|(_, parameter)| parameter.numel() as i64).sum()
+    }
+
     /// The block itself, if it is fully connected: only there are some things defined, such as the
     /// product of forward matrices.
     fn as_dense(&self) -> Option<&Dense> {

@@ -77,6 +77,10 @@ impl Block for ConvolutionBlock {
         vec![("weight", &self.weight), ("bias", &self.bias)]
     }
 
+    fn operations(&self) -> i64 {
+        self.weight.numel() as i64 * self.image[1] * self.image[2]
+    }
+
     fn forward(&self, input: &Tensor) -> Tensor {
         let [channels, height, width] = self.image;
         let images = input.reshape([-1, channels, height, width]);

@@ -9,6 +9,7 @@ use super::activation::Activation;
 use super::block::{Block, Gradients, Tape};
 use super::initialise::{self, WeightInit};
 use crate::generator::Generator;
+use crate::native::dense::{DenseActivation, DenseLayer};
 
 /// h = σ(x Wᵀ + b), with x `[b, m]`, W `[n, m]`, b `[n]`, h `[b, n]`.
 pub struct Dense {
@@ -64,6 +65,33 @@ impl Dense {
         &self.weight
     }
 
+    /// b `[n]`, if there is one.
+    pub fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
+
+    /// What the fused kernels take, if they have this activation.
+    pub(super) fn fusable(&self) -> Option<DenseLayer<'_>> {
+        let activation = match self.activation {
+            Activation::Identity => DenseActivation::Identity,
+            Activation::Tanh => DenseActivation::Tanh,
+            Activation::Relu => DenseActivation::Relu,
+            Activation::Sigmoid => DenseActivation::Sigmoid,
+            Activation::Gelu => return None,
+        };
+        Some(DenseLayer { weight: &self.weight, bias: self.bias.as_ref(), activation })
+    }
+
+    /// ∂L/∂z `[b, n]` from ∂L/∂h and h.
+    pub(super) fn preactivation_gradient(&self, output_gradient: &Tensor, h: &Tensor) -> Tensor {
+        self.activation.backward(output_gradient, h)
+    }
+
+    /// What gradients go backwards through: W, or the fixed matrix in its place.
+    pub(super) fn backward_weight(&self) -> &Tensor {
+        self.backward_weight.as_ref().unwrap_or(&self.weight)
+    }
+
     fn preactivation(&self, input: &Tensor) -> Tensor {
         match &self.bias {
             Some(bias) => bias.addmm(input, &self.weight.tr()),
@@ -107,8 +135,10 @@ impl Block for Dense {
             let over_batch = [0i64].as_slice();
             parameters.push(preactivation.sum_dim_intlist(over_batch, false, None::<Kind>));
         }
-        let backward_weight = self.backward_weight.as_ref().unwrap_or(&self.weight);
-        Gradients { parameters, input: input_too.then(|| preactivation.mm(backward_weight)) }
+        Gradients {
+            parameters,
+            input: input_too.then(|| preactivation.mm(self.backward_weight())),
+        }
     }
 
     fn as_dense(&self) -> Option<&Dense> {

@@ -3,9 +3,11 @@
 //! Legend: b batch, m inputs, n outputs of the layer, C outputs of the network.
 
 use anyhow::Result;
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
+use super::Dense;
 use super::block::{Block, Gradients, Tape, norm};
+use crate::native::dense::{self, DenseLayer};
 use crate::optimizer::{Optimizer, OptimizerSettings};
 
 /// A layer that learns from its own input and a teaching signal, and from nothing else: no weights
@@ -14,6 +16,7 @@ pub struct Layer {
     block: Box<dyn Block>,
     feedback: Option<Tensor>, // B [C, n]; none: feedback does not teach this layer
     optimizer: Box<dyn Optimizer>,
+    fused: bool,
     watched: bool,
     gradient_norm: Option<Tensor>,
 }
@@ -26,7 +29,7 @@ impl Layer {
         optimizer: &OptimizerSettings,
     ) -> Result<Layer> {
         let optimizer = optimizer.build(&tensors(block.as_ref()))?;
-        Ok(Layer { block, feedback, optimizer, watched: false, gradient_norm: None })
+        Ok(Layer { block, feedback, optimizer, fused: false, watched: false, gradient_norm: None })
     }
 
     /// What the layer computes.
@@ -48,25 +51,80 @@ impl Layer {
         self.optimizer.set_learning_rate(rate);
     }
 
+    /// Whether the kernels that fuse a layer's forward pass, gradient and step can be used: for fully
+    /// connected blocks on the CPU, but for the activation `gelu` and SGD with classical momentum.
+    pub(crate) fn can_fuse(&mut self) -> bool {
+        let on_cpu = tensors(self.block.as_ref()).iter().all(|it| it.device() == Device::Cpu);
+        let dense = self.block.as_dense().and_then(Dense::fusable).is_some();
+        on_cpu && dense && self.optimizer.hand_over(0).is_some()
+    }
+
+    /// Whether to use them from now on; only after [`Layer::can_fuse`].
+    pub(crate) fn set_fused(&mut self, fused: bool) {
+        self.fused = fused;
+    }
+
     /// h `[b, n]` from x `[b, m]`.
-    pub fn forward(&self, input: &Tensor) -> Tensor {
-        self.block.forward(input)
+    pub fn forward(&self, input: &Tensor) -> Result<Tensor> {
+        match fused(self.fused, self.block.as_ref()) {
+            Some((_, layer)) => dense::forward(layer, input),
+            None => Ok(self.block.forward(input)),
+        }
     }
 
     /// As [`Layer::forward`], keeping what a later [`Layer::teach`] or [`Layer::update`] needs.
-    pub fn record(&self, input: &Tensor) -> Tape {
-        self.block.record(input)
+    pub fn record(&self, input: &Tensor) -> Result<Tape> {
+        match fused(self.fused, self.block.as_ref()) {
+            Some((_, layer)) => Ok(Tape {
+                input: input.shallow_clone(),
+                output: dense::forward(layer, input)?,
+                kept: None,
+            }),
+            None => Ok(self.block.record(input)),
+        }
     }
 
-    /// One local training step: takes a batch's input x `[b, m]` and error information e `[b, C]`,
-    /// learns, and hands on the output h `[b, n]` that it had before learning.
+    /// Local training: takes the inputs x `[r, m]` and the error information e `[r, C]` of some
+    /// batches, `batch_size` rows each but for the last one, learns from one after the other, and
+    /// hands on the outputs h `[r, n]`, each that from before learning from it.
     ///
-    /// A layer without feedback hands on its output and stays as it is.
-    pub fn learn(&mut self, input: &Tensor, error: &Tensor) -> Result<Tensor> {
-        if self.feedback.is_none() {
-            return Ok(self.forward(input));
+    /// A layer without feedback hands on its outputs and stays as it is.
+    pub fn learn(&mut self, inputs: &Tensor, errors: &Tensor, batch_size: i64) -> Result<Tensor> {
+        let rows = inputs.size()[0];
+        if let Some((_, layer)) = fused(self.fused, self.block.as_ref()) {
+            let Some(feedback) = &self.feedback else {
+                return dense::forward(layer, inputs);
+            };
+            let steps = (rows + batch_size - 1) / batch_size;
+            let steps = self.optimizer.hand_over(steps as usize).expect("can be fused");
+            let squares = self.watched.then(|| layer.place_for_squares());
+            let h = dense::learn(
+                layer,
+                inputs,
+                batch_size,
+                errors,
+                feedback,
+                &steps,
+                squares.as_ref(),
+            )?;
+            self.keep_norm(squares);
+            return Ok(h);
         }
-        let tape = self.record(input);
+        if rows <= batch_size {
+            return self.learn_batch(inputs, errors);
+        }
+        let batches = (0..rows).step_by(batch_size as usize).map(|start| {
+            let count = batch_size.min(rows - start);
+            self.learn_batch(&aligned(inputs, start, count), &aligned(errors, start, count))
+        });
+        Ok(Tensor::cat(&batches.collect::<Result<Vec<Tensor>>>()?, 0))
+    }
+
+    fn learn_batch(&mut self, input: &Tensor, error: &Tensor) -> Result<Tensor> {
+        if self.feedback.is_none() {
+            return self.forward(input);
+        }
+        let tape = self.record(input)?;
         self.teach(&tape, error)?;
         Ok(tape.output)
     }
@@ -76,14 +134,21 @@ impl Layer {
         let Some(feedback) = &self.feedback else {
             return Ok(());
         };
+        if let Some((_, layer)) = fused(self.fused, self.block.as_ref()) {
+            let steps = self.optimizer.hand_over(1).expect("can be fused");
+            let squares = self.watched.then(|| layer.place_for_squares());
+            let Tape { input, output, .. } = tape;
+            dense::teach(layer, input, output, error, feedback, &steps, squares.as_ref())?;
+            self.keep_norm(squares);
+            return Ok(());
+        }
         let output_gradient = error.mm(feedback);
         self.update(tape, &output_gradient)
     }
 
     /// Steps along the gradient δh `[b, n]` of the recorded output.
     pub fn update(&mut self, tape: &Tape, output_gradient: &Tensor) -> Result<()> {
-        let gradients = self.block.gradients(tape, output_gradient, false);
-        self.step(&gradients.parameters)
+        self.update_and_maybe_backpropagate(tape, output_gradient, false).map(|_| ())
     }
 
     /// As [`Layer::update`]; also gives δx `[b, m]` of the weights before the step.
@@ -92,9 +157,40 @@ impl Layer {
         tape: &Tape,
         output_gradient: &Tensor,
     ) -> Result<Tensor> {
-        let Gradients { parameters, input } = self.block.gradients(tape, output_gradient, true);
-        self.step(&parameters)?;
-        Ok(input.expect("the input's gradient was asked for"))
+        let gradient = self.update_and_maybe_backpropagate(tape, output_gradient, true)?;
+        Ok(gradient.expect("the input's gradient was asked for"))
+    }
+
+    fn update_and_maybe_backpropagate(
+        &mut self,
+        tape: &Tape,
+        output_gradient: &Tensor,
+        input_too: bool,
+    ) -> Result<Option<Tensor>> {
+        let Some((block, layer)) = fused(self.fused, self.block.as_ref()) else {
+            let Gradients { parameters, input } =
+                self.block.gradients(tape, output_gradient, input_too);
+            self.step(&parameters)?;
+            return Ok(input);
+        };
+        let delta = block.preactivation_gradient(output_gradient, &tape.output);
+        let input = match input_too {
+            true => Some(dense::backward(block.backward_weight(), &delta)?),
+            false => None,
+        };
+        let steps = self.optimizer.hand_over(1).expect("can be fused");
+        let squares = self.watched.then(|| layer.place_for_squares());
+        let rows = tape.input.size()[0];
+        dense::step(layer, &tape.input, rows, &delta, &steps, squares.as_ref())?;
+        self.keep_norm(squares);
+        Ok(input)
+    }
+
+    /// From each neuron's squared gradient norm `[n]`, if these were kept.
+    fn keep_norm(&mut self, squares: Option<Tensor>) {
+        if let Some(squares) = squares {
+            self.gradient_norm = Some(squares.sum(Kind::Float).sqrt());
+        }
     }
 
     /// Steps along gradients of the parameters, in their order, wherever these come from.
@@ -124,6 +220,19 @@ impl Layer {
     pub fn gradient_norm(&self) -> Option<f64> {
         self.gradient_norm.as_ref().map(|norm| norm.double_value(&[]))
     }
+}
+
+/// A block as the fused kernels take it, if they are in use.
+fn fused(fused: bool, block: &dyn Block) -> Option<(&Dense, DenseLayer<'_>)> {
+    let dense = block.as_dense().filter(|_| fused)?;
+    Some((dense, dense.fusable()?))
+}
+
+/// Some rows in memory of their own: what MKL computes depends, in the last bit, on how its operands
+/// are aligned.
+pub(crate) fn aligned(tensor: &Tensor, start: i64, count: i64) -> Tensor {
+    let rows = tensor.narrow(0, start, count);
+    if start == 0 { rows } else { rows.copy() }
 }
 
 fn tensors(block: &dyn Block) -> Vec<&Tensor> {

@@ -15,6 +15,7 @@ pub use convolution::{ConvolutionBlock, Stage, Topology};
 pub use dense::Dense;
 pub use initialise::WeightInit;
 pub use layer::Layer;
+pub(crate) use layer::aligned;
 pub use shapes::{Cnn, Mlp};
 pub use transformer::{TransformerBlock, Vit};
 
@@ -71,19 +72,28 @@ impl Network {
     }
 
     /// The outputs `[b, C]` for inputs `[b, n_0]`.
-    pub fn forward(&self, inputs: &Tensor) -> Tensor {
+    pub fn forward(&self, inputs: &Tensor) -> Result<Tensor> {
         let first = inputs.shallow_clone();
-        self.layers.iter().fold(first, |h, layer| layer.forward(&h))
+        self.layers.iter().try_fold(first, |h, layer| layer.forward(&h))
     }
 
     /// A forward pass in which every layer keeps what it needs for its gradients.
-    pub fn record(&self, inputs: &Tensor) -> Vec<Tape> {
+    pub fn record(&self, inputs: &Tensor) -> Result<Vec<Tape>> {
         let mut tapes: Vec<Tape> = Vec::with_capacity(self.layers.len());
         for layer in &self.layers {
-            let tape = layer.record(tapes.last().map_or(inputs, |tape| &tape.output));
+            let tape = layer.record(tapes.last().map_or(inputs, |tape| &tape.output))?;
             tapes.push(tape);
         }
-        tapes
+        Ok(tapes)
+    }
+
+    /// Makes the layers use kernels that fuse the forward pass, the gradient and the step, if all of
+    /// them can: fully connected ones on the CPU, but for the activation `gelu` and SGD with classical
+    /// momentum. Tells whether they do.
+    pub fn fuse(&mut self) -> bool {
+        let all = self.layers.iter_mut().all(Layer::can_fuse);
+        self.layers.iter_mut().for_each(|layer| layer.set_fused(all));
+        all
     }
 
     /// How many numbers the optimizer trains.

@@ -169,6 +169,15 @@ impl Block for TransformerBlock {
         list
     }
 
+    fn operations(&self) -> i64 {
+        let per_token = [&self.query, &self.key, &self.value, &self.projection, &self.expansion];
+        let numbers = |map: &Linear| map.weight.numel() as i64;
+        let once: i64 = self.embedding.iter().map(numbers).sum();
+        let attention = 2 * self.tokens * self.shape.heads * self.shape.head_size;
+        let token: i64 = per_token.into_iter().chain([&self.contraction]).map(numbers).sum();
+        once + self.tokens * (token + attention)
+    }
+
     fn forward(&self, input: &Tensor) -> Tensor {
         let tokens = match &self.embedding {
             Some(embedding) => embedding.apply(&self.patches(input)),

@@ -27,7 +27,7 @@ impl BackpropTrainer {
 impl Trainer for BackpropTrainer {
     fn train_batch(&mut self, batch: &Batch) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
-        let tapes = self.network.record(&batch.inputs);
+        let tapes = self.network.record(&batch.inputs)?;
         let output = &tapes.last().expect("has an output layer").output;
         let mut gradient = self.loss.gradient(output, &batch.targets);
 

@@ -4,15 +4,16 @@
 //! Legend: b batch, C outputs, h_i `[b, n_i]` output of layer i, e `[b, C]` error information,
 //! y `[b, C]` the network's output, y* `[b, C]` the targets.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use tch::Tensor;
 
-use super::Trainer;
+use super::{Trainer, batch_by_batch};
 use crate::data::{Batch, Split};
 use crate::error_info::{ErrorInfo, Timing};
 use crate::error_store::ErrorStore;
 use crate::loss::Loss;
 use crate::network::Network;
+use crate::schedule::{Chunk, Head, LayerMajor, Schedule};
 
 /// Algorithm 1 of the F³ paper: one forward pass in which every hidden layer steps along
 /// `e · B_i` before the next layer is reached.
@@ -25,6 +26,7 @@ pub struct FeedbackTrainer {
     error_info: ErrorInfo,
     loss: Loss,
     store: Option<ErrorStore>, // kept by the delayed kinds alone
+    schedule: Box<dyn Schedule>,
 }
 
 impl FeedbackTrainer {
@@ -39,10 +41,26 @@ impl FeedbackTrainer {
             Timing::Delayed => Some(ErrorStore::new(&training_set.targets)?),
             Timing::Known | Timing::Current => None,
         };
-        Ok(FeedbackTrainer { network, error_info, loss, store })
+        let schedule = Box::new(LayerMajor::sequential());
+        Ok(FeedbackTrainer { network, error_info, loss, store, schedule })
     }
 
-    /// Algorithm 1: learns on the way forward, from information that is there beforehand.
+    /// Sets the order in which layers and batches take their turns, from the next epoch on. The
+    /// numbers stay the same, to the bit.
+    ///
+    /// # Errors
+    /// Where the error information is of the current batch, layers cannot learn before the output is
+    /// known: there is only one order then.
+    pub fn set_schedule(&mut self, schedule: Box<dyn Schedule>) -> Result<()> {
+        if self.error_info.timing() == Timing::Current {
+            bail!("layers that are taught by the current error cannot learn in another order");
+        }
+        self.schedule = schedule;
+        Ok(())
+    }
+
+    /// Algorithm 1: the hidden layers learn on the way forward, from information that is there
+    /// beforehand, the output layer from the loss.
     fn learn_forward(&mut self, batch: &Batch) -> Result<()> {
         let stored = self.store.as_ref().map(|store| store.read(&batch.positions));
         let error = self.error_info.signal(stored.as_ref(), &batch.targets);
@@ -50,9 +68,9 @@ impl FeedbackTrainer {
         let (hidden, output) = self.network.split_output();
         let mut h = batch.inputs.shallow_clone();
         for layer in hidden {
-            h = layer.learn(&h, &error)?;
+            h = layer.learn(&h, &error, batch.len())?;
         }
-        let tape = output.record(&h);
+        let tape = output.record(&h)?;
         let y = &tape.output;
         output.update(&tape, &self.loss.gradient(y, &batch.targets))?;
 
@@ -63,10 +81,47 @@ impl FeedbackTrainer {
         Ok(())
     }
 
+    /// Algorithm 1 on a whole epoch, in the order of the schedule. Errors are read as they were
+    /// before the epoch, and written when it is over.
+    fn learn_epoch(
+        &mut self,
+        data: &Split,
+        order: &Tensor,
+        batch_size: i64,
+        on_samples: &mut dyn FnMut(i64),
+    ) -> Result<()> {
+        let info = self.error_info;
+        let stored = self.store.as_ref().map(|store| store.errors().shallow_clone());
+        let data = data.shallow_clone();
+        let rows = batch_size * self.schedule.chunk() as i64;
+        let count = order.size()[0];
+        let positions = order.shallow_clone();
+        let chunks = (0..count).step_by(rows as usize).map(move |start| {
+            let batch = data.gather(&positions.narrow(0, start, rows.min(count - start)));
+            let stored = stored.as_ref().map(|stored| stored.index_select(0, &batch.positions));
+            Ok(Chunk {
+                error: info.signal(stored.as_ref(), &batch.targets),
+                last: start + rows >= count,
+                h: batch.inputs,
+                targets: batch.targets,
+                batch_size,
+            })
+        });
+
+        let (hidden, output) = self.network.split_output();
+        let observed = self.store.is_some().then_some(info);
+        let head = Head { output, loss: self.loss, observed };
+        let errors = self.schedule.run(hidden, head, Box::new(chunks), on_samples)?;
+        if let Some(store) = &mut self.store {
+            store.write(order, &Tensor::cat(&errors, 0));
+        }
+        Ok(())
+    }
+
     /// DFA: the error is known only at the end, so the activations wait for it. The updates are
     /// those of a second forward pass, without making one.
     fn learn_afterwards(&mut self, batch: &Batch) -> Result<()> {
-        let tapes = self.network.record(&batch.inputs);
+        let tapes = self.network.record(&batch.inputs)?;
         let (last, others) = tapes.split_last().expect("has an output layer");
         let error = self.error_info.observe(&last.output, &batch.targets, self.loss);
 
@@ -87,6 +142,24 @@ impl Trainer for FeedbackTrainer {
         }
     }
 
+    fn train_epoch(
+        &mut self,
+        data: &Split,
+        order: &Tensor,
+        batch_size: i64,
+        on_batch: &mut dyn FnMut(i64),
+    ) -> Result<()> {
+        let _no_grad = tch::no_grad_guard();
+        if self.error_info.timing() == Timing::Current {
+            return batch_by_batch(self, data, order, batch_size, on_batch);
+        }
+        let mut done = 0;
+        self.learn_epoch(data, order, batch_size, &mut |samples| {
+            done += samples;
+            on_batch(done);
+        })
+    }
+
     fn network(&self) -> &Network {
         &self.network
     }
@@ -99,16 +172,16 @@ impl Trainer for FeedbackTrainer {
         self.store.as_mut()
     }
 
-    fn teaching_error(&self, batch: &Batch) -> Option<Tensor> {
+    fn teaching_error(&self, batch: &Batch) -> Result<Option<Tensor>> {
         let stored = self.store.as_ref().map(|store| store.read(&batch.positions));
-        Some(match self.error_info.timing() {
+        Ok(Some(match self.error_info.timing() {
             Timing::Known | Timing::Delayed => {
                 self.error_info.signal(stored.as_ref(), &batch.targets)
             }
             Timing::Current => {
-                let y = self.network.forward(&batch.inputs);
+                let y = self.network.forward(&batch.inputs)?;
                 self.error_info.observe(&y, &batch.targets, self.loss)
             }
-        })
+        }))
     }
 }

@@ -36,8 +36,8 @@ pub trait Trainer {
 
     /// The error information `[b, C]` with which the hidden layers would be taught on this batch
     /// now, if this rule teaches them with feedback.
-    fn teaching_error(&self, _batch: &Batch) -> Option<Tensor> {
-        None
+    fn teaching_error(&self, _batch: &Batch) -> Result<Option<Tensor>> {
+        Ok(None)
     }
 
     /// Takes every sample of the training set once, in this order (int64 `[N]`, on the device of
@@ -52,18 +52,27 @@ pub trait Trainer {
         batch_size: i64,
         on_batch: &mut dyn FnMut(i64),
     ) -> Result<()> {
-        let _no_grad = tch::no_grad_guard();
-        let mut done = 0;
-        for batch in data.batches(order, batch_size) {
-            let last = done + batch.len() == data.len();
-            if last {
-                self.network_mut().watch_gradients(true);
-            }
-            self.train_batch(&batch)?;
-            done += batch.len();
-            on_batch(done);
-        }
-        self.network_mut().watch_gradients(false);
-        Ok(())
+        batch_by_batch(self, data, order, batch_size, on_batch)
     }
+}
+
+fn batch_by_batch(
+    trainer: &mut (impl Trainer + ?Sized),
+    data: &Split,
+    order: &Tensor,
+    batch_size: i64,
+    on_batch: &mut dyn FnMut(i64),
+) -> Result<()> {
+    let _no_grad = tch::no_grad_guard();
+    let (mut done, count) = (0, order.size()[0]);
+    for batch in data.batches(order, batch_size) {
+        if done + batch.len() == count {
+            trainer.network_mut().watch_gradients(true);
+        }
+        trainer.train_batch(&batch)?;
+        done += batch.len();
+        on_batch(done);
+    }
+    trainer.network_mut().watch_gradients(false);
+    Ok(())
 }

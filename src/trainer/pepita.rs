@@ -67,19 +67,19 @@ impl PepitaTrainer {
     }
 
     /// h_0 = x, h_1, …, and p.
-    fn pass(&self, input: &Tensor, masks: &[Option<Tensor>]) -> Vec<Tensor> {
+    fn pass(&self, input: &Tensor, masks: &[Option<Tensor>]) -> Result<Vec<Tensor>> {
         let mut activations = vec![input.shallow_clone()];
         let (output, hidden) = self.network.layers().split_last().expect("has an output layer");
         for (layer, mask) in hidden.iter().zip(masks) {
-            let h = layer.forward(activations.last().expect("h_0 is there"));
+            let h = layer.forward(activations.last().expect("h_0 is there"))?;
             activations.push(match mask {
                 Some(mask) => h * mask,
                 None => h,
             });
         }
-        let logits = output.forward(activations.last().expect("h_0 is there"));
+        let logits = output.forward(activations.last().expect("h_0 is there"))?;
         activations.push(logits.softmax(-1, logits.kind()));
-        activations
+        Ok(activations)
     }
 }
 
@@ -95,10 +95,10 @@ impl Trainer for PepitaTrainer {
     fn train_batch(&mut self, batch: &Batch) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
         let masks = self.draw_masks(&batch.inputs)?;
-        let first = self.pass(&batch.inputs, &masks);
+        let first = self.pass(&batch.inputs, &masks)?;
         let error = first.last().expect("holds p") - &batch.targets;
         let modulated = &batch.inputs + error.mm(&self.projection.tr());
-        let second = self.pass(&modulated, &masks);
+        let second = self.pass(&modulated, &masks)?;
 
         let size = batch.len() as f64;
         let layers = self.network.layers_mut();

@@ -1,0 +1,528 @@
+// Kernels for fully connected layers, compiled once for each instruction set (see build.rs).
+//
+// In F3 a neuron's step needs its layer's input, the stored error and its own weights: nothing of
+// its neighbours. So a strip of neurons goes through one batch after the other while its weights
+// and its optimizer's state stay in the core's own cache, and no strip waits for another one. Within
+// a strip and a batch:
+//
+//   h     = act(x W' + b)         tiles of dot products along the inputs
+//   delta = (e B) * act'(h)
+//   g     = delta' x              a tile of it in registers, from which the optimizer steps the
+//                                 weights at once: the gradient is never written to memory
+//
+// A neuron's numbers do not depend on the strip that it is in, nor on the number of threads.
+//
+// Nothing of the standard library is included: its inline functions, compiled here for AVX-512,
+// could be the copies that the linker keeps for the whole program.
+#include "dense.h"
+
+#if defined(__AVX512F__) || defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#if !defined(F3_ISA)
+#error "F3_ISA names the instruction set"
+#endif
+
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16;
+constexpr int DOT_ROWS = 5, DOT_COLUMNS = 5;    // 25 sums, 5 weights, 1 input: 31 of 32 registers
+constexpr int OUTER_ROWS = 5, OUTER_VECTORS = 4;
+#elif defined(__AVX2__)
+constexpr int LANES = 8;
+constexpr int DOT_ROWS = 3, DOT_COLUMNS = 4;    // 16 registers
+constexpr int OUTER_ROWS = 4, OUTER_VECTORS = 3;
+#else
+constexpr int LANES = 4;
+constexpr int DOT_ROWS = 3, DOT_COLUMNS = 3;
+constexpr int OUTER_ROWS = 3, OUTER_VECTORS = 3;
+#endif
+
+typedef float Vector __attribute__((vector_size(4 * LANES)));
+typedef int32_t Integers __attribute__((vector_size(4 * LANES)));
+
+#define INLINE inline __attribute__((always_inline))
+#define INLINE_LAMBDA __attribute__((always_inline))
+
+INLINE Vector load(const float* from) {
+  Vector vector;
+  __builtin_memcpy(&vector, from, sizeof vector);
+  return vector;
+}
+
+INLINE void store(float* to, Vector vector) { __builtin_memcpy(to, &vector, sizeof vector); }
+
+INLINE Vector broadcast(float value) { return value - Vector{}; }
+
+// The first `count` lanes, then zeros; and the first `count` lanes only. Nothing behind is touched.
+#if defined(__AVX512F__)
+INLINE Vector load_first(const float* from, int64_t count) {
+  return (Vector)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), from);
+}
+
+INLINE void store_first(float* to, Vector vector, int64_t count) {
+  _mm512_mask_storeu_ps(to, (__mmask16)((1u << count) - 1), (__m512)vector);
+}
+#else
+INLINE Vector load_first(const float* from, int64_t count) {
+  Vector vector = {};
+  for (int64_t lane = 0; lane < LANES; ++lane) {
+    if (lane < count) vector[lane] = from[lane];
+  }
+  return vector;
+}
+
+INLINE void store_first(float* to, Vector vector, int64_t count) {
+  for (int64_t lane = 0; lane < LANES; ++lane) {
+    if (lane < count) to[lane] = vector[lane];
+  }
+}
+#endif
+
+INLINE Vector load_part(const float* from, int64_t count) {
+  return count >= LANES ? load(from) : load_first(from, count);
+}
+
+INLINE void store_part(float* to, Vector vector, int64_t count) {
+  if (count >= LANES) {
+    store(to, vector);
+  } else {
+    store_first(to, vector, count);
+  }
+}
+
+INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+INLINE float sum(Vector vector) {
+  // Halves onto halves, in a fixed order.
+#if defined(__AVX512F__)
+  typedef float Half __attribute__((vector_size(32)));
+  Half half = __builtin_shufflevector(vector, vector, 0, 1, 2, 3, 4, 5, 6, 7) +
+              __builtin_shufflevector(vector, vector, 8, 9, 10, 11, 12, 13, 14, 15);
+#elif defined(__AVX2__)
+  Vector half = vector;
+#endif
+  typedef float Quarter __attribute__((vector_size(16)));
+#if defined(__AVX2__)
+  Quarter q = __builtin_shufflevector(half, half, 0, 1, 2, 3) +
+              __builtin_shufflevector(half, half, 4, 5, 6, 7);
+#else
+  Quarter q = vector;
+#endif
+  return (q[0] + q[2]) + (q[1] + q[3]);
+}
+
+// exp(x) for x in [-87, 88], by 2^k e^r with |r| <= ln(2)/2.
+INLINE Vector exponential(Vector x) {
+  const float log2e = 1.44269504088896341f;
+  const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
+  Vector shifted = x * log2e + magic;
+  Vector k = shifted - magic;
+  Vector r = x - k * 0.693359375f;
+  r = r + k * 2.12194440e-4f;
+  Vector p = broadcast(1.9875691500e-4f);
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * (r * r) + r + 1.0f;
+  Integers power = ((Integers)shifted << 23) + (127 << 23);
+  return p * (Vector)power;
+}
+
+INLINE Vector sigmoid(Vector z) {
+  Vector bounded = z < -87.0f ? broadcast(-87.0f) : z;
+  bounded = bounded > 87.0f ? broadcast(87.0f) : bounded;
+  return 1.0f / (1.0f + exponential(-bounded));
+}
+
+// Near zero a polynomial, since 1 - 2 / (e^2z + 1) would cancel there.
+INLINE Vector hyperbolic_tangent(Vector z) {
+  Vector square = z * z;
+  Vector p = broadcast(-5.70498872745e-3f);
+  p = p * square + 2.06390887954e-2f;
+  p = p * square - 5.37397155531e-2f;
+  p = p * square + 1.33314422036e-1f;
+  p = p * square - 3.33332819422e-1f;
+  Vector near = p * square * z + z;
+  Vector bounded = z > 10.0f ? broadcast(10.0f) : z;
+  bounded = bounded < -10.0f ? broadcast(-10.0f) : bounded;
+  Vector far = 1.0f - 2.0f / (exponential(2.0f * bounded) + 1.0f);
+  far = z == z ? far : z;  // NaN stays NaN
+  return square < 0.390625f ? near : far;
+}
+
+INLINE Vector activate(Vector z, int32_t activation) {
+  switch (activation) {
+    case 1: return hyperbolic_tangent(z);
+    case 2: return z < 0.0f ? Vector{} : z;
+    case 3: return sigmoid(z);
+    default: return z;
+  }
+}
+
+// act'(z), told from h.
+INLINE Vector slope(Vector h, int32_t activation) {
+  switch (activation) {
+    case 1: return 1.0f - h * h;
+    case 2: return h > 0.0f ? broadcast(1.0f) : Vector{};
+    case 3: return h * (1.0f - h);
+    default: return broadcast(1.0f);
+  }
+}
+
+INLINE Vector square_root(Vector vector) {
+#if defined(__AVX512F__)
+  return (Vector)_mm512_sqrt_ps((__m512)vector);
+#elif defined(__AVX2__)
+  return (Vector)_mm256_sqrt_ps((__m256)vector);
+#else
+  for (int lane = 0; lane < LANES; ++lane) vector[lane] = __builtin_sqrtf(vector[lane]);
+  return vector;
+#endif
+}
+
+// A number that is known when a tile's code is compiled.
+template <int N> struct Constant { static constexpr int value = N; };
+
+// body(0), body(1), ... body(N - 1), without a loop: what an array holds stays in registers then.
+template <int N, typename Body> INLINE void each(Body body) {
+  if constexpr (N > 0) {
+    each<N - 1>(body);
+    body(Constant<N - 1>{});
+  }
+}
+
+// Tiles at the edge are smaller.
+template <int MOST, typename Body> INLINE void with_constant(int64_t count, Body body) {
+  if (count >= MOST) return body(Constant<MOST>{});
+  if constexpr (MOST > 1) with_constant<MOST - 1>(count, body);
+}
+
+// The steps of torch.optim.Adam and torch.optim.SGD for one vector of parameters.
+struct Adam {
+  static constexpr int STATES = 2;
+  Vector decay, keep_second, take_first, take_second, eps, scale, step_size;
+
+  Adam(const F3Dense& task, int64_t step)
+      : decay(broadcast(task.weight_decay)),
+        keep_second(broadcast(task.keep_second)),
+        take_first(broadcast(task.take_first)),
+        take_second(broadcast(task.take_second)),
+        eps(broadcast(task.eps)),
+        scale(broadcast(task.scales[step])),
+        step_size(broadcast(task.step_sizes[step])) {}
+
+  INLINE Vector operator()(Vector parameter, Vector gradient, Vector& first, Vector& second) const {
+    gradient = gradient + decay * parameter;
+    first = first + take_first * (gradient - first);
+    second = keep_second * second + take_second * (gradient * gradient);
+    return parameter - step_size * first / (square_root(second) * scale + eps);
+  }
+};
+
+struct Sgd {
+  static constexpr int STATES = 0;
+  Vector decay, step_size;
+
+  Sgd(const F3Dense& task, int64_t step)
+      : decay(broadcast(task.weight_decay)), step_size(broadcast(task.step_sizes[step])) {}
+
+  INLINE Vector operator()(Vector parameter, Vector gradient, Vector&, Vector&) const {
+    return parameter - step_size * (gradient + decay * parameter);
+  }
+};
+
+struct Momentum {
+  static constexpr int STATES = 1;
+  Vector decay, step_size, momentum, ahead, direct;
+
+  Momentum(const F3Dense& task, int64_t step)
+      : decay(broadcast(task.weight_decay)),
+        step_size(broadcast(task.step_sizes[step])),
+        momentum(broadcast(task.momentum)),
+        ahead(broadcast(task.nesterov ? task.momentum : 1.0f)),
+        direct(broadcast(task.nesterov ? 1.0f : 0.0f)) {}
+
+  INLINE Vector operator()(Vector parameter, Vector gradient, Vector& velocity, Vector&) const {
+    gradient = gradient + decay * parameter;
+    velocity = momentum * velocity + gradient;
+    return parameter - step_size * (direct * gradient + ahead * velocity);
+  }
+};
+
+// Parameters and what the optimizer keeps of them.
+struct Stepped {
+  float *parameter, *first, *second;
+};
+
+template <typename Optimizer>
+INLINE void step_vector(const Optimizer& optimizer, Stepped at, int64_t offset, Vector gradient) {
+  Vector first = {}, second = {};
+  if constexpr (Optimizer::STATES > 0) first = load(at.first + offset);
+  if constexpr (Optimizer::STATES > 1) second = load(at.second + offset);
+  store(at.parameter + offset, optimizer(load(at.parameter + offset), gradient, first, second));
+  if constexpr (Optimizer::STATES > 0) store(at.first + offset, first);
+  if constexpr (Optimizer::STATES > 1) store(at.second + offset, second);
+}
+
+// As step_vector, for the first `count` lanes only.
+template <typename Optimizer>
+INLINE void step_part(const Optimizer& optimizer, Stepped at, int64_t offset, Vector gradient,
+                      int64_t count) {
+  if (count >= LANES) return step_vector(optimizer, at, offset, gradient);
+  Vector first = {}, second = {};
+  if constexpr (Optimizer::STATES > 0) first = load_first(at.first + offset, count);
+  if constexpr (Optimizer::STATES > 1) second = load_first(at.second + offset, count);
+  Vector old = load_first(at.parameter + offset, count);
+  store_first(at.parameter + offset, optimizer(old, gradient, first, second), count);
+  if constexpr (Optimizer::STATES > 0) store_first(at.first + offset, first, count);
+  if constexpr (Optimizer::STATES > 1) store_first(at.second + offset, second, count);
+}
+
+// z[r][c] = x_r . w_c over m inputs.
+template <int ROWS, int COLUMNS>
+INLINE void dot_tile(const float* x, const float* w, int64_t m, float* z, int64_t z_stride) {
+  Vector sums[ROWS][COLUMNS] = {};
+  auto add = [&](auto loaded) INLINE_LAMBDA {
+    Vector weights[COLUMNS];
+    each<COLUMNS>([&](auto c) INLINE_LAMBDA { weights[c.value] = loaded(w + c.value * m); });
+    each<ROWS>([&](auto r) INLINE_LAMBDA {
+      Vector input = loaded(x + r.value * m);
+      each<COLUMNS>([&](auto c) INLINE_LAMBDA { sums[r.value][c.value] += input * weights[c.value]; });
+    });
+  };
+  int64_t k = 0;
+  for (; k + LANES <= m; k += LANES) {
+    add([&](const float* row) INLINE_LAMBDA { return load(row + k); });
+  }
+  if (k < m) add([&](const float* row) INLINE_LAMBDA { return load_first(row + k, m - k); });
+  each<ROWS>([&](auto r) INLINE_LAMBDA {
+    each<COLUMNS>([&](auto c) INLINE_LAMBDA {
+      z[r.value * z_stride + c.value] = sum(sums[r.value][c.value]);
+    });
+  });
+}
+
+// sums[r][v] = sum over t of a[t, r] * b[t, v], v counting vectors.
+template <int ROWS, int VECTORS>
+INLINE void outer_tile(const float* a, int64_t a_next, int64_t a_row, const float* b, int64_t b_next,
+                       int64_t count, Vector (&sums)[ROWS][VECTORS]) {
+  for (int64_t t = 0; t < count; ++t) {
+    Vector row[VECTORS];
+    each<VECTORS>([&](auto v) INLINE_LAMBDA { row[v.value] = load(b + v.value * LANES); });
+    each<ROWS>([&](auto r) INLINE_LAMBDA {
+      Vector factor = broadcast(a[r.value * a_row]);
+      each<VECTORS>([&](auto v) INLINE_LAMBDA { sums[r.value][v.value] += factor * row[v.value]; });
+    });
+    a += a_next;
+    b += b_next;
+  }
+}
+
+// h = act(x W' + b) for one batch and the neurons [begin, end).
+void forward_batch(const F3Dense& task, int64_t row, int64_t b, int64_t begin, int64_t end) {
+  const int64_t m = task.inputs, n = task.outputs;
+  const float* x = task.x + row * m;
+  float* h = task.h + row * n;
+  for (int64_t j = begin; j < end; j += DOT_COLUMNS) {
+    for (int64_t i = 0; i < b; i += DOT_ROWS) {
+      with_constant<DOT_COLUMNS>(end - j, [&](auto columns) INLINE_LAMBDA {
+        with_constant<DOT_ROWS>(b - i, [&](auto rows) INLINE_LAMBDA {
+          dot_tile<rows.value, columns.value>(x + i * m, task.weight + j * m, m, h + i * n + j, n);
+        });
+      });
+    }
+  }
+  for (int64_t i = 0; i < b; ++i) {
+    for (int64_t j = begin; j < end; j += LANES) {
+      int64_t count = smaller(LANES, end - j);
+      Vector z = load_part(h + i * n + j, count);
+      if (task.bias) z += load_part(task.bias + j, count);
+      store_part(h + i * n + j, activate(z, task.activation), count);
+    }
+  }
+}
+
+// delta = (e B) * act'(h) for one batch, at `delta` [b, width].
+void feedback_batch(const F3Dense& task, int64_t row, int64_t b, int64_t begin, int64_t end,
+                    float* delta, int64_t width) {
+  const int64_t n = task.outputs, errors = task.error_size;
+  for (int64_t i = 0; i < b; ++i) {
+    const float* error = task.error + (row + i) * errors;
+    for (int64_t j = begin; j < end; j += LANES) {
+      int64_t count = smaller(LANES, end - j);
+      Vector signal = {};
+      for (int64_t c = 0; c < errors; ++c) {
+        signal += error[c] * load_part(task.feedback + c * n + j, count);
+      }
+      Vector h = load_part(task.h + (row + i) * n + j, count);
+      store_part(delta + i * width + j - begin, signal * slope(h, task.activation), count);
+    }
+  }
+}
+
+// One step of the neurons [begin, end) along delta' x and the sum of delta over the batch; delta
+// [b, ...] with `next` floats from one sample to the next starts at neuron `begin`.
+template <typename Optimizer>
+void step_batch(const F3Dense& task, int64_t step, int64_t row, int64_t b, int64_t begin,
+                int64_t end, const float* delta, int64_t next, float* packed) {
+  const int64_t m = task.inputs;
+  const float* x = task.x + row * m;
+  const Optimizer optimizer(task, step);
+  const Stepped weights = {task.weight, task.weight_first, task.weight_second};
+  const Stepped biases = {task.bias, task.bias_first, task.bias_second};
+  float* squares = task.squares && row + b == task.rows ? task.squares : nullptr;
+
+  if (task.bias || squares) {
+    for (int64_t j = begin; j < end; j += LANES) {
+      int64_t count = smaller(LANES, end - j);
+      Vector gradient = {};
+      for (int64_t i = 0; i < b; ++i) gradient += load_part(delta + i * next + j - begin, count);
+      if (!task.bias) gradient = Vector{};
+      if (squares) store_part(squares + j, gradient * gradient, count);
+      if (task.bias) step_part(optimizer, biases, j, gradient, count);
+    }
+  }
+  constexpr int64_t BLOCK = OUTER_VECTORS * LANES;
+  for (int64_t k = 0; k < m; k += BLOCK) {
+    // The block's columns side by side: rows a power of two apart would fall on each other in the
+    // cache. Zeros fill the last vector.
+    const int64_t columns = smaller(BLOCK, m - k);
+    const int64_t vectors = (columns + LANES - 1) / LANES;
+    for (int64_t i = 0; i < b; ++i) {
+      for (int64_t v = 0; v < vectors; ++v) {
+        int64_t count = smaller(LANES, columns - v * LANES);
+        store(packed + i * BLOCK + v * LANES, load_part(x + i * m + k + v * LANES, count));
+      }
+    }
+    for (int64_t j = begin; j < end; j += OUTER_ROWS) {
+      with_constant<OUTER_ROWS>(end - j, [&](auto rows) INLINE_LAMBDA {
+        with_constant<OUTER_VECTORS>(vectors, [&](auto width) INLINE_LAMBDA {
+          Vector gradient[rows.value][width.value] = {};
+          outer_tile<rows.value, width.value>(delta + j - begin, next, 1, packed, BLOCK, b, gradient);
+          each<rows.value>([&](auto r) INLINE_LAMBDA {
+            if (squares) {
+              Vector total = {};
+              each<width.value>([&](auto v) INLINE_LAMBDA {
+                total += gradient[r.value][v.value] * gradient[r.value][v.value];
+              });
+              squares[j + r.value] += sum(total);
+            }
+            const int64_t offset = (j + r.value) * m + k;
+            each<width.value - 1>([&](auto v) INLINE_LAMBDA {
+              step_vector(optimizer, weights, offset + v.value * LANES, gradient[r.value][v.value]);
+            });
+            constexpr int last = width.value - 1;
+            step_part(optimizer, weights, offset + last * LANES, gradient[r.value][last],
+                      columns - last * LANES);
+          });
+        });
+      });
+    }
+  }
+}
+
+int64_t scratch(const F3Dense* task, int64_t width) {
+  return task->batch * (width + OUTER_VECTORS * LANES);
+}
+
+void forward(const F3Dense* task, int64_t begin, int64_t end, float*) {
+  // In pieces that stay in the cache while the strip's weights go over them.
+  constexpr int64_t PIECE = 50;
+  for (int64_t row = 0; row < task->rows; row += PIECE) {
+    forward_batch(*task, row, smaller(PIECE, task->rows - row), begin, end);
+  }
+}
+
+void step_any(const F3Dense& task, int64_t step, int64_t row, int64_t b, int64_t begin, int64_t end,
+              const float* delta, int64_t next, float* packed) {
+  if (task.optimizer == 0) {
+    step_batch<Adam>(task, step, row, b, begin, end, delta, next, packed);
+  } else if (task.momentum != 0.0f) {
+    step_batch<Momentum>(task, step, row, b, begin, end, delta, next, packed);
+  } else {
+    step_batch<Sgd>(task, step, row, b, begin, end, delta, next, packed);
+  }
+}
+
+template <bool WITH_FORWARD>
+void learn_strip(const F3Dense* task, int64_t begin, int64_t end, float* scratch) {
+  const int64_t width = end - begin;
+  float* delta = scratch;
+  float* packed = scratch + task->batch * width;
+  int64_t step = 0;
+  for (int64_t row = 0; row < task->rows; row += task->batch, ++step) {
+    const int64_t b = smaller(task->batch, task->rows - row);
+    if (WITH_FORWARD) forward_batch(*task, row, b, begin, end);
+    feedback_batch(*task, row, b, begin, end, delta, width);
+    step_any(*task, step, row, b, begin, end, delta, width, packed);
+  }
+}
+
+void learn(const F3Dense* task, int64_t begin, int64_t end, float* scratch) {
+  learn_strip<true>(task, begin, end, scratch);
+}
+
+void teach(const F3Dense* task, int64_t begin, int64_t end, float* scratch) {
+  learn_strip<false>(task, begin, end, scratch);
+}
+
+void step(const F3Dense* task, int64_t begin, int64_t end, float* scratch) {
+  const int64_t n = task->outputs;
+  int64_t step = 0;
+  for (int64_t row = 0; row < task->rows; row += task->batch, ++step) {
+    const int64_t b = smaller(task->batch, task->rows - row);
+    step_any(*task, step, row, b, begin, end, task->delta + row * n + begin, n, scratch);
+  }
+}
+
+void backward(const F3Dense* task, int64_t begin, int64_t end) {
+  const int64_t m = task->inputs, n = task->outputs;
+  for (int64_t k = 0; k < m; k += OUTER_VECTORS * LANES) {
+    const int64_t columns = smaller(OUTER_VECTORS * LANES, m - k);
+    const int64_t whole = columns / LANES;
+    for (int64_t i = begin; i < end; i += OUTER_ROWS) {
+      with_constant<OUTER_ROWS>(end - i, [&](auto rows) INLINE_LAMBDA {
+        const float* delta = task->delta + i * n;
+        float* to = task->h + i * m + k;
+        if (whole > 0) {
+          with_constant<OUTER_VECTORS>(whole, [&](auto width) INLINE_LAMBDA {
+            Vector sums[rows.value][width.value] = {};
+            outer_tile<rows.value, width.value>(delta, 1, n, task->weight + k, m, n, sums);
+            each<rows.value>([&](auto r) INLINE_LAMBDA {
+              each<width.value>([&](auto v) INLINE_LAMBDA {
+                store(to + r.value * m + v.value * LANES, sums[r.value][v.value]);
+              });
+            });
+          });
+        }
+        if (const int64_t left = columns - whole * LANES; left > 0) {
+          Vector sums[rows.value] = {};
+          for (int64_t j = 0; j < n; ++j) {
+            Vector row = load_first(task->weight + j * m + k + whole * LANES, left);
+            each<rows.value>([&](auto r) INLINE_LAMBDA { sums[r.value] += delta[r.value * n + j] * row; });
+          }
+          each<rows.value>([&](auto r) INLINE_LAMBDA {
+            store_first(to + r.value * m + whole * LANES, sums[r.value], left);
+          });
+        }
+      });
+    }
+  }
+}
+
+}  // namespace
+
+#define F3_NAME_OF(isa) f3_dense_##isa
+#define F3_NAME(isa) F3_NAME_OF(isa)
+#define F3_TEXT_OF(isa) #isa
+#define F3_TEXT(isa) F3_TEXT_OF(isa)
+extern "C" {
+extern const F3DenseKernels F3_NAME(F3_ISA);
+}
+const F3DenseKernels F3_NAME(F3_ISA) = {
+    F3_TEXT(F3_ISA), scratch, forward, learn, teach, step, backward};

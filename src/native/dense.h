@@ -1,0 +1,57 @@
+// One strip of neurons of a fully connected layer through some batches: the arguments that Rust
+// fills in, and the functions that every instruction set has a copy of. See dense.cpp.
+#pragma once
+#include <cstdint>
+
+extern "C" {
+
+// Row-major float32 throughout. b: samples of a step, m: inputs, n: outputs of the layer, C: outputs
+// of the network. What a task does not need is null.
+struct F3Dense {
+  int64_t rows;      // samples in all
+  int64_t batch;     // b; the last step may have fewer
+  int64_t inputs;    // m
+  int64_t outputs;   // n
+  const float* x;    // [rows, m]
+  float* weight;     // W [n, m]
+  float* bias;       // [n], or null
+  float* h;          // [rows, n]
+  int32_t activation;  // 0 identity, 1 tanh, 2 relu, 3 sigmoid
+
+  // Learning from feedback.
+  const float* error;     // e [rows, C]
+  const float* feedback;  // B [C, n]
+  int64_t error_size;     // C
+
+  // Learning from a gradient that is known.
+  const float* delta;  // dL/dz [rows, n]
+
+  // The optimizer: 0 Adam, 1 SGD. Its state has the shapes of W and b.
+  int32_t optimizer;
+  int32_t nesterov;
+  float take_first, keep_second, take_second;  // Adam: 1 - beta1, beta2, 1 - beta2
+  float eps, weight_decay, momentum;
+  const float* step_sizes;  // a step's learning rate; for Adam divided by 1 - beta1^t
+  const float* scales;      // Adam: 1 / sqrt(1 - beta2^t)
+  float *weight_first, *weight_second, *bias_first, *bias_second;
+
+  float* squares;  // [n], or null: the squared norm of each neuron's gradient in the last step
+};
+
+// How many floats a call with these arguments may write to `scratch` for a strip of this width.
+typedef int64_t F3DenseScratch(const F3Dense* task, int64_t width);
+// Neurons [begin, end).
+typedef void F3DenseStrip(const F3Dense* task, int64_t begin, int64_t end, float* scratch);
+// dL/dx [rows, m] = delta W, for the samples [begin, end); `h` is where it goes.
+typedef void F3DenseRows(const F3Dense* task, int64_t begin, int64_t end);
+
+struct F3DenseKernels {
+  const char* name;
+  F3DenseScratch* scratch;
+  F3DenseStrip* forward;   // h from x
+  F3DenseStrip* learn;     // h from x; a step along delta = (e B) * h'
+  F3DenseStrip* teach;     // a step along delta = (e B) * h', for the h that is given
+  F3DenseStrip* step;      // a step along delta
+  F3DenseRows* backward;   // dL/dx from delta
+};
+}

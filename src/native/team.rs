@@ -1,0 +1,254 @@
+//! A thread's helpers, for loops that last some ten microseconds and more.
+//!
+//! As with libtorch's own loops, how many threads share the work is a setting of the calling thread
+//! ([`tch::set_num_threads`]), so threads that train side by side do not take each other's cores.
+//! libtorch's OpenMP threads are not used: a helper here spins for a short while only, and the
+//! calling thread never waits for one that has not woken up in time.
+
+use std::cell::{RefCell, UnsafeCell};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+/// Calls `work` with 0, 1, … `tasks - 1`, each once, on the calling thread and its helpers; ends when
+/// all calls have.
+pub(super) fn for_each(tasks: usize, work: &(dyn Fn(usize) + Sync)) -> Result<()> {
+    thread_local! {
+        static TEAM: RefCell<Option<Team>> = const { RefCell::new(None) };
+    }
+    let threads = tch::get_num_threads().max(1) as usize;
+    if threads == 1 || tasks <= 1 {
+        (0..tasks).for_each(work);
+        return Ok(());
+    }
+    TEAM.with_borrow_mut(|team| {
+        if team.as_ref().is_none_or(|team| team.helpers.len() + 1 != threads) {
+            *team = None; // ends the old helpers first
+            *team = Some(Team::new(threads - 1)?);
+        }
+        team.as_ref().expect("has just been made").run(tasks, work);
+        Ok(())
+    })
+}
+
+/// How long a helper looks out for work before it goes to sleep.
+const SPIN: Duration = Duration::from_micros(100);
+
+/// `state` holds the number of the job, whether it is closed, and how many helpers are inside.
+const INSIDE: u64 = 0xffff;
+const CLOSED: u64 = 0x1_0000;
+const JOB: u64 = 0x2_0000;
+
+struct Team {
+    shared: Arc<Shared>,
+    helpers: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    state: AtomicU64,
+    job: UnsafeCell<Job>,
+    next: AtomicUsize,
+    failed: AtomicBool,
+    sleeping: AtomicUsize,
+    ending: AtomicBool,
+    bed: Mutex<()>,
+    alarm: Condvar,
+}
+
+#[derive(Clone, Copy)]
+struct Job {
+    tasks: usize,
+    work: *const (dyn Fn(usize) + Sync),
+}
+
+// SAFETY: `job` is written by the team's owner alone, while the job is closed and nobody inside; it
+// is read by helpers alone that are inside. The work it points to is Sync, and outlives the time in
+// which helpers are inside: see `Team::run`.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Team {
+    fn new(helpers: usize) -> Result<Team> {
+        let nothing: &'static (dyn Fn(usize) + Sync) = &|_| {};
+        let mut team = Team {
+            shared: Arc::new(Shared {
+                state: AtomicU64::new(CLOSED),
+                job: UnsafeCell::new(Job { tasks: 0, work: nothing }),
+                next: AtomicUsize::new(0),
+                failed: AtomicBool::new(false),
+                sleeping: AtomicUsize::new(0),
+                ending: AtomicBool::new(false),
+                bed: Mutex::new(()),
+                alarm: Condvar::new(),
+            }),
+            helpers: Vec::with_capacity(helpers),
+        };
+        for _ in 0..helpers {
+            let shared = team.shared.clone();
+            let helper = std::thread::Builder::new()
+                .name("f3-helper".into())
+                .spawn(move || shared.help())
+                .context("a thread cannot be started; use a smaller number for `threads`")?;
+            team.helpers.push(helper);
+        }
+        Ok(team)
+    }
+
+    fn run(&self, tasks: usize, work: &(dyn Fn(usize) + Sync)) {
+        let shared = &*self.shared;
+        // SAFETY: only makes the lifetime longer; `finish` below is run before `work` is gone, also
+        // when a task panics, and lets no helper in or stay inside.
+        let work: *const (dyn Fn(usize) + Sync) = unsafe { std::mem::transmute(work) };
+        // SAFETY: the last job is closed and nobody is inside.
+        unsafe { *shared.job.get() = Job { tasks, work } };
+        shared.next.store(0, SeqCst);
+        let number = (shared.state.load(SeqCst) / JOB + 1) * JOB;
+        shared.state.store(number, SeqCst);
+        shared.wake();
+        // SAFETY: `work` is alive.
+        let outcome = catch_unwind(AssertUnwindSafe(|| shared.take_tasks(unsafe { &*work }, tasks)));
+        shared.finish();
+        if let Err(panic) = outcome {
+            resume_unwind(panic);
+        }
+        assert!(!shared.failed.load(SeqCst), "a task panicked in a helper thread");
+    }
+}
+
+impl Drop for Team {
+    fn drop(&mut self) {
+        self.shared.ending.store(true, SeqCst);
+        drop(self.shared.bed.lock());
+        self.shared.alarm.notify_all();
+        for helper in self.helpers.drain(..) {
+            let _ = helper.join(); // helpers catch what panics
+        }
+    }
+}
+
+impl Shared {
+    fn take_tasks(&self, work: &(dyn Fn(usize) + Sync), tasks: usize) {
+        loop {
+            let task = self.next.fetch_add(1, SeqCst);
+            if task >= tasks {
+                return;
+            }
+            work(task);
+        }
+    }
+
+    /// Lets no helper in any more, and waits for those that are inside.
+    fn finish(&self) {
+        let mut state = self.state.fetch_or(CLOSED, SeqCst);
+        while state & INSIDE != 0 {
+            std::hint::spin_loop();
+            state = self.state.load(SeqCst);
+        }
+    }
+
+    fn wake(&self) {
+        if self.sleeping.load(SeqCst) > 0 {
+            drop(self.bed.lock());
+            self.alarm.notify_all();
+        }
+    }
+
+    /// A helper's life.
+    fn help(&self) {
+        let mut seen = 0;
+        while !self.ending.load(SeqCst) {
+            let state = self.state.load(SeqCst);
+            if state / JOB == seen || state & CLOSED != 0 {
+                self.wait_for_job_after(seen);
+                continue;
+            }
+            if self.state.compare_exchange(state, state + 1, SeqCst, SeqCst).is_err() {
+                continue;
+            }
+            seen = state / JOB;
+            // SAFETY: this helper is inside, so the job stays as it is until it leaves.
+            let (tasks, work) = unsafe { ((*self.job.get()).tasks, &*(*self.job.get()).work) };
+            if catch_unwind(AssertUnwindSafe(|| self.take_tasks(work, tasks))).is_err() {
+                self.failed.store(true, SeqCst);
+            }
+            self.state.fetch_sub(1, SeqCst);
+        }
+    }
+
+    /// Returns when a job may be open that is not the one that was seen last; may return early.
+    fn wait_for_job_after(&self, seen: u64) {
+        let open = || {
+            let state = self.state.load(SeqCst);
+            self.ending.load(SeqCst) || (state & CLOSED == 0 && state / JOB != seen)
+        };
+        let start = Instant::now();
+        while start.elapsed() < SPIN {
+            for _ in 0..32 {
+                if open() {
+                    return;
+                }
+                std::hint::spin_loop();
+            }
+        }
+        let Ok(bed) = self.bed.lock() else { return };
+        self.sleeping.fetch_add(1, SeqCst);
+        // Who opens a job looks for sleepers afterwards, so one of the two sees the other.
+        if !open() {
+            drop(self.alarm.wait(bed));
+        }
+        self.sleeping.fetch_sub(1, SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_is_done_once_whatever_the_number_of_threads() {
+        let before = tch::get_num_threads();
+        for threads in [1, 2, 3, 5] {
+            tch::set_num_threads(threads);
+            for round in 0..300 {
+                let tasks = round % 7;
+                let counts: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
+                for_each(tasks, &|task| {
+                    counts[task].fetch_add(1, SeqCst);
+                })
+                .unwrap();
+                assert!(counts.iter().all(|count| count.load(SeqCst) == 1), "{threads} {tasks}");
+                if round % 100 == 99 {
+                    std::thread::sleep(SPIN * 3); // the helpers go to sleep, and must wake up
+                }
+            }
+        }
+        tch::set_num_threads(before);
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller_and_the_next_job_runs() {
+        let before = tch::get_num_threads();
+        tch::set_num_threads(2);
+        let broken = catch_unwind(|| for_each(8, &|task| assert!(task != 5, "task 5")));
+        assert!(broken.is_err());
+        tch::set_num_threads(1); // another team
+        tch::set_num_threads(2);
+        let count = AtomicUsize::new(0);
+        std::thread::spawn(move || {
+            tch::set_num_threads(2);
+            for_each(8, &|_| {
+                count.fetch_add(1, SeqCst);
+            })
+            .unwrap();
+            assert_eq!(count.load(SeqCst), 8);
+        })
+        .join()
+        .unwrap();
+        tch::set_num_threads(before);
+    }
+}

@@ -1,0 +1,304 @@
+//! Schedules and kernels: every order computes the same numbers, and the fused kernels those of
+//! libtorch.
+
+mod common;
+
+use common::{experiment, experiment_on, toy, train_epoch};
+use f3_tch::Generator;
+use f3_tch::data::{Split, Task};
+use f3_tch::error_info::ErrorInfo;
+use f3_tch::feedback::FeedbackInit;
+use f3_tch::loss::Loss;
+use f3_tch::metrics::evaluate;
+use f3_tch::network::{Activation, Block, Dense, Mlp, Network};
+use f3_tch::optimizer::{AdamSettings, OptimizerSettings};
+use f3_tch::run::Experiment;
+use f3_tch::schedule::{LayerMajor, Pipelined, Schedule};
+use f3_tch::trainer::{FeedbackTrainer, Trainer};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tch::{Device, Kind, Tensor};
+
+/// Everything that a run holds, and what it reports.
+fn outcome(mut experiment: Experiment, epochs: usize) -> Vec<(String, Vec<f64>)> {
+    for _ in 0..epochs {
+        train_epoch(&mut experiment);
+    }
+    let numbers = |tensor: &Tensor| {
+        Vec::<f64>::try_from(tensor.detach().flatten(0, -1).to_kind(Kind::Double)).unwrap()
+    };
+    let mut found = Vec::new();
+    for (name, tensor) in experiment.trainer.network().named_tensors() {
+        found.push((name, numbers(&tensor)));
+    }
+    for (index, layer) in experiment.trainer.network().layers().iter().enumerate() {
+        for (name, tensor) in layer.optimizer().state() {
+            found.push((format!("optimizer {index} {name}"), numbers(tensor)));
+        }
+        let norm = layer.gradient_norm().unwrap_or(-1.0);
+        found.push((format!("gradient {index}"), vec![norm]));
+    }
+    if let Some(store) = experiment.trainer.error_store_mut() {
+        found.push(("errors".into(), numbers(store.errors())));
+    }
+    let Experiment { trainer, data, loss, .. } = &experiment;
+    let found_metrics = evaluate(trainer.network(), &data.test, *loss, data.task, 7).unwrap();
+    found.push(("loss".into(), vec![found_metrics.loss]));
+    found.extend(found_metrics.metrics.iter().map(|(name, value)| (name.to_string(), vec![*value])));
+    found
+}
+
+fn assert_equal(found: &[(String, Vec<f64>)], expected: &[(String, Vec<f64>)], case: &str) {
+    assert_eq!(found.len(), expected.len(), "{case}");
+    for ((name, found), (_, expected)) in found.iter().zip(expected) {
+        let bits = |list: &[f64]| list.iter().map(|it| it.to_bits()).collect::<Vec<u64>>();
+        assert_eq!(bits(found), bits(expected), "{case}: {name}");
+    }
+}
+
+const ORDERS: [&str; 7] = [
+    "{name: auto}",
+    "{name: layer_major}",
+    "{name: layer_major, chunk: 3}",
+    "{name: pipelined, stages: 1}",
+    "{name: pipelined, stages: 2, chunk: 1}",
+    "{name: pipelined, stages: 2, chunk: 2}",
+    "{name: pipelined, stages: 5, chunk: 3}",
+];
+
+/// Each network under all schedules; 30 samples in batches of 8 or 7, so that the last one is ragged.
+fn schedules_agree(model: &str, rest: &str, task: Task, seeds: std::ops::Range<u64>) {
+    tch::set_num_threads(1);
+    for seed in seeds {
+        let of = |order: &str| {
+            let yaml = format!("{{seed: {seed}, schedule: {order}, model: {model}, {rest}}}");
+            outcome(experiment(&yaml, task), 3)
+        };
+        let expected = of("{name: sequential}");
+        for order in ORDERS {
+            assert_equal(&of(order), &expected, &format!("{model}, {rest}, {order}"));
+        }
+    }
+}
+
+#[test]
+fn all_schedules_give_the_same_bits_for_every_depth_and_width() {
+    let settings = "data: {batch_size: 8}, algorithm: {name: f3}, optimizer: {learning_rate: 1e-2}";
+    for kernels in ["aten", "fused"] {
+        for layers in [0, 1, 2, 3, 7, 20] {
+            for width in [5, 83] {
+                let model = format!("{{hidden_layers: {layers}, width: {width}}}");
+                let rest = format!("kernels: {kernels}, {settings}");
+                schedules_agree(&model, &rest, Task::Classification, 0..2);
+            }
+        }
+        let rest = format!("kernels: {kernels}, {settings}");
+        schedules_agree("{width: [700, 3, 150]}", &rest, Task::Classification, 0..1);
+    }
+}
+
+#[test]
+fn all_schedules_give_the_same_bits_for_every_algorithm_that_learns_forward() {
+    for kernels in ["aten", "fused"] {
+        for algorithm in [
+            "{name: drtp}",
+            "{name: llo}",
+            "{name: f3, error_info: delayed_loss}",
+            "{name: f3, error_info: delayed_error_one_hot}",
+            "{name: f3, error_info: delayed_loss_softmax}",
+            "{name: f3, error_info: zeros}",
+        ] {
+            for (task, loss) in [
+                (Task::Classification, "bce"),
+                (Task::Classification, "cross_entropy"),
+                (Task::Regression, "mse"),
+            ] {
+                let rest = format!(
+                    "kernels: {kernels}, loss: {loss}, data: {{batch_size: 7}}, algorithm: \
+                     {algorithm}, optimizer: {{name: sgd, momentum: 0.5, learning_rate: 1e-2}}"
+                );
+                let model = "{width: [8, 5, 20, 7], activation: sigmoid}";
+                schedules_agree(model, &rest, task, 4..5);
+            }
+        }
+    }
+}
+
+#[test]
+fn all_schedules_give_the_same_bits_for_transformers_and_convolutions() {
+    let rest = "data: {batch_size: 8}, algorithm: {name: f3}, optimizer: {learning_rate: 1e-2}";
+    let vit = "{name: vit, patch_size: 1, token_width: 6, blocks: 3, heads: 2, head_size: 3, \
+               mlp_width: 9}";
+    schedules_agree(vit, rest, Task::Classification, 0..2);
+    schedules_agree("{name: cnn, topology: 4C1-6C3-9FC}", rest, Task::Classification, 0..2);
+    let gelu = "{width: [8, 5, 20], activation: gelu}";
+    schedules_agree(gelu, rest, Task::Classification, 0..2);
+}
+
+#[test]
+fn fused_numbers_do_not_depend_on_the_number_of_threads() {
+    for algorithm in ["f3", "bp", "dfa"] {
+        let of = |threads: i32| {
+            tch::set_num_threads(threads);
+            let yaml = format!(
+                "{{kernels: fused, model: {{width: [300, 211]}}, data: {{batch_size: 16}}, \
+                 algorithm: {{name: {algorithm}}}, optimizer: {{learning_rate: 1e-2}}}}"
+            );
+            outcome(experiment(&yaml, Task::Classification), 2)
+        };
+        let expected = of(1);
+        for threads in [2, 3] {
+            assert_equal(&of(threads), &expected, &format!("{algorithm}, {threads} threads"));
+        }
+        tch::set_num_threads(1);
+    }
+}
+
+/// A data set of other sizes than the toy's.
+fn data(inputs: i64, outputs: i64) -> f3_tch::data::Dataset {
+    let mut generator = Generator::new(7).unwrap();
+    let mut split = |samples: i64| {
+        let classes = generator.integers(&[samples], outputs).unwrap();
+        Split {
+            inputs: generator.uniform(&[samples, inputs], -1.0, 1.0).unwrap(),
+            targets: classes.onehot(outputs).to_kind(Kind::Float),
+        }
+    };
+    f3_tch::data::Dataset { train: split(53), test: split(9), ..toy(Task::Classification) }
+}
+
+#[test]
+fn fused_kernels_agree_with_libtorchs() {
+    let compare = |yaml: &str, inputs: i64, outputs: i64| {
+        let of = |kernels: &str| {
+            let yaml = format!("{{kernels: {kernels}, {yaml}}}");
+            outcome(experiment_on(data(inputs, outputs), &yaml), 3)
+        };
+        let (found, expected) = (of("fused"), of("aten"));
+        for ((name, found), (_, expected)) in found.iter().zip(&expected) {
+            for (found, expected) in found.iter().zip(expected) {
+                // Sums of up to 800 products in another order, over 3 x 6 steps.
+                let bound = 2e-5 * expected.abs().max(0.1);
+                assert!((found - expected).abs() <= bound, "{yaml}: {name} {found} {expected}");
+            }
+        }
+    };
+    // Sizes around those of the kernels' tiles and vectors.
+    for (inputs, width, outputs, batch) in
+        [(1, 1, 2, 1), (4, 5, 3, 5), (15, 16, 10, 8), (16, 17, 2, 9), (17, 4, 5, 10), (31, 33, 4, 4)]
+            .into_iter()
+            .chain([(64, 80, 10, 20), (65, 81, 11, 53), (80, 64, 7, 50), (129, 47, 2, 26)])
+            .chain([(784, 100, 10, 25)])
+    {
+        for algorithm in ["f3", "bp", "dfa"] {
+            let yaml = format!(
+                "model: {{width: [{width}, {width}]}}, data: {{batch_size: {batch}}}, \
+                 algorithm: {{name: {algorithm}}}, optimizer: {{name: sgd, learning_rate: 5e-2}}"
+            );
+            compare(&yaml, inputs, outputs);
+        }
+    }
+    for algorithm in ["f3", "drtp", "llo", "bp", "dfa", "fa", "pepita"] {
+        for optimizer in [
+            "{name: adam, learning_rate: 1e-3, eps: 1e-3}",
+            "{name: adam, learning_rate: 1e-3, eps: 1e-3, weight_decay: 0.1, betas: [0.7, 0.9]}",
+            "{name: sgd, learning_rate: 1e-2, momentum: 0.9, classical_momentum: false}",
+            "{name: sgd, learning_rate: 1e-2, momentum: 0.5, nesterov: true, weight_decay: 0.1}",
+        ] {
+            // PEPITA steps with libtorch's optimizers, and has no biases.
+            for activation in ["tanh", "relu", "sigmoid", "identity"] {
+                let yaml = format!(
+                    "model: {{width: [22, 35], activation: {activation}}}, data: {{batch_size: \
+                     10}}, algorithm: {{name: {algorithm}}}, optimizer: {optimizer}"
+                );
+                compare(&yaml, 19, 3);
+            }
+        }
+    }
+}
+
+/// A dense block that does as it is told when it has been used a number of times.
+struct Failing {
+    inner: Dense,
+    left: AtomicUsize,
+}
+
+impl Block for Failing {
+    fn outputs(&self) -> i64 {
+        self.inner.outputs()
+    }
+
+    fn parameters(&self) -> Vec<(&str, &Tensor)> {
+        self.inner.parameters()
+    }
+
+    fn forward(&self, input: &Tensor) -> Tensor {
+        assert!(self.left.fetch_sub(1, Ordering::SeqCst) > 0, "no memory for the fourth batch");
+        self.inner.forward(input)
+    }
+}
+
+/// 6 inputs, so many hidden layers of 5, 3 outputs.
+fn blocks(hidden: usize, generator: &mut Generator) -> Vec<Box<dyn Block>> {
+    let mlp = Mlp {
+        inputs: 6,
+        hidden: vec![5; hidden],
+        activation: Activation::Tanh,
+        outputs: 3,
+        output_activation: Activation::Sigmoid,
+    };
+    mlp.blocks(generator, Device::Cpu).unwrap()
+}
+
+#[test]
+fn a_worker_that_fails_ends_the_epoch_with_the_cause_and_leaves_the_errors_alone() {
+    for place in 0..4 {
+        for stages in [1, 2, 3, 5] {
+            let data = data(6, 3);
+            let mut generator = Generator::new(1).unwrap();
+            let mut blocks = blocks(4, &mut generator);
+            let tanh = Activation::Tanh;
+            let inputs = if place == 0 { 6 } else { 5 };
+            let inner = Dense::new(inputs, 5, tanh, &mut generator, Device::Cpu).unwrap();
+            let leaf = Dense::of(
+                f3_tch::network::trainable(inner.weight().copy()),
+                inner.bias().map(|bias| f3_tch::network::trainable(bias.copy())),
+                tanh,
+            );
+            blocks[place] = Box::new(Failing { inner: leaf, left: AtomicUsize::new(3) });
+            let feedback = FeedbackInit::KaimingUniform;
+            let optimizer = OptimizerSettings::Adam(AdamSettings::new(1e-3));
+            let network =
+                Network::new(blocks, Some(&feedback), &optimizer, &mut generator).unwrap();
+            let loss = Loss::BinaryCrossEntropy;
+            let mut trainer =
+                FeedbackTrainer::new(network, ErrorInfo::DelayedError, loss, &data.train).unwrap();
+            trainer.set_schedule(Box::new(Pipelined::new(stages, 1, 1))).unwrap();
+            let order = generator.epoch_order(data.train.len()).unwrap();
+            let mut done = 0;
+            let outcome = trainer.train_epoch(&data.train, &order, 8, &mut |samples| done = samples);
+            let error = format!("{:#}", outcome.unwrap_err());
+            assert!(error.contains("no memory for the fourth batch"), "{error}");
+            assert!(done <= 24, "{done}");
+            let store = trainer.error_store_mut().unwrap();
+            assert_eq!(store.errors(), &data.train.targets);
+        }
+    }
+}
+
+#[test]
+fn dfa_cannot_be_re_ordered() {
+    let data = toy(Task::Classification);
+    let network = || {
+        let mut generator = Generator::new(1).unwrap();
+        let blocks = blocks(1, &mut generator);
+        let optimizer = OptimizerSettings::Adam(AdamSettings::new(1e-3));
+        Network::new(blocks, Some(&FeedbackInit::KaimingUniform), &optimizer, &mut generator)
+            .unwrap()
+    };
+    let schedule = || -> Box<dyn Schedule> { Box::new(LayerMajor::new(2)) };
+    let trainer = |info| {
+        FeedbackTrainer::new(network(), info, Loss::BinaryCrossEntropy, &data.train).unwrap()
+    };
+    assert!(trainer(ErrorInfo::CurrentError).set_schedule(schedule()).is_err());
+    assert!(trainer(ErrorInfo::DelayedError).set_schedule(schedule()).is_ok());
+}
