@@ -32,6 +32,8 @@ fn main() {
         compile_dense("avx2", &["-mavx2", "-mfma"]);
         let avx512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"];
         compile_dense("avx512", &[avx512.as_slice(), &["-mprefer-vector-width=512"]].concat());
+        let half = ["-mprefer-vector-width=512", "-mavx512bf16"];
+        compile_dense("avx512_bf16", &[avx512.as_slice(), &half].concat());
     }
 
     println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");

@@ -1,7 +1,7 @@
 //! From a configuration to the parts of a run: the only file that knows both sides.
 
 use crate::config::{
-    Algorithm, Config, ConfigError, KernelsConfig, ModelConfig, ScheduleName, Source,
+    Algorithm, Config, ConfigError, KernelsConfig, ModelConfig, Precision, ScheduleName, Source,
 };
 use crate::data::{DataDirectory, Dataset, Split, TrainingShape};
 use crate::device::ChosenDevice;
@@ -11,9 +11,11 @@ use crate::feedback::FeedbackInit;
 use crate::generator::Generator;
 use crate::loss::Loss;
 use crate::network::{Block, Cnn, Mlp, Network, Vit, WeightInit};
+use crate::offload::Offload;
 use crate::run::Experiment;
 use crate::schedule::{LayerMajor, Pipelined, Schedule, chunk_for};
 use crate::trainer::{BackpropTrainer, FeedbackTrainer, PepitaTrainer, Trainer};
+use crate::{has_bfloat16, native::allow_tf32};
 use anyhow::Result;
 
 /// Chooses the device, loads the data, draws the network: all that can fail before training.
@@ -37,6 +39,7 @@ pub fn assemble(
 /// As [`assemble`], on a data set that the caller has; the run is on the device of its tensors.
 pub fn assemble_on(data: Dataset, config: &Config, source: &Source) -> Result<Experiment> {
     check_against_data(config, source, &data.training_shape())?;
+    let longest = data.train.len().max(data.test.len());
     let mut generator = Generator::new(config.seed)?;
     Ok(Experiment {
         trainer: trainer(config, source, &data, &mut generator)?,
@@ -44,7 +47,11 @@ pub fn assemble_on(data: Dataset, config: &Config, source: &Source) -> Result<Ex
         loss: config.loss,
         generator,
         batch_size: config.data.batch_size,
-        eval_batch_size: config.data.eval_batch_size,
+        // A network that lives in files is gone through once.
+        eval_batch_size: match config.schedule.offload {
+            Some(_) => longest,
+            None => config.data.eval_batch_size,
+        },
         epochs: config.epochs,
         learning_rate: config.optimizer.settings.learning_rate(),
         schedule: config.optimizer.schedule.clone(),
@@ -98,15 +105,30 @@ fn trainer(
     generator: &mut Generator,
 ) -> Result<Box<dyn Trainer>> {
     let loss = config.loss;
-    let blocks = blocks(config, source, data, generator)?;
+    let offload = config.schedule.offload.as_deref().map(Offload::new).transpose()?;
+    let blocks = blocks(config, source, data, generator, offload.as_ref())?;
     let feedback = config.algorithm.feedback_init();
     if let (Some(init), Some((output, hidden))) = (feedback, blocks.split_last()) {
         for block in hidden {
             check_feedback(source, init, output.outputs(), block.outputs())?;
         }
     }
-    let mut network = Network::new(blocks, feedback, &config.optimizer.settings, generator)?;
+    let optimizer = &config.optimizer.settings;
+    let mut network = Network::offloaded(blocks, feedback, optimizer, generator, offload.as_ref())?;
     let fused = choose_kernels(config, source, &mut network)?;
+    match config.precision {
+        Precision::Float32 => {}
+        Precision::Bf16 if fused && has_bfloat16() => network.learn_in_bfloat16(),
+        Precision::Bf16 => {
+            let expected = "float32: bf16 needs `model.name: mlp` on a processor with AVX512_BF16";
+            return Err(source.refuse("precision", "bf16", expected).into());
+        }
+        Precision::Tf32 if data.train.inputs.device().is_cuda() => allow_tf32()?,
+        Precision::Tf32 => {
+            let expected = "float32, or `device: cuda`, where tf32 is computed";
+            return Err(source.refuse("precision", "tf32", expected).into());
+        }
+    }
     let taught_with = |network, error_info: ErrorInfo| -> Result<Box<dyn Trainer>> {
         let schedule = schedule(config, &network, &data.train, fused);
         let mut trainer = FeedbackTrainer::new(network, error_info, loss, &data.train)?;
@@ -153,12 +175,7 @@ fn choose_kernels(config: &Config, source: &Source, network: &mut Network) -> Re
 /// - On a GPU, and where a step's operations are large, nothing is gained by another order.
 /// - Fully connected layers gain from layer-major order: all threads share a layer's neurons, whose
 ///   weights stay in the caches for a chunk of batches, and meet once a chunk.
-fn schedule(
-    config: &Config,
-    network: &Network,
-    data: &Split,
-    fused: bool,
-) -> Box<dyn Schedule> {
+fn schedule(config: &Config, network: &Network, data: &Split, fused: bool) -> Box<dyn Schedule> {
     let settings = &config.schedule;
     let threads = tch::get_num_threads().max(1) as usize;
     let layers = network.layers().len();
@@ -198,6 +215,7 @@ fn blocks(
     source: &Source,
     data: &Dataset,
     generator: &mut Generator,
+    offload: Option<&Offload>,
 ) -> Result<Vec<Box<dyn Block>>> {
     let device = data.train.inputs.device();
     match &config.model {
@@ -220,16 +238,29 @@ fn blocks(
                 Algorithm::Pepita { .. } => {
                     shape.blocks_without_bias(WeightInit::He, generator, device)
                 }
-                _ => shape.blocks(generator, device),
+                _ => {
+                    let dense = shape.lazily(generator, device);
+                    dense.map(|block| offloaded(Box::new(block?), offload)).collect()
+                }
             }
         }
         ModelConfig::Cnn { .. } => {
-            cnn(config, source, &data.training_shape())?.blocks(generator, device)
+            let blocks = cnn(config, source, &data.training_shape())?.blocks(generator, device)?;
+            blocks.into_iter().map(|block| offloaded(block, offload)).collect()
         }
         ModelConfig::Vit { .. } => {
-            vit(config, source, &data.training_shape())?.blocks(generator, device)
+            let blocks = vit(config, source, &data.training_shape())?.blocks(generator, device)?;
+            blocks.into_iter().map(|block| offloaded(block, offload)).collect()
         }
     }
+}
+
+/// The block with its parameters in files, if they are to be.
+fn offloaded(block: Box<dyn Block>, offload: Option<&Offload>) -> Result<Box<dyn Block>> {
+    if let Some(offload) = offload {
+        block.parameters().into_iter().try_for_each(|(_, tensor)| offload.take(tensor))?;
+    }
+    Ok(block)
 }
 
 /// The data's images, which a model of this name needs.

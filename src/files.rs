@@ -1,7 +1,6 @@
 //! Files that are either whole or not there.
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -30,13 +29,4 @@ pub(crate) fn persist(temporary: NamedTempFile, place: &Path) -> Result<()> {
         .and_then(|()| temporary.persist(place).map_err(|error| error.error))
         .with_context(|| format!("{}: cannot be written", place.display()))?;
     Ok(())
-}
-
-/// Writes a file that appears under its name only when all of it is on disk.
-pub(crate) fn write(place: &Path, content: &[u8]) -> Result<()> {
-    let mut temporary = temporary_beside(place)?;
-    temporary
-        .write_all(content)
-        .with_context(|| format!("{}: cannot be written", place.display()))?;
-    persist(temporary, place)
 }

@@ -34,6 +34,7 @@ pub mod metrics;
 pub mod model_file;
 mod native;
 pub mod network;
+pub mod offload;
 pub mod optimizer;
 pub mod run;
 pub mod schedule;
@@ -41,7 +42,7 @@ pub mod sinks;
 pub mod trainer;
 
 pub use generator::Generator;
-pub use native::dense::{instruction_set, kernels_are_fast};
+pub use native::dense::{has_bfloat16, instruction_set, kernels_are_fast};
 pub use native::libtorch_version;
 
 /// The version of this library and program.

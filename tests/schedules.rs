@@ -43,7 +43,8 @@ fn outcome(mut experiment: Experiment, epochs: usize) -> Vec<(String, Vec<f64>)>
     let Experiment { trainer, data, loss, .. } = &experiment;
     let found_metrics = evaluate(trainer.network(), &data.test, *loss, data.task, 7).unwrap();
     found.push(("loss".into(), vec![found_metrics.loss]));
-    found.extend(found_metrics.metrics.iter().map(|(name, value)| (name.to_string(), vec![*value])));
+    found
+        .extend(found_metrics.metrics.iter().map(|(name, value)| (name.to_string(), vec![*value])));
     found
 }
 
@@ -183,11 +184,17 @@ fn fused_kernels_agree_with_libtorchs() {
         }
     };
     // Sizes around those of the kernels' tiles and vectors.
-    for (inputs, width, outputs, batch) in
-        [(1, 1, 2, 1), (4, 5, 3, 5), (15, 16, 10, 8), (16, 17, 2, 9), (17, 4, 5, 10), (31, 33, 4, 4)]
-            .into_iter()
-            .chain([(64, 80, 10, 20), (65, 81, 11, 53), (80, 64, 7, 50), (129, 47, 2, 26)])
-            .chain([(784, 100, 10, 25)])
+    for (inputs, width, outputs, batch) in [
+        (1, 1, 2, 1),
+        (4, 5, 3, 5),
+        (15, 16, 10, 8),
+        (16, 17, 2, 9),
+        (17, 4, 5, 10),
+        (31, 33, 4, 4),
+    ]
+    .into_iter()
+    .chain([(64, 80, 10, 20), (65, 81, 11, 53), (80, 64, 7, 50), (129, 47, 2, 26)])
+    .chain([(784, 100, 10, 25)])
     {
         for algorithm in ["f3", "bp", "dfa"] {
             let yaml = format!(
@@ -275,7 +282,8 @@ fn a_worker_that_fails_ends_the_epoch_with_the_cause_and_leaves_the_errors_alone
             trainer.set_schedule(Box::new(Pipelined::new(stages, 1, 1))).unwrap();
             let order = generator.epoch_order(data.train.len()).unwrap();
             let mut done = 0;
-            let outcome = trainer.train_epoch(&data.train, &order, 8, &mut |samples| done = samples);
+            let outcome =
+                trainer.train_epoch(&data.train, &order, 8, &mut |samples| done = samples);
             let error = format!("{:#}", outcome.unwrap_err());
             assert!(error.contains("no memory for the fourth batch"), "{error}");
             assert!(done <= 24, "{done}");

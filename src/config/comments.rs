@@ -13,6 +13,7 @@ const COMMENTS: &[(&str, &str)] = &[
     ("schedule.stages", "pipelined: threads that share the layers; null: as many as `threads`"),
     ("schedule.offload", "layer_major: a folder that holds parameters and optimizer states"),
     ("kernels", "auto | aten | fused, of fully connected layers"),
+    ("precision", "float32 | bf16: hidden layers multiply bfloat16 | tf32: on CUDA"),
     ("data.name", "mnist | fashion_mnist | digits | cifar10 | wine_quality | sgemm | csv"),
     ("data.standardize", "mean 0 and deviation 1, by the training set"),
     ("data.task", "regression | classification"),

@@ -9,15 +9,15 @@ mod comments;
 mod data;
 mod model;
 mod optimizer;
-mod section;
 mod schedule;
+mod section;
 mod source;
 
 pub use algorithm::Algorithm;
 pub use data::DataConfig;
 pub use model::{ModelConfig, Width};
 pub use optimizer::OptimizerConfig;
-pub use schedule::{KernelsConfig, ScheduleConfig, ScheduleName};
+pub use schedule::{KernelsConfig, Precision, ScheduleConfig, ScheduleName};
 pub use source::{NAMES as CARRIED, Source};
 
 use std::fmt;
@@ -68,6 +68,8 @@ pub struct Config {
     pub schedule: ScheduleConfig,
     /// How fully connected layers are computed.
     pub kernels: KernelsConfig,
+    /// What is multiplied.
+    pub precision: Precision,
     /// Whether the layers' gradients are compared with backpropagation's.
     pub diagnostics: DiagnosticsConfig,
 }
@@ -122,6 +124,14 @@ impl Config {
         let schedule = ScheduleConfig::read(&mut section, &algorithm)?;
         section.finish()?;
         let kernels = root.choice("kernels")?.unwrap_or(KernelsConfig::Auto);
+        let precision = root.choice("precision")?.unwrap_or(Precision::Float32);
+        if precision == Precision::Bf16
+            && (!algorithm.learns_forward() || kernels == KernelsConfig::Aten)
+        {
+            let expected = "float32 with this algorithm or `kernels: aten`; bf16 is for hidden \
+                            layers that learn on the way forward (f3, drtp), with fused kernels";
+            return Err(root.refuse("precision", "bf16", expected));
+        }
 
         let mut section = root.section("diagnostics")?;
         let diagnostics = DiagnosticsConfig {
@@ -150,6 +160,7 @@ impl Config {
             epochs,
             schedule,
             kernels,
+            precision,
             diagnostics,
         };
         Ok((config, remarks))

@@ -101,9 +101,9 @@ impl Split {
     /// device; the last one may be smaller.
     pub fn batches(&self, order: &Tensor, size: i64) -> impl Iterator<Item = Batch> {
         let count = order.size()[0];
-        (0..count).step_by(size as usize).map(move |start| {
-            self.gather(&order.narrow(0, start, size.min(count - start)))
-        })
+        (0..count)
+            .step_by(size as usize)
+            .map(move |start| self.gather(&order.narrow(0, start, size.min(count - start))))
     }
 
     /// The samples at these positions (int64 `[b]`, on the split's device).

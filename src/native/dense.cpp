@@ -254,52 +254,147 @@ struct Momentum {
   }
 };
 
-// Parameters and what the optimizer keeps of them.
-struct Stepped {
-  float *parameter, *first, *second;
+// What is multiplied: float32, or pairs of bfloat16 whose products are added in float32.
+struct Single {
+  typedef float Element;
+  static constexpr int PER_LANE = 1;
+
+  static INLINE Vector load(const Element* from) { return ::load(from); }
+  static INLINE Vector load_first(const Element* from, int64_t count) {
+    return ::load_first(from, count);
+  }
+  static INLINE Vector add_product(Vector sum, Vector a, Vector b) { return sum + a * b; }
+  static const Element* inputs(const F3Dense& task) { return task.x; }
+  // Weights of the strip are where they are stepped.
+  static const Element* strip(const F3Dense& task, int64_t begin, Element*) {
+    return task.weight + begin * task.inputs;
+  }
+  static INLINE void keep(Element*, int64_t, Vector, int64_t) {}
+
+  // x[i, k + lane], or zeros behind the row's end.
+  static INLINE Vector columns(const Element* x, int64_t, int64_t, int64_t, int64_t count) {
+    return load_part(x, count);
+  }
+  // How delta lies for the sums over the batch.
+  static const float* factors(const float* delta, int64_t, int64_t, float*) { return delta; }
 };
 
-template <typename Optimizer>
-INLINE void step_vector(const Optimizer& optimizer, Stepped at, int64_t offset, Vector gradient) {
+#if defined(__AVX512BF16__)
+// Weights are stepped in float32; beside them a strip keeps what it multiplies with.
+struct Half {
+  typedef uint16_t Element;
+  static constexpr int PER_LANE = 2;
+
+  static INLINE Vector load(const Element* from) { return (Vector)_mm512_loadu_si512(from); }
+  static INLINE Vector load_first(const Element* from, int64_t count) {
+    return (Vector)_mm512_maskz_loadu_epi16((__mmask32)((1ull << count) - 1), from);
+  }
+  static INLINE Vector add_product(Vector sum, Vector a, Vector b) {
+    return (Vector)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
+  }
+  static const Element* inputs(const F3Dense& task) { return task.x_half; }
+  static INLINE __m256i rounded(Vector values) {
+    return (__m256i)_mm512_cvtneps_pbh((__m512)values);
+  }
+  static INLINE void keep(Element* to, int64_t offset, Vector values, int64_t count) {
+    _mm256_mask_storeu_epi16(to + offset, (__mmask16)((1u << count) - 1), rounded(values));
+  }
+  static const Element* strip(const F3Dense& task, int64_t begin, Element* copy) {
+    (void)task, (void)begin;
+    return copy;
+  }
+  static void copy_strip(const F3Dense& task, int64_t begin, int64_t end, Element* copy) {
+    const int64_t size = (end - begin) * task.inputs;
+    const float* weights = task.weight + begin * task.inputs;
+    for (int64_t at = 0; at < size; at += LANES) {
+      const int64_t count = smaller(LANES, size - at);
+      keep(copy, at, load_part(weights + at, count), count);
+    }
+  }
+
+  // Pairs (x[i, k + lane], x[i + 1, k + lane]); a row behind the batch's end counts as zero.
+  static INLINE Vector columns(const Element* x, int64_t m, int64_t i, int64_t b, int64_t count) {
+    const __mmask16 mask = count >= LANES ? 0xffff : (__mmask16)((1u << count) - 1);
+    __m512i even = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, x));
+    if (i + 1 == b) return (Vector)even;
+    __m512i odd = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, x + m));
+    return (Vector)_mm512_or_si512(even, _mm512_slli_epi32(odd, 16));
+  }
+  // Pairs (delta[i, j], delta[i + 1, j]).
+  static const float* factors(const float* delta, int64_t b, int64_t width, float* pairs) {
+    for (int64_t i = 0; i < b; i += 2) {
+      for (int64_t j = 0; j < width; j += LANES) {
+        const int64_t count = smaller(LANES, width - j);
+        Vector even = load_part(delta + i * width + j, count), odd = {};
+        if (i + 1 < b) odd = load_part(delta + (i + 1) * width + j, count);
+        __m512i low = _mm512_cvtepu16_epi32(rounded(even));
+        __m512i high = _mm512_slli_epi32(_mm512_cvtepu16_epi32(rounded(odd)), 16);
+        store_part(pairs + i / 2 * width + j, (Vector)_mm512_or_si512(low, high), count);
+      }
+    }
+    return pairs;
+  }
+};
+#endif
+
+// Parameters, what the optimizer keeps of them, and the copy that is multiplied with, if there is one.
+template <typename Element> struct Stepped {
+  float *parameter, *first, *second;
+  Element* copy;
+};
+
+template <typename Precision, typename Optimizer>
+INLINE void step_vector(const Optimizer& optimizer, Stepped<typename Precision::Element> at,
+                        int64_t offset, Vector gradient) {
   Vector first = {}, second = {};
   if constexpr (Optimizer::STATES > 0) first = load(at.first + offset);
   if constexpr (Optimizer::STATES > 1) second = load(at.second + offset);
-  store(at.parameter + offset, optimizer(load(at.parameter + offset), gradient, first, second));
+  Vector updated = optimizer(load(at.parameter + offset), gradient, first, second);
+  store(at.parameter + offset, updated);
+  Precision::keep(at.copy, offset, updated, LANES);
   if constexpr (Optimizer::STATES > 0) store(at.first + offset, first);
   if constexpr (Optimizer::STATES > 1) store(at.second + offset, second);
 }
 
 // As step_vector, for the first `count` lanes only.
-template <typename Optimizer>
-INLINE void step_part(const Optimizer& optimizer, Stepped at, int64_t offset, Vector gradient,
-                      int64_t count) {
-  if (count >= LANES) return step_vector(optimizer, at, offset, gradient);
+template <typename Precision, typename Optimizer>
+INLINE void step_part(const Optimizer& optimizer, Stepped<typename Precision::Element> at,
+                      int64_t offset, Vector gradient, int64_t count) {
+  if (count >= LANES) return step_vector<Precision>(optimizer, at, offset, gradient);
   Vector first = {}, second = {};
   if constexpr (Optimizer::STATES > 0) first = load_first(at.first + offset, count);
   if constexpr (Optimizer::STATES > 1) second = load_first(at.second + offset, count);
   Vector old = load_first(at.parameter + offset, count);
-  store_first(at.parameter + offset, optimizer(old, gradient, first, second), count);
+  Vector updated = optimizer(old, gradient, first, second);
+  store_first(at.parameter + offset, updated, count);
+  Precision::keep(at.copy, offset, updated, count);
   if constexpr (Optimizer::STATES > 0) store_first(at.first + offset, first, count);
   if constexpr (Optimizer::STATES > 1) store_first(at.second + offset, second, count);
 }
 
 // z[r][c] = x_r . w_c over m inputs.
-template <int ROWS, int COLUMNS>
-INLINE void dot_tile(const float* x, const float* w, int64_t m, float* z, int64_t z_stride) {
+template <typename Precision, int ROWS, int COLUMNS>
+INLINE void dot_tile(const typename Precision::Element* x, const typename Precision::Element* w,
+                     int64_t m, float* z, int64_t z_stride) {
+  typedef const typename Precision::Element Element;
+  constexpr int STEP = LANES * Precision::PER_LANE;
   Vector sums[ROWS][COLUMNS] = {};
   auto add = [&](auto loaded) INLINE_LAMBDA {
     Vector weights[COLUMNS];
     each<COLUMNS>([&](auto c) INLINE_LAMBDA { weights[c.value] = loaded(w + c.value * m); });
     each<ROWS>([&](auto r) INLINE_LAMBDA {
       Vector input = loaded(x + r.value * m);
-      each<COLUMNS>([&](auto c) INLINE_LAMBDA { sums[r.value][c.value] += input * weights[c.value]; });
+      each<COLUMNS>([&](auto c) INLINE_LAMBDA {
+        Vector& sum = sums[r.value][c.value];
+        sum = Precision::add_product(sum, input, weights[c.value]);
+      });
     });
   };
   int64_t k = 0;
-  for (; k + LANES <= m; k += LANES) {
-    add([&](const float* row) INLINE_LAMBDA { return load(row + k); });
+  for (; k + STEP <= m; k += STEP) {
+    add([&](Element* row) INLINE_LAMBDA { return Precision::load(row + k); });
   }
-  if (k < m) add([&](const float* row) INLINE_LAMBDA { return load_first(row + k, m - k); });
+  if (k < m) add([&](Element* row) INLINE_LAMBDA { return Precision::load_first(row + k, m - k); });
   each<ROWS>([&](auto r) INLINE_LAMBDA {
     each<COLUMNS>([&](auto c) INLINE_LAMBDA {
       z[r.value * z_stride + c.value] = sum(sums[r.value][c.value]);
@@ -308,7 +403,7 @@ INLINE void dot_tile(const float* x, const float* w, int64_t m, float* z, int64_
 }
 
 // sums[r][v] = sum over t of a[t, r] * b[t, v], v counting vectors.
-template <int ROWS, int VECTORS>
+template <typename Precision, int ROWS, int VECTORS>
 INLINE void outer_tile(const float* a, int64_t a_next, int64_t a_row, const float* b, int64_t b_next,
                        int64_t count, Vector (&sums)[ROWS][VECTORS]) {
   for (int64_t t = 0; t < count; ++t) {
@@ -316,23 +411,29 @@ INLINE void outer_tile(const float* a, int64_t a_next, int64_t a_row, const floa
     each<VECTORS>([&](auto v) INLINE_LAMBDA { row[v.value] = load(b + v.value * LANES); });
     each<ROWS>([&](auto r) INLINE_LAMBDA {
       Vector factor = broadcast(a[r.value * a_row]);
-      each<VECTORS>([&](auto v) INLINE_LAMBDA { sums[r.value][v.value] += factor * row[v.value]; });
+      each<VECTORS>([&](auto v) INLINE_LAMBDA {
+        Vector& sum = sums[r.value][v.value];
+        sum = Precision::add_product(sum, factor, row[v.value]);
+      });
     });
     a += a_next;
     b += b_next;
   }
 }
 
-// h = act(x W' + b) for one batch and the neurons [begin, end).
-void forward_batch(const F3Dense& task, int64_t row, int64_t b, int64_t begin, int64_t end) {
+// h = act(x W' + b) for one batch and the neurons [begin, end), whose weights are at `strip`.
+template <typename Precision>
+void forward_batch(const F3Dense& task, int64_t row, int64_t b, int64_t begin, int64_t end,
+                   const typename Precision::Element* strip) {
   const int64_t m = task.inputs, n = task.outputs;
-  const float* x = task.x + row * m;
+  const auto* x = Precision::inputs(task) + row * m;
   float* h = task.h + row * n;
   for (int64_t j = begin; j < end; j += DOT_COLUMNS) {
     for (int64_t i = 0; i < b; i += DOT_ROWS) {
       with_constant<DOT_COLUMNS>(end - j, [&](auto columns) INLINE_LAMBDA {
         with_constant<DOT_ROWS>(b - i, [&](auto rows) INLINE_LAMBDA {
-          dot_tile<rows.value, columns.value>(x + i * m, task.weight + j * m, m, h + i * n + j, n);
+          dot_tile<Precision, rows.value, columns.value>(x + i * m, strip + (j - begin) * m, m,
+                                                         h + i * n + j, n);
         });
       });
     }
@@ -366,15 +467,20 @@ void feedback_batch(const F3Dense& task, int64_t row, int64_t b, int64_t begin, 
 }
 
 // One step of the neurons [begin, end) along delta' x and the sum of delta over the batch; delta
-// [b, ...] with `next` floats from one sample to the next starts at neuron `begin`.
-template <typename Optimizer>
+// [b, ...] with `next` floats from one sample to the next starts at neuron `begin`. `space` is for
+// the strip's own use.
+template <typename Precision, typename Optimizer>
 void step_batch(const F3Dense& task, int64_t step, int64_t row, int64_t b, int64_t begin,
-                int64_t end, const float* delta, int64_t next, float* packed) {
+                int64_t end, const float* delta, int64_t next, float* space,
+                typename Precision::Element* copy) {
   const int64_t m = task.inputs;
-  const float* x = task.x + row * m;
+  const auto* x = Precision::inputs(task) + row * m;
   const Optimizer optimizer(task, step);
-  const Stepped weights = {task.weight, task.weight_first, task.weight_second};
-  const Stepped biases = {task.bias, task.bias_first, task.bias_second};
+  const int64_t first = begin * m;  // of the strip's weights
+  const Stepped<typename Precision::Element> weights = {
+      task.weight + first, task.weight_first ? task.weight_first + first : nullptr,
+      task.weight_second ? task.weight_second + first : nullptr, copy};
+  const Stepped<float> biases = {task.bias, task.bias_first, task.bias_second, nullptr};
   float* squares = task.squares && row + b == task.rows ? task.squares : nullptr;
 
   if (task.bias || squares) {
@@ -384,41 +490,48 @@ void step_batch(const F3Dense& task, int64_t step, int64_t row, int64_t b, int64
       for (int64_t i = 0; i < b; ++i) gradient += load_part(delta + i * next + j - begin, count);
       if (!task.bias) gradient = Vector{};
       if (squares) store_part(squares + j, gradient * gradient, count);
-      if (task.bias) step_part(optimizer, biases, j, gradient, count);
+      if (task.bias) step_part<Single>(optimizer, biases, j, gradient, count);
     }
   }
   constexpr int64_t BLOCK = OUTER_VECTORS * LANES;
+  const int64_t sums = (b + Precision::PER_LANE - 1) / Precision::PER_LANE;
+  float* packed = space;
+  const float* factors = Precision::factors(delta, b, next, space + sums * BLOCK);
   for (int64_t k = 0; k < m; k += BLOCK) {
     // The block's columns side by side: rows a power of two apart would fall on each other in the
     // cache. Zeros fill the last vector.
     const int64_t columns = smaller(BLOCK, m - k);
     const int64_t vectors = (columns + LANES - 1) / LANES;
-    for (int64_t i = 0; i < b; ++i) {
+    for (int64_t t = 0; t < sums; ++t) {
+      const int64_t i = t * Precision::PER_LANE;
       for (int64_t v = 0; v < vectors; ++v) {
-        int64_t count = smaller(LANES, columns - v * LANES);
-        store(packed + i * BLOCK + v * LANES, load_part(x + i * m + k + v * LANES, count));
+        const auto* from = x + i * m + k + v * LANES;
+        store(packed + t * BLOCK + v * LANES,
+              Precision::columns(from, m, i, b, smaller(LANES, columns - v * LANES)));
       }
     }
-    for (int64_t j = begin; j < end; j += OUTER_ROWS) {
-      with_constant<OUTER_ROWS>(end - j, [&](auto rows) INLINE_LAMBDA {
+    for (int64_t j = 0; j < end - begin; j += OUTER_ROWS) {
+      with_constant<OUTER_ROWS>(end - begin - j, [&](auto rows) INLINE_LAMBDA {
         with_constant<OUTER_VECTORS>(vectors, [&](auto width) INLINE_LAMBDA {
           Vector gradient[rows.value][width.value] = {};
-          outer_tile<rows.value, width.value>(delta + j - begin, next, 1, packed, BLOCK, b, gradient);
+          outer_tile<Precision, rows.value, width.value>(factors + j, next, 1, packed, BLOCK, sums,
+                                                         gradient);
           each<rows.value>([&](auto r) INLINE_LAMBDA {
             if (squares) {
               Vector total = {};
               each<width.value>([&](auto v) INLINE_LAMBDA {
                 total += gradient[r.value][v.value] * gradient[r.value][v.value];
               });
-              squares[j + r.value] += sum(total);
+              squares[begin + j + r.value] += sum(total);
             }
             const int64_t offset = (j + r.value) * m + k;
             each<width.value - 1>([&](auto v) INLINE_LAMBDA {
-              step_vector(optimizer, weights, offset + v.value * LANES, gradient[r.value][v.value]);
+              step_vector<Precision>(optimizer, weights, offset + v.value * LANES,
+                                     gradient[r.value][v.value]);
             });
             constexpr int last = width.value - 1;
-            step_part(optimizer, weights, offset + last * LANES, gradient[r.value][last],
-                      columns - last * LANES);
+            step_part<Precision>(optimizer, weights, offset + last * LANES, gradient[r.value][last],
+                                 columns - last * LANES);
           });
         });
       });
@@ -426,49 +539,64 @@ void step_batch(const F3Dense& task, int64_t step, int64_t row, int64_t b, int64
   }
 }
 
+// Floats for a strip of this width: delta, the packed block of x, delta's pairs and the weights' copy.
 int64_t scratch(const F3Dense* task, int64_t width) {
-  return task->batch * (width + OUTER_VECTORS * LANES);
+  const int64_t b = task->batch + 1;
+  const int64_t copy = task->x_half ? b * width + width * task->inputs / 2 + LANES : 0;
+  return b * (width + OUTER_VECTORS * LANES) + copy;
 }
 
 void forward(const F3Dense* task, int64_t begin, int64_t end, float*) {
   // In pieces that stay in the cache while the strip's weights go over them.
   constexpr int64_t PIECE = 50;
+  const float* strip = task->weight + begin * task->inputs;
   for (int64_t row = 0; row < task->rows; row += PIECE) {
-    forward_batch(*task, row, smaller(PIECE, task->rows - row), begin, end);
+    forward_batch<Single>(*task, row, smaller(PIECE, task->rows - row), begin, end, strip);
   }
 }
 
+template <typename Precision>
 void step_any(const F3Dense& task, int64_t step, int64_t row, int64_t b, int64_t begin, int64_t end,
-              const float* delta, int64_t next, float* packed) {
+              const float* delta, int64_t next, float* space, typename Precision::Element* copy) {
   if (task.optimizer == 0) {
-    step_batch<Adam>(task, step, row, b, begin, end, delta, next, packed);
+    step_batch<Precision, Adam>(task, step, row, b, begin, end, delta, next, space, copy);
   } else if (task.momentum != 0.0f) {
-    step_batch<Momentum>(task, step, row, b, begin, end, delta, next, packed);
+    step_batch<Precision, Momentum>(task, step, row, b, begin, end, delta, next, space, copy);
   } else {
-    step_batch<Sgd>(task, step, row, b, begin, end, delta, next, packed);
+    step_batch<Precision, Sgd>(task, step, row, b, begin, end, delta, next, space, copy);
   }
 }
 
-template <bool WITH_FORWARD>
-void learn_strip(const F3Dense* task, int64_t begin, int64_t end, float* scratch) {
+template <typename Precision, bool WITH_FORWARD>
+void learn_strip(const F3Dense* task, int64_t begin, int64_t end, float* delta, float* space,
+                 typename Precision::Element* copy) {
   const int64_t width = end - begin;
-  float* delta = scratch;
-  float* packed = scratch + task->batch * width;
+  const auto* strip = Precision::strip(*task, begin, copy);
   int64_t step = 0;
   for (int64_t row = 0; row < task->rows; row += task->batch, ++step) {
     const int64_t b = smaller(task->batch, task->rows - row);
-    if (WITH_FORWARD) forward_batch(*task, row, b, begin, end);
+    if (WITH_FORWARD) forward_batch<Precision>(*task, row, b, begin, end, strip);
     feedback_batch(*task, row, b, begin, end, delta, width);
-    step_any(*task, step, row, b, begin, end, delta, width, packed);
+    step_any<Precision>(*task, step, row, b, begin, end, delta, width, space, copy);
   }
 }
 
 void learn(const F3Dense* task, int64_t begin, int64_t end, float* scratch) {
-  learn_strip<true>(task, begin, end, scratch);
+  const int64_t width = end - begin, b = task->batch + 1;
+  float* space = scratch + b * width;
+#if defined(__AVX512BF16__)
+  if (task->x_half) {
+    auto* copy = (uint16_t*)(space + b * (width + OUTER_VECTORS * LANES));
+    Half::copy_strip(*task, begin, end, copy);
+    return learn_strip<Half, true>(task, begin, end, scratch, space, copy);
+  }
+#endif
+  learn_strip<Single, true>(task, begin, end, scratch, space, nullptr);
 }
 
 void teach(const F3Dense* task, int64_t begin, int64_t end, float* scratch) {
-  learn_strip<false>(task, begin, end, scratch);
+  float* space = scratch + (task->batch + 1) * (end - begin);
+  learn_strip<Single, false>(task, begin, end, scratch, space, nullptr);
 }
 
 void step(const F3Dense* task, int64_t begin, int64_t end, float* scratch) {
@@ -476,8 +604,22 @@ void step(const F3Dense* task, int64_t begin, int64_t end, float* scratch) {
   int64_t step = 0;
   for (int64_t row = 0; row < task->rows; row += task->batch, ++step) {
     const int64_t b = smaller(task->batch, task->rows - row);
-    step_any(*task, step, row, b, begin, end, task->delta + row * n + begin, n, scratch);
+    const float* delta = task->delta + row * n + begin;
+    step_any<Single>(*task, step, row, b, begin, end, delta, n, scratch, nullptr);
   }
+}
+
+// bfloat16 from float32, for the samples [begin, end); to the nearest, ties to even.
+void halve(const F3Dense* task, int64_t begin, int64_t end) {
+#if defined(__AVX512BF16__)
+  const int64_t m = task->inputs;
+  for (int64_t at = begin * m; at < end * m; at += LANES) {
+    const int64_t count = smaller(LANES, end * m - at);
+    Half::keep(task->x_half, at, load_part(task->x + at, count), count);
+  }
+#else
+  (void)task, (void)begin, (void)end;
+#endif
 }
 
 void backward(const F3Dense* task, int64_t begin, int64_t end) {
@@ -492,7 +634,7 @@ void backward(const F3Dense* task, int64_t begin, int64_t end) {
         if (whole > 0) {
           with_constant<OUTER_VECTORS>(whole, [&](auto width) INLINE_LAMBDA {
             Vector sums[rows.value][width.value] = {};
-            outer_tile<rows.value, width.value>(delta, 1, n, task->weight + k, m, n, sums);
+            outer_tile<Single, rows.value, width.value>(delta, 1, n, task->weight + k, m, n, sums);
             each<rows.value>([&](auto r) INLINE_LAMBDA {
               each<width.value>([&](auto v) INLINE_LAMBDA {
                 store(to + r.value * m + v.value * LANES, sums[r.value][v.value]);
@@ -525,4 +667,4 @@ extern "C" {
 extern const F3DenseKernels F3_NAME(F3_ISA);
 }
 const F3DenseKernels F3_NAME(F3_ISA) = {
-    F3_TEXT(F3_ISA), scratch, forward, learn, teach, step, backward};
+    F3_TEXT(F3_ISA), scratch, forward, learn, teach, step, backward, halve};

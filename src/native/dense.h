@@ -13,6 +13,7 @@ struct F3Dense {
   int64_t inputs;    // m
   int64_t outputs;   // n
   const float* x;    // [rows, m]
+  uint16_t* x_half;  // x as bfloat16, if that is what is to be multiplied
   float* weight;     // W [n, m]
   float* bias;       // [n], or null
   float* h;          // [rows, n]
@@ -53,5 +54,6 @@ struct F3DenseKernels {
   F3DenseStrip* teach;     // a step along delta = (e B) * h', for the h that is given
   F3DenseStrip* step;      // a step along delta
   F3DenseRows* backward;   // dL/dx from delta
+  F3DenseRows* halve;      // x_half from x
 };
 }

@@ -21,6 +21,7 @@ struct Task {
     inputs: i64,
     outputs: i64,
     x: *const f32,
+    x_half: *mut u16,
     weight: *mut f32,
     bias: *mut f32,
     h: *mut f32,
@@ -51,6 +52,7 @@ struct Task {
 unsafe impl Sync for Task {}
 
 type Strip = unsafe extern "C" fn(*const Task, i64, i64, *mut f32);
+type Rows = unsafe extern "C" fn(*const Task, i64, i64);
 
 #[repr(C)]
 struct RawKernels {
@@ -60,13 +62,16 @@ struct RawKernels {
     learn: Strip,
     teach: Strip,
     step: Strip,
-    backward: unsafe extern "C" fn(*const Task, i64, i64),
+    backward: Rows,
+    halve: Rows,
 }
 
 // SAFETY: constants, made at compile time.
 unsafe impl Sync for RawKernels {}
 
 unsafe extern "C" {
+    #[cfg(target_arch = "x86_64")]
+    static f3_dense_avx512_bf16: RawKernels;
     #[cfg(target_arch = "x86_64")]
     static f3_dense_avx512: RawKernels;
     #[cfg(target_arch = "x86_64")]
@@ -86,8 +91,11 @@ fn kernels() -> &'static RawKernels {
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("fma")
             {
-                // SAFETY: a constant.
-                return unsafe { &f3_dense_avx512 };
+                // SAFETY: constants.
+                return match is_x86_feature_detected!("avx512bf16") {
+                    true => unsafe { &f3_dense_avx512_bf16 },
+                    false => unsafe { &f3_dense_avx512 },
+                };
             }
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
                 // SAFETY: a constant.
@@ -99,7 +107,8 @@ fn kernels() -> &'static RawKernels {
     })
 }
 
-/// The name of the instruction set that the fused kernels use here: `avx512`, `avx2` or `portable`.
+/// The name of the instruction set that the fused kernels use here: `avx512_bf16`, `avx512`,
+/// `avx2` or `portable`.
 pub fn instruction_set() -> &'static str {
     // SAFETY: the name is a string literal.
     unsafe { CStr::from_ptr(kernels().name) }.to_str().expect("names are ASCII")
@@ -108,6 +117,11 @@ pub fn instruction_set() -> &'static str {
 /// Whether the processor has instructions with which they are faster than libtorch's own kernels.
 pub fn kernels_are_fast() -> bool {
     instruction_set() != "portable"
+}
+
+/// Whether the processor multiplies bfloat16.
+pub fn has_bfloat16() -> bool {
+    instruction_set() == "avx512_bf16"
 }
 
 /// A layer's function: h = act(x Wᵀ + b), with W `[n, m]`, b `[n]` or none.
@@ -119,6 +133,8 @@ pub struct DenseLayer<'a> {
     pub bias: Option<&'a Tensor>,
     /// act.
     pub activation: DenseActivation,
+    /// Whether [`learn`] multiplies bfloat16; sums, weights and the optimizer's state are float32.
+    pub half: bool,
 }
 
 /// The activations that the kernels have: those whose slope can be told from h.
@@ -206,6 +222,7 @@ pub(crate) fn teach(
     squares: Option<&Tensor>,
 ) -> Result<()> {
     let (strip, batch) = (kernels().teach, x.size()[0]);
+    let layer = DenseLayer { half: false, ..layer };
     run_feedback(strip, layer, x, h, batch, error, feedback, steps, squares)
 }
 
@@ -228,6 +245,19 @@ fn run_feedback(
     task.error = pointer(&error, &[task.rows, task.error_size])?;
     task.feedback = pointer(&feedback, &[task.error_size, task.outputs])?;
     task.set_steps(layer, batch, steps, squares)?;
+    let mut half = Vec::new();
+    if layer.half {
+        if !has_bfloat16() {
+            bail!("this processor does not multiply bfloat16");
+        }
+        half.resize((task.rows * task.inputs) as usize, 0u16);
+        task.x_half = half.as_mut_ptr();
+        let tasks = parts(task.rows, 8, wanted_parts(task.rows * task.inputs, 1));
+        // SAFETY: `half` has the size of x; each call writes to its own rows.
+        team::for_each(tasks.len(), &|index| unsafe {
+            (kernels().halve)(&task, tasks[index].0, tasks[index].1);
+        })?;
+    }
     run_strips(&task, strip, 4)
 }
 
@@ -270,13 +300,13 @@ pub(crate) fn backward(weight: &Tensor, delta: &Tensor) -> Result<Tensor> {
 pub(crate) fn gather(source: &Tensor, positions: &Tensor) -> Result<Tensor> {
     let (count, width) = source.size2()?;
     let rows = positions.size1()?;
-    let from = Rows(pointer(source, &[count, width])?);
+    let from = Floats(pointer(source, &[count, width])?);
     let index = Vec::<i64>::try_from(positions)?;
     if let Some(wrong) = index.iter().find(|index| !(0..count).contains(*index)) {
         bail!("position {wrong} of {count} samples");
     }
     let result = Tensor::f_empty([rows, width], (Kind::Float, Device::Cpu))?;
-    let to = Rows(pointer(&result, &[rows, width])?);
+    let to = Floats(pointer(&result, &[rows, width])?);
     let tasks = parts(rows, 8, wanted_parts(rows * width, 4));
     // SAFETY: positions are inside the source; each call writes to its own rows of the result.
     team::for_each(tasks.len(), &|task| unsafe {
@@ -289,12 +319,12 @@ pub(crate) fn gather(source: &Tensor, positions: &Tensor) -> Result<Tensor> {
     Ok(result)
 }
 
-struct Rows(*mut f32);
+struct Floats(*mut f32);
 
 // SAFETY: see `gather`.
-unsafe impl Sync for Rows {}
+unsafe impl Sync for Floats {}
 
-impl Rows {
+impl Floats {
     fn start(&self) -> *mut f32 {
         self.0
     }
@@ -334,6 +364,7 @@ impl Task {
             inputs: 0,
             outputs: 0,
             x: null(),
+            x_half: null_mut(),
             weight: null_mut(),
             bias: null_mut(),
             h: null_mut(),
@@ -393,12 +424,12 @@ impl Task {
             Rule::Sgd { momentum, .. } => usize::from(momentum != 0.0),
         };
         let (weight, bias) = ([self.outputs, self.inputs], [self.outputs]);
-        let state = |list: &[Tensor], wanted: bool, index: usize, shape: &[i64]| match list.get(index)
-        {
-            _ if !wanted => Ok(null_mut()),
-            Some(tensor) => pointer(tensor, shape),
-            None => bail!("the optimizer has no state for parameter {index}"),
-        };
+        let state =
+            |list: &[Tensor], wanted: bool, index: usize, shape: &[i64]| match list.get(index) {
+                _ if !wanted => Ok(null_mut()),
+                Some(tensor) => pointer(tensor, shape),
+                None => bail!("the optimizer has no state for parameter {index}"),
+            };
         self.weight_first = state(steps.first, lists > 0, 0, &weight)?;
         self.weight_second = state(steps.second, lists > 1, 0, &weight)?;
         let biased = layer.bias.is_some();

@@ -12,7 +12,7 @@ use std::ptr::null_mut;
 use std::sync::OnceLock;
 
 use anyhow::{Result, anyhow, bail};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
 
 #[repr(C)]
@@ -23,6 +23,7 @@ type Message = *mut c_char;
 unsafe extern "C" {
     fn f3_free_message(message: Message);
     fn f3_exact_cuda() -> Message;
+    fn f3_allow_tf32() -> Message;
     fn f3_libtorch_version() -> *const c_char;
     fn f3_generator_new(seed: u64, out: *mut *mut RawGenerator) -> Message;
     fn f3_generator_free(generator: *mut RawGenerator);
@@ -257,6 +258,45 @@ fn check_beside(parameters: &[&Tensor], others: &[&Tensor]) -> Result<()> {
     Ok(())
 }
 
+/// The bytes of a contiguous float32 tensor on the CPU.
+pub(crate) fn bytes(tensor: &Tensor) -> Result<&[u8]> {
+    check_plain(tensor)?;
+    // SAFETY: the elements lie side by side, and live as long as the tensor, which is borrowed.
+    Ok(unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), 4 * tensor.numel()) })
+}
+
+/// Makes the C library give large blocks back to the system as soon as they are freed, instead of
+/// keeping holes between small ones.
+pub(crate) fn return_freed_memory() {
+    // SAFETY: sets a threshold of the allocator, at any time.
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 20);
+    }
+}
+
+/// Lets the system forget what it holds in memory of a tensor that lives in a file; what is in the
+/// file stays.
+///
+/// Only for tensors that [`crate::offload::Offload`] has taken: what is in no file would be lost.
+pub(crate) fn drop_pages(tensor: &Tensor) -> Result<()> {
+    check_plain(tensor)?;
+    // SAFETY: the range is a shared mapping of a file, of which whole pages are dropped; what has
+    // been written to them is the file's.
+    #[cfg(unix)]
+    unsafe {
+        libc::madvise(tensor.data_ptr(), 4 * tensor.numel(), libc::MADV_DONTNEED);
+    }
+    Ok(())
+}
+
+fn check_plain(tensor: &Tensor) -> Result<()> {
+    if tensor.kind() != Kind::Float || tensor.device() != Device::Cpu || !tensor.is_contiguous() {
+        bail!("a tensor that is not contiguous float32 on the CPU");
+    }
+    Ok(())
+}
+
 /// Loads libtorch's CUDA part, once; the error says why CUDA cannot be used.
 ///
 /// The linker leaves libtorch_cuda out of the program, since nothing names a symbol of it, and
@@ -275,6 +315,12 @@ pub(crate) fn load_cuda() -> Result<()> {
         })
         .clone()
         .map_err(|reason| anyhow!(reason))
+}
+
+/// Lets CUDA round what it multiplies to TF32 from now on.
+pub(crate) fn allow_tf32() -> Result<()> {
+    // SAFETY: sets flags of libtorch's context; C++ exceptions come back as messages.
+    check(unsafe { f3_allow_tf32() })
 }
 
 /// Whether the machine has an NVIDIA driver.

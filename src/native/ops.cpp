@@ -57,6 +57,14 @@ char* f3_exact_cuda() {
   });
 }
 
+// Lets CUDA multiply float32 rounded to TF32.
+char* f3_allow_tf32() {
+  return guarded([] {
+    at::globalContext().setAllowTF32CuDNN(true);
+    at::globalContext().setAllowTF32CuBLAS(true);
+  });
+}
+
 const char* f3_libtorch_version() { return TORCH_VERSION; }
 
 char* f3_generator_new(uint64_t seed, at::Generator** out) {

@@ -111,7 +111,8 @@ impl Team {
         shared.state.store(number, SeqCst);
         shared.wake();
         // SAFETY: `work` is alive.
-        let outcome = catch_unwind(AssertUnwindSafe(|| shared.take_tasks(unsafe { &*work }, tasks)));
+        let outcome =
+            catch_unwind(AssertUnwindSafe(|| shared.take_tasks(unsafe { &*work }, tasks)));
         shared.finish();
         if let Err(panic) = outcome {
             resume_unwind(panic);

@@ -79,7 +79,8 @@ impl Dense {
             Activation::Sigmoid => DenseActivation::Sigmoid,
             Activation::Gelu => return None,
         };
-        Some(DenseLayer { weight: &self.weight, bias: self.bias.as_ref(), activation })
+        let bias = self.bias.as_ref();
+        Some(DenseLayer { weight: &self.weight, bias, activation, half: false })
     }
 
     /// ∂L/∂z `[b, n]` from ∂L/∂h and h.
@@ -135,10 +136,7 @@ impl Block for Dense {
             let over_batch = [0i64].as_slice();
             parameters.push(preactivation.sum_dim_intlist(over_batch, false, None::<Kind>));
         }
-        Gradients {
-            parameters,
-            input: input_too.then(|| preactivation.mm(self.backward_weight())),
-        }
+        Gradients { parameters, input: input_too.then(|| preactivation.mm(self.backward_weight())) }
     }
 
     fn as_dense(&self) -> Option<&Dense> {

@@ -8,6 +8,8 @@ use tch::{Device, Kind, Tensor};
 use super::Dense;
 use super::block::{Block, Gradients, Tape, norm};
 use crate::native::dense::{self, DenseLayer};
+use crate::native::drop_pages;
+use crate::offload::Offload;
 use crate::optimizer::{Optimizer, OptimizerSettings};
 
 /// A layer that learns from its own input and a teaching signal, and from nothing else: no weights
@@ -17,6 +19,8 @@ pub struct Layer {
     feedback: Option<Tensor>, // B [C, n]; none: feedback does not teach this layer
     optimizer: Box<dyn Optimizer>,
     fused: bool,
+    half: bool,
+    offloaded: bool,
     watched: bool,
     gradient_norm: Option<Tensor>,
 }
@@ -29,7 +33,38 @@ impl Layer {
         optimizer: &OptimizerSettings,
     ) -> Result<Layer> {
         let optimizer = optimizer.build(&tensors(block.as_ref()))?;
-        Ok(Layer { block, feedback, optimizer, fused: false, watched: false, gradient_norm: None })
+        Ok(Layer {
+            block,
+            feedback,
+            optimizer,
+            fused: false,
+            half: false,
+            offloaded: false,
+            watched: false,
+            gradient_norm: None,
+        })
+    }
+
+    /// Moves the optimizer's state into files, where the parameters are already.
+    pub(crate) fn offload(&mut self, offload: &Offload) -> Result<()> {
+        let state = self.optimizer.state();
+        let mut state = state.into_iter().filter(|(_, tensor)| is_large(tensor));
+        state.try_for_each(|(_, tensor)| offload.take(tensor))?;
+        self.offloaded = true;
+        Ok(())
+    }
+
+    /// Lets the system take back the memory of what lives in files, for it is another layer's turn.
+    fn rest(&self) -> Result<()> {
+        match self.offloaded {
+            true => self.large_tensors().into_iter().try_for_each(drop_pages),
+            false => Ok(()),
+        }
+    }
+
+    fn large_tensors(&self) -> Vec<&Tensor> {
+        let state = self.optimizer.state().into_iter().map(|(_, tensor)| tensor);
+        tensors(self.block.as_ref()).into_iter().chain(state.filter(|it| is_large(it))).collect()
     }
 
     /// What the layer computes.
@@ -64,12 +99,19 @@ impl Layer {
         self.fused = fused;
     }
 
+    /// Whether [`Layer::learn`] multiplies bfloat16, if the fused kernels are in use.
+    pub(crate) fn set_half(&mut self, half: bool) {
+        self.half = half;
+    }
+
     /// h `[b, n]` from x `[b, m]`.
     pub fn forward(&self, input: &Tensor) -> Result<Tensor> {
-        match fused(self.fused, self.block.as_ref()) {
-            Some((_, layer)) => dense::forward(layer, input),
-            None => Ok(self.block.forward(input)),
-        }
+        let h = match fused(self.fused, self.block.as_ref()) {
+            Some((_, layer)) => dense::forward(layer, input)?,
+            None => self.block.forward(input),
+        };
+        self.rest()?;
+        Ok(h)
     }
 
     /// As [`Layer::forward`], keeping what a later [`Layer::teach`] or [`Layer::update`] needs.
@@ -93,8 +135,9 @@ impl Layer {
         let rows = inputs.size()[0];
         if let Some((_, layer)) = fused(self.fused, self.block.as_ref()) {
             let Some(feedback) = &self.feedback else {
-                return dense::forward(layer, inputs);
+                return self.forward(inputs);
             };
+            let layer = DenseLayer { half: self.half, ..layer };
             let steps = (rows + batch_size - 1) / batch_size;
             let steps = self.optimizer.hand_over(steps as usize).expect("can be fused");
             let squares = self.watched.then(|| layer.place_for_squares());
@@ -108,6 +151,7 @@ impl Layer {
                 squares.as_ref(),
             )?;
             self.keep_norm(squares);
+            self.rest()?;
             return Ok(h);
         }
         if rows <= batch_size {
@@ -226,6 +270,11 @@ impl Layer {
 fn fused(fused: bool, block: &dyn Block) -> Option<(&Dense, DenseLayer<'_>)> {
     let dense = block.as_dense().filter(|_| fused)?;
     Some((dense, dense.fusable()?))
+}
+
+/// Whether a tensor of an optimizer's state is as large as a parameter; Adam's counter is not.
+fn is_large(tensor: &Tensor) -> bool {
+    tensor.dim() > 0
 }
 
 /// Some rows in memory of their own: what MKL computes depends, in the last bit, on how its operands

@@ -24,6 +24,7 @@ use tch::Tensor;
 
 use crate::feedback::FeedbackInit;
 use crate::generator::Generator;
+use crate::offload::Offload;
 use crate::optimizer::OptimizerSettings;
 
 /// Layers in forward order; the last one is the output layer.
@@ -36,11 +37,28 @@ impl Network {
     /// next. Where `feedback` is given, a matrix B_i `[C, n_i]` is drawn for each hidden block in
     /// forward order, and taken to the device of the block.
     pub fn new(
-        mut blocks: Vec<Box<dyn Block>>,
+        blocks: Vec<Box<dyn Block>>,
         feedback: Option<&FeedbackInit>,
         optimizer: &OptimizerSettings,
         generator: &mut Generator,
     ) -> Result<Network> {
+        Network::offloaded(blocks, feedback, optimizer, generator, None)
+    }
+
+    /// As [`Network::new`]; with `offload`, the blocks' parameters live in files already, and each
+    /// layer's optimizer state is moved there before the next layer's is made.
+    pub fn offloaded(
+        mut blocks: Vec<Box<dyn Block>>,
+        feedback: Option<&FeedbackInit>,
+        optimizer: &OptimizerSettings,
+        generator: &mut Generator,
+        offload: Option<&Offload>,
+    ) -> Result<Network> {
+        let layer = |block, feedback| {
+            let mut layer = Layer::new(block, feedback, optimizer)?;
+            offload.map_or(Ok(()), |offload| layer.offload(offload))?;
+            Ok::<_, anyhow::Error>(layer)
+        };
         let output = blocks.pop().expect("a network has an output block");
         let outputs = output.outputs();
         let mut layers = Vec::new();
@@ -50,9 +68,9 @@ impl Network {
                 .map(|init| init.build(outputs, block.outputs(), generator))
                 .transpose()?
                 .map(|matrix| device.map_or(matrix.shallow_clone(), |it| matrix.to_device(it)));
-            layers.push(Layer::new(block, matrix, optimizer)?);
+            layers.push(layer(block, matrix)?);
         }
-        layers.push(Layer::new(output, None, optimizer)?);
+        layers.push(layer(output, None)?);
         Ok(Network { layers })
     }
 
@@ -94,6 +112,13 @@ impl Network {
         let all = self.layers.iter_mut().all(Layer::can_fuse);
         self.layers.iter_mut().for_each(|layer| layer.set_fused(all));
         all
+    }
+
+    /// Makes layers that use the fused kernels multiply bfloat16 where they learn from feedback, and
+    /// add in float32, in which weights and optimizer states stay. Where the processor cannot, they
+    /// fail when they learn.
+    pub fn learn_in_bfloat16(&mut self) {
+        self.layers.iter_mut().for_each(|layer| layer.set_half(true));
     }
 
     /// How many numbers the optimizer trains.

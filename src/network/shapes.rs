@@ -40,8 +40,17 @@ impl Mlp {
     }
 
     fn dense(&self, generator: &mut Generator, device: Device) -> Result<Vec<Dense>> {
+        self.lazily(generator, device).collect()
+    }
+
+    /// As [`Mlp::blocks`], each drawn when it is asked for.
+    pub fn lazily(
+        &self,
+        generator: &mut Generator,
+        device: Device,
+    ) -> impl Iterator<Item = Result<Dense>> {
         let sizes = self.sizes().into_iter();
-        sizes.map(|(m, n, activation)| Dense::new(m, n, activation, generator, device)).collect()
+        sizes.map(move |(m, n, activation)| Dense::new(m, n, activation, generator, device))
     }
 
     /// Weight and bias of each layer, as PyTorch draws them.
