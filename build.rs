@@ -1,6 +1,5 @@
-//! Compiles `src/native/ops.cpp` against libtorch's headers, and `src/native/dense.cpp` for each
-//! instruction set; lets the programs find libtorch
-//! when they run, without LD_LIBRARY_PATH.
+//! Compiles `src/native/ops.cpp` and `cuda_graph.cpp` against libtorch's headers, and `dense.cpp` for
+//! each instruction set; lets the programs find libtorch when they run, without LD_LIBRARY_PATH.
 
 use std::path::PathBuf;
 
@@ -13,7 +12,9 @@ fn main() {
     let headers = std::env::var("LIBTORCH_INCLUDE").map_or(root, PathBuf::from);
     let abi = std::env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_string());
 
-    println!("cargo:rerun-if-changed=src/native/ops.cpp");
+    for path in ["ops.cpp", "cuda_graph.cpp", "guarded.h"] {
+        println!("cargo:rerun-if-changed=src/native/{path}");
+    }
     cc::Build::new()
         .cpp(true)
         .std("c++17")
@@ -21,7 +22,7 @@ fn main() {
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
         .include(headers.join("include"))
         .include(headers.join("include/torch/csrc/api/include"))
-        .file("src/native/ops.cpp")
+        .files(["src/native/ops.cpp", "src/native/cuda_graph.cpp"])
         .compile("f3_native");
 
     for path in ["src/native/dense.cpp", "src/native/dense.h"] {

@@ -4,7 +4,7 @@ use crate::config::{
     Algorithm, Config, ConfigError, KernelsConfig, ModelConfig, Precision, ScheduleName, Source,
 };
 use crate::data::{DataDirectory, Dataset, Split, TrainingShape};
-use crate::device::ChosenDevice;
+use crate::device::{ChosenDevice, DeviceChoice};
 use crate::diagnostics::Diagnostics;
 use crate::error_info::ErrorInfo;
 use crate::feedback::FeedbackInit;
@@ -13,8 +13,8 @@ use crate::loss::Loss;
 use crate::network::{Block, Cnn, Mlp, Network, Vit, WeightInit};
 use crate::offload::Offload;
 use crate::run::Experiment;
-use crate::schedule::{LayerMajor, Pipelined, Schedule, chunk_for};
-use crate::trainer::{BackpropTrainer, FeedbackTrainer, PepitaTrainer, Trainer};
+use crate::schedule::{LayerMajor, Pipelined, Schedule, chunk_for, stages};
+use crate::trainer::{BackpropTrainer, FeedbackTrainer, PepitaTrainer, RecordedTrainer, Trainer};
 use crate::{has_bfloat16, native::allow_tf32};
 use anyhow::Result;
 
@@ -31,14 +31,22 @@ pub fn assemble(
     if let Some(shape) = config.data.set.training_shape() {
         check_against_data(config, source, &shape)?; // before anything is fetched
     }
-    let chosen = config.device.choose()?;
+    // The data go where the pipeline begins.
+    let first = config.schedule.devices.as_ref().and_then(|devices| devices.first().copied());
+    let chosen = match (config.device, first) {
+        (DeviceChoice::Auto, Some(first)) => first.choose()?,
+        (device, _) => device.choose()?,
+    };
     let data = config.data.set.load(directory, chosen.device)?;
     Ok((assemble_on(data, config, source)?, chosen))
 }
 
 /// As [`assemble`], on a data set that the caller has; the run is on the device of its tensors.
-pub fn assemble_on(data: Dataset, config: &Config, source: &Source) -> Result<Experiment> {
+pub fn assemble_on(mut data: Dataset, config: &Config, source: &Source) -> Result<Experiment> {
     check_against_data(config, source, &data.training_shape())?;
+    if let Some(samples) = config.data.train_samples {
+        data.train = data.train.first(samples as i64);
+    }
     let longest = data.train.len().max(data.test.len());
     let mut generator = Generator::new(config.seed)?;
     Ok(Experiment {
@@ -68,8 +76,16 @@ fn check_against_data(
     source: &Source,
     shape: &TrainingShape,
 ) -> Result<(), ConfigError> {
-    if config.data.batch_size > shape.samples {
-        let expected = format!("at most the {} training samples", shape.samples);
+    let mut samples = shape.samples;
+    if let Some(wanted) = config.data.train_samples {
+        if wanted as i64 > samples {
+            let expected = format!("null, or at most the {samples} training samples");
+            return Err(source.refuse("data.train_samples", wanted, &expected));
+        }
+        samples = wanted as i64;
+    }
+    if config.data.batch_size > samples {
+        let expected = format!("at most the {samples} training samples");
         return Err(source.refuse("data.batch_size", config.data.batch_size, &expected));
     }
     if let Some(init) = config.algorithm.feedback_init() {
@@ -115,6 +131,9 @@ fn trainer(
     }
     let optimizer = &config.optimizer.settings;
     let mut network = Network::offloaded(blocks, feedback, optimizer, generator, offload.as_ref())?;
+    if let Some(devices) = &config.schedule.devices {
+        place(&mut network, devices, source)?;
+    }
     let fused = choose_kernels(config, source, &mut network)?;
     match config.precision {
         Precision::Float32 => {}
@@ -137,7 +156,7 @@ fn trainer(
         }
         Ok(Box::new(trainer))
     };
-    match &config.algorithm {
+    let trainer: Result<Box<dyn Trainer>> = match &config.algorithm {
         Algorithm::F3 { error_info, .. } => taught_with(network, *error_info),
         Algorithm::Dfa { .. } if loss == Loss::CrossEntropy => {
             taught_with(network, ErrorInfo::CurrentErrorSoftmax)
@@ -153,7 +172,29 @@ fn trainer(
                 PepitaTrainer::new(network, inputs, *projection_scale, *dropout, generator)?;
             Ok(Box::new(trainer))
         }
+    };
+    if !config.cuda_graph {
+        return trainer;
     }
+    if !data.train.inputs.device().is_cuda() {
+        let expected = "false, or `device: cuda`: it is CUDA that records";
+        return Err(source.refuse("cuda_graph", true, expected).into());
+    }
+    Ok(Box::new(RecordedTrainer::new(trainer?)?))
+}
+
+/// Takes each stage of the pipeline to its device.
+fn place(network: &mut Network, devices: &[DeviceChoice], source: &Source) -> Result<()> {
+    let layers = network.layers().len();
+    if devices.len() > layers {
+        let names: Vec<String> = devices.iter().map(DeviceChoice::to_string).collect();
+        let shown = format!("[{}]", names.join(", "));
+        let expected = format!("at most {layers} devices, one for each layer");
+        return Err(source.refuse("schedule.devices", shown, &expected).into());
+    }
+    let places: Result<Vec<_>> = devices.iter().map(|device| Ok(device.choose()?.device)).collect();
+    let counts = stages(network.layers().iter(), devices.len());
+    network.place(&counts, &places?)
 }
 
 /// Makes the network use the fused kernels, if they are asked for or are the better choice.
@@ -188,7 +229,8 @@ fn schedule(config: &Config, network: &Network, data: &Split, fused: bool) -> Bo
             Box::new(LayerMajor::new(settings.chunk.or(whole).unwrap_or(by_cache)))
         }
         ScheduleName::Pipelined => {
-            let stages = settings.stages.unwrap_or(threads).clamp(1, layers);
+            let devices = settings.devices.as_ref().map(Vec::len);
+            let stages = devices.or(settings.stages).unwrap_or(threads).clamp(1, layers);
             let chunk = settings.chunk.unwrap_or(by_cache);
             Box::new(Pipelined::new(stages, chunk, threads / stages))
         }

@@ -3,7 +3,7 @@
 //! Legend: b samples, C outputs, n_i outputs of hidden layer i, K layers, W_i weights, B_i feedback.
 
 use anyhow::{Result, anyhow};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::data::{Batch, Split};
 use crate::loss::Loss;
@@ -58,7 +58,7 @@ pub fn measure(
     for (index, (layer, tape)) in layers[..layers.len() - 1].iter().zip(&tapes).enumerate() {
         let feedback =
             layer.feedback().ok_or_else(|| anyhow!("layer {} has no feedback", index + 1))?;
-        let delta = error.mm(feedback);
+        let delta = error.to_device(feedback.device()).mm(feedback);
         // A tape's graph is gone through once; these gradients need one of their own.
         let taught = layer.block().gradients(&layer.record(&tape.input)?, &delta, false);
         let (true_delta, true_parameters) = &truth[index];
@@ -72,7 +72,7 @@ pub fn measure(
             parameters: angle(&as_row(&taught.parameters), &as_row(true_parameters))
                 .double_value(&[0]),
             weights: forward_product(&layers[index + 1..]).map(|product| {
-                let flat = |matrix: &Tensor| matrix.reshape([1, -1]);
+                let flat = |matrix: &Tensor| matrix.to_device(Device::Cpu).reshape([1, -1]);
                 angle(&flat(&product), &flat(&feedback.neg())).double_value(&[0])
             }),
         });
@@ -94,10 +94,11 @@ fn true_gradients(
     loss: Loss,
 ) -> Vec<(Tensor, Vec<Tensor>)> {
     let output = &tapes.last().expect("has an output layer").output;
-    let mut delta = Some(loss.gradient(output, &batch.targets));
+    let mut delta = Some(loss.gradient(output, &batch.targets.to_device(output.device())));
     let mut gradients = Vec::new();
     for (index, (layer, tape)) in layers.iter().zip(tapes).enumerate().rev() {
         let output_gradient = delta.take().expect("only the first layer's input has none");
+        let output_gradient = layer.bring(&output_gradient);
         let Gradients { parameters, input } =
             layer.block().gradients(tape, &output_gradient, index > 0);
         gradients.push((output_gradient, parameters));
@@ -111,7 +112,7 @@ fn true_gradients(
 fn forward_product(layers: &[Layer]) -> Option<Tensor> {
     let mut weights = layers.iter().rev().map(|layer| Some(layer.block().as_dense()?.weight()));
     let last = weights.next()??.shallow_clone();
-    weights.try_fold(last, |product, weight| Some(product.mm(weight?)))
+    weights.try_fold(last, |product, weight| Some(product.mm(&weight?.to_device(product.device()))))
 }
 
 /// Angles in degrees between the rows of two matrices: double `[rows]`.

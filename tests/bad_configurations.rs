@@ -277,6 +277,55 @@ const IN_FILE: &[(&str, &str, &[&str])] = &[
         "name: cartesian_product, values: [0, 1]",
         &["`model.width` is `8`", "width 1024, not 8"],
     ),
+    // How it is computed.
+    ("epochs: 1", "schedule: {name: parallel}", &["`schedule.name` is `parallel`", "layer_major"]),
+    ("epochs: 1", "schedule: {name: pipelined, stages: 0}", &["`schedule.stages` is `0`"]),
+    ("epochs: 1", "schedule: {name: layer_major, stages: 2}", &["`schedule.stages` is `2`"]),
+    ("epochs: 1", "schedule: {name: layer_major, chunk: 0}", &["`schedule.chunk` is `0`"]),
+    ("epochs: 1", "schedule: {chunk: 4}", &["`schedule.chunk` is `4`", "layer_major"]),
+    (
+        "epochs: 1",
+        "schedule: {name: pipelined, devices: [cpu, auto]}",
+        &["`schedule.devices` is `[cpu, auto]`", "[cuda:0, cuda:1]"],
+    ),
+    ("epochs: 1", "schedule: {name: pipelined, devices: cpu}", &["`schedule.devices` is `cpu`"]),
+    ("epochs: 1", "schedule: {devices: [cpu]}", &["`schedule.devices` is `[cpu]`", "pipelined"]),
+    (
+        "epochs: 1",
+        "schedule: {name: pipelined, stages: 2, devices: [cpu]}",
+        &["`schedule.devices` is `[cpu]`", "as many devices"],
+    ),
+    (
+        "epochs: 1",
+        "device: cpu\nschedule: {name: pipelined, devices: [cpu, cpu, cpu]}",
+        &["`schedule.devices` is `[cpu, cpu, cpu]`", "at most 2 devices"],
+    ),
+    ("epochs: 1", "schedule: {offload: x}", &["`schedule.offload` is `x`", "layer_major"]),
+    ("epochs: 1", "kernels: mkl", &["`kernels` is `mkl`", "auto, aten, fused"]),
+    (
+        "width: 8}",
+        "activation: gelu, width: 8}\ndevice: cpu\nkernels: fused",
+        &["`kernels` is `fused`", "model.activation: gelu"],
+    ),
+    ("epochs: 1", "kernels: aten\nprecision: bf16", &["`precision` is `bf16`", "fused kernels"]),
+    ("epochs: 1", "device: cpu\nprecision: tf32", &["`precision` is `tf32`", "device: cuda"]),
+    ("epochs: 1", "device: cpu\ncuda_graph: true", &["`cuda_graph` is `true`", "device: cuda"]),
+    (
+        "epochs: 1",
+        "cuda_graph: true\nschedule: {name: layer_major}",
+        &["`cuda_graph` is `true`", "pipelined"],
+    ),
+    ("batch_size: 10", "train_samples: 0", &["`data.train_samples` is `0`"]),
+    (
+        "batch_size: 10",
+        "train_samples: 1439",
+        &["`data.train_samples` is `1439`", "1438 training samples"],
+    ),
+    (
+        "batch_size: 10",
+        "train_samples: 9, batch_size: 10",
+        &["`data.batch_size` is `10`", "9 training samples"],
+    ),
     ("name: digits, ", "", &["`data.name` is missing"]),
     ("name: f3, ", "", &["`algorithm.name` is missing"]),
 ];
@@ -424,6 +473,21 @@ fn algorithms_that_need_a_fully_connected_network_say_so() {
         let error = refused(GOOD, &sets);
         let expected = format!("`algorithm.name` is `{name}`; expected one of f3, dfa");
         assert!(error.contains(&expected) && error.contains("model.name: mlp"), "{error}");
+    }
+}
+
+#[test]
+fn rules_that_need_later_layers_cannot_be_re_ordered() {
+    for name in ["bp", "dfa", "fa", "pepita"] {
+        for schedule in ["pipelined", "layer_major"] {
+            let sets = [
+                &format!("algorithm={{name: {name}}}"),
+                &format!("schedule.name={schedule}") as &str,
+            ];
+            let error = refused(GOOD, &sets);
+            let expected = format!("`schedule.name` is `{schedule}`; expected `sequential`");
+            assert!(error.contains(&expected), "{error}");
+        }
     }
 }
 

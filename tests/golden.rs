@@ -24,7 +24,7 @@ fn table(name: &str) -> Table {
 }
 
 /// The configuration of a golden run, from its settings.
-fn configuration(settings: &Value) -> Value {
+fn configuration(settings: &Value, kernels: &str) -> Value {
     let init = settings["init"].as_str().unwrap();
     let mut feedback_init = json!({"name": init});
     if init == "discrete_uniform" {
@@ -42,7 +42,7 @@ fn configuration(settings: &Value) -> Value {
     };
     data["batch_size"] = settings["batch_size"].clone();
     json!({
-        "seed": settings["seed"], "device": "cpu", "threads": 1, "epochs": settings["epochs"],
+        "seed": settings["seed"], "device": "cpu", "threads": 1, "kernels": kernels, "epochs": settings["epochs"],
         "data": data,
         "model": {"hidden_layers": settings["depth"], "width": settings["width"]},
         "algorithm": algorithm,
@@ -102,9 +102,16 @@ fn agrees_with_golden(name: &str) {
 }
 
 fn agrees_with_golden_on(name: &str, directory: &DataDirectory) {
+    for kernels in ["aten", "fused"] {
+        println!("kernels: {kernels}");
+        agrees_with_golden_by(kernels, name, directory);
+    }
+}
+
+fn agrees_with_golden_by(kernels: &str, name: &str, directory: &DataDirectory) {
     let text = std::fs::read_to_string(root().join(format!("tests/golden/{name}.json"))).unwrap();
     let settings: Value = serde_json::from_str(&text).unwrap();
-    let source = Source::parse(name, &configuration(&settings).to_string()).unwrap();
+    let source = Source::parse(name, &configuration(&settings, kernels).to_string()).unwrap();
     let (config, _) = Config::read(&source).unwrap();
     let (mut experiment, _) = assemble(&config, &source, directory).unwrap();
 

@@ -14,7 +14,7 @@ use f3_tch::network::{Activation, Block, Dense, Mlp, Network};
 use f3_tch::optimizer::{AdamSettings, OptimizerSettings};
 use f3_tch::run::Experiment;
 use f3_tch::schedule::{LayerMajor, Pipelined, Schedule};
-use f3_tch::trainer::{FeedbackTrainer, Trainer};
+use f3_tch::trainer::{FeedbackTrainer, RecordedTrainer, Trainer};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tch::{Device, Kind, Tensor};
 
@@ -56,7 +56,7 @@ fn assert_equal(found: &[(String, Vec<f64>)], expected: &[(String, Vec<f64>)], c
     }
 }
 
-const ORDERS: [&str; 7] = [
+const ORDERS: [&str; 8] = [
     "{name: auto}",
     "{name: layer_major}",
     "{name: layer_major, chunk: 3}",
@@ -64,6 +64,7 @@ const ORDERS: [&str; 7] = [
     "{name: pipelined, stages: 2, chunk: 1}",
     "{name: pipelined, stages: 2, chunk: 2}",
     "{name: pipelined, stages: 5, chunk: 3}",
+    "{name: pipelined, devices: [cpu], chunk: 2}",
 ];
 
 /// Each network under all schedules; 30 samples in batches of 8 or 7, so that the last one is ragged.
@@ -121,6 +122,35 @@ fn all_schedules_give_the_same_bits_for_every_algorithm_that_learns_forward() {
                 schedules_agree(model, &rest, task, 4..5);
             }
         }
+    }
+}
+
+#[test]
+fn bfloat16_gives_the_same_bits_under_all_schedules_and_nearly_the_numbers_of_float32() {
+    if !f3_tch::has_bfloat16() {
+        eprintln!("left out: this processor does not multiply bfloat16");
+        return;
+    }
+    // SGD, whose steps are as wrong as its gradients; Adam's may differ where gradients vanish.
+    let rest = "data: {batch_size: 7}, algorithm: {name: f3}, \
+                optimizer: {name: sgd, momentum: 0.5, learning_rate: 3e-2}";
+    for model in ["{width: [83, 5]}", "{width: [16, 200, 33, 7], activation: relu}"] {
+        schedules_agree(model, &format!("precision: bf16, {rest}"), Task::Classification, 0..2);
+        let weights = |precision: &str, epochs| {
+            let yaml =
+                format!("{{kernels: fused, precision: {precision}, model: {model}, {rest}}}");
+            let found = outcome(experiment(&yaml, Task::Classification), epochs);
+            let weights = found.into_iter().filter(|(name, _)| name.starts_with("layers"));
+            weights.flat_map(|(_, values)| values).collect::<Vec<f64>>()
+        };
+        let distance = |a: &[f64], b: &[f64]| {
+            a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt()
+        };
+        let (start, single) = (weights("float32", 0), weights("float32", 3));
+        let way = distance(&single, &start);
+        let apart = distance(&weights("bf16", 3), &single);
+        // A product of two numbers of 8 bits each is off by up to 2^-8.
+        assert!(apart > 1e-5 * way && apart < way / 100.0, "{model}: {apart} after {way}");
     }
 }
 
@@ -289,6 +319,41 @@ fn a_worker_that_fails_ends_the_epoch_with_the_cause_and_leaves_the_errors_alone
             assert!(done <= 24, "{done}");
             let store = trainer.error_store_mut().unwrap();
             assert_eq!(store.errors(), &data.train.targets);
+        }
+    }
+}
+
+#[test]
+fn stages_on_devices_of_their_own_give_the_same_bits() {
+    tch::set_num_threads(1);
+    let rest = "model: {width: [9, 8, 7]}, data: {batch_size: 7}, algorithm: {name: f3}, \
+                optimizer: {learning_rate: 1e-2}, diagnostics: {every: 1}";
+    let of = |order: &str| {
+        let yaml = format!("{{device: cpu, schedule: {order}, {rest}}}");
+        outcome(experiment(&yaml, Task::Classification), 3)
+    };
+    let expected = of("{name: sequential}");
+    for devices in ["[cpu, cpu]", "[cpu, cpu, cpu, cpu]"] {
+        let order = format!("{{name: pipelined, devices: {devices}}}");
+        assert_equal(&of(&order), &expected, &order);
+    }
+}
+
+/// What is recorded on CUDA is the step of one batch, and the loop around it is this one.
+#[test]
+fn recorded_trainer_trains_as_the_one_inside() {
+    tch::set_num_threads(1);
+    for algorithm in ["f3", "drtp", "llo", "dfa", "bp", "fa"] {
+        for batch in [1, 7, 10, 30] {
+            let yaml = format!(
+                "{{kernels: aten, model: {{width: [9, 8]}}, data: {{batch_size: {batch}}}, \
+                 algorithm: {{name: {algorithm}}}, optimizer: {{learning_rate: 1e-2}}}}"
+            );
+            let expected = outcome(experiment(&yaml, Task::Classification), 3);
+            let mut recorded = experiment(&yaml, Task::Classification);
+            recorded.trainer = Box::new(RecordedTrainer::new(recorded.trainer).unwrap());
+            let found = outcome(recorded, 3);
+            assert_equal(&found, &expected, &format!("{algorithm}, batches of {batch}"));
         }
     }
 }

@@ -16,6 +16,8 @@ pub struct DataConfig {
     /// Which one, and how it is prepared.
     #[serde(flatten)]
     pub set: DataSettings,
+    /// How many training samples, the first ones, are used; none: all.
+    pub train_samples: Option<usize>,
     /// Samples per training step.
     pub batch_size: i64,
     /// Samples per forward pass when evaluating.
@@ -33,6 +35,7 @@ impl DataConfig {
         }
         Ok(DataConfig {
             set,
+            train_samples: section.whole_or_null("train_samples", 1..=usize::MAX)?,
             batch_size: section.whole("batch_size", 1..=i64::MAX)?.unwrap_or(if pepita {
                 64
             } else {

@@ -70,6 +70,8 @@ pub struct Config {
     pub kernels: KernelsConfig,
     /// What is multiplied.
     pub precision: Precision,
+    /// Whether CUDA records a step and replays it.
+    pub cuda_graph: bool,
     /// Whether the layers' gradients are compared with backpropagation's.
     pub diagnostics: DiagnosticsConfig,
 }
@@ -133,6 +135,14 @@ impl Config {
             return Err(root.refuse("precision", "bf16", expected));
         }
 
+        let cuda_graph = root.truth("cuda_graph")?.unwrap_or(false);
+        let reordered = !matches!(schedule.name, ScheduleName::Auto | ScheduleName::Sequential);
+        if cuda_graph && (pepita || reordered) {
+            let expected = "false with `pepita`, which draws its masks on the host, and with \
+                            `schedule.name: pipelined` or `layer_major`";
+            return Err(root.refuse("cuda_graph", true, expected));
+        }
+
         let mut section = root.section("diagnostics")?;
         let diagnostics = DiagnosticsConfig {
             every: section.whole_or_null("every", 1..=1_000_000_000)?,
@@ -161,6 +171,7 @@ impl Config {
             schedule,
             kernels,
             precision,
+            cuda_graph,
             diagnostics,
         };
         Ok((config, remarks))

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::ConfigError;
 use super::algorithm::Algorithm;
 use super::section::Section;
+use crate::device::DeviceChoice;
 
 /// In which order layers and batches take their turns.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -17,6 +18,8 @@ pub struct ScheduleConfig {
     pub chunk: Option<usize>,
     /// Threads among which the layers are divided; none: as many as `threads`.
     pub stages: Option<usize>,
+    /// A device for each stage; none: that of the data.
+    pub devices: Option<Vec<DeviceChoice>>,
     /// A folder in whose files parameters and optimizer states are kept instead of in memory.
     pub offload: Option<PathBuf>,
 }
@@ -82,6 +85,7 @@ impl ScheduleConfig {
         if let Some(stages) = stages.filter(|_| !pipelined) {
             return Err(section.refuse("stages", stages, "null, or `schedule.name: pipelined`"));
         }
+        let devices = read_devices(section, pipelined, stages)?;
         let expected = "null or a folder";
         let offload: Option<Option<PathBuf>> =
             section.checked("offload", expected, |path: &Option<PathBuf>| {
@@ -92,6 +96,34 @@ impl ScheduleConfig {
             let expected = "null, or `schedule.name: layer_major`";
             return Err(section.refuse("offload", folder.display(), expected));
         }
-        Ok(ScheduleConfig { name, chunk, stages, offload })
+        Ok(ScheduleConfig { name, chunk, stages, devices, offload })
     }
+}
+
+/// A list of devices, as many as there are stages.
+fn read_devices(
+    section: &mut Section,
+    pipelined: bool,
+    stages: Option<usize>,
+) -> Result<Option<Vec<DeviceChoice>>, ConfigError> {
+    let expected = "null or a list of devices, such as [cuda:0, cuda:1]";
+    let devices: Option<Option<Vec<DeviceChoice>>> =
+        section.checked("devices", expected, |devices: &Option<Vec<DeviceChoice>>| {
+            devices
+                .as_ref()
+                .is_none_or(|devices| !devices.is_empty() && !devices.contains(&DeviceChoice::Auto))
+        })?;
+    let Some(devices) = devices.flatten() else {
+        return Ok(None);
+    };
+    let names: Vec<String> = devices.iter().map(DeviceChoice::to_string).collect();
+    let shown = format!("[{}]", names.join(", "));
+    if !pipelined {
+        return Err(section.refuse("devices", shown, "null, or `schedule.name: pipelined`"));
+    }
+    if stages.is_some_and(|stages| stages != devices.len()) {
+        let expected = "as many devices as `schedule.stages`, which may be left out";
+        return Err(section.refuse("devices", shown, expected));
+    }
+    Ok(Some(devices))
 }

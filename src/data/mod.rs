@@ -121,6 +121,11 @@ impl Split {
         }
     }
 
+    /// The first `count` samples, in the same memory.
+    pub fn first(&self, count: i64) -> Split {
+        Split { inputs: self.inputs.narrow(0, 0, count), targets: self.targets.narrow(0, 0, count) }
+    }
+
     /// The same samples, in the same memory.
     pub fn shallow_clone(&self) -> Split {
         Split { inputs: self.inputs.shallow_clone(), targets: self.targets.shallow_clone() }

@@ -372,10 +372,20 @@ INLINE void step_part(const Optimizer& optimizer, Stepped<typename Precision::El
   if constexpr (Optimizer::STATES > 1) store_first(at.second + offset, second, count);
 }
 
+// Memory that will be needed soon, asked for while there is something else to do.
+struct Ahead {
+  const float *at, *end;
+  int64_t lines;  // to ask for at a time
+
+  INLINE void ask() {
+    for (int64_t line = 0; line < lines && at < end; ++line, at += 16) __builtin_prefetch(at, 0, 2);
+  }
+};
+
 // z[r][c] = x_r . w_c over m inputs.
 template <typename Precision, int ROWS, int COLUMNS>
 INLINE void dot_tile(const typename Precision::Element* x, const typename Precision::Element* w,
-                     int64_t m, float* z, int64_t z_stride) {
+                     int64_t m, float* z, int64_t z_stride, Ahead ahead) {
   typedef const typename Precision::Element Element;
   constexpr int STEP = LANES * Precision::PER_LANE;
   Vector sums[ROWS][COLUMNS] = {};
@@ -393,6 +403,7 @@ INLINE void dot_tile(const typename Precision::Element* x, const typename Precis
   int64_t k = 0;
   for (; k + STEP <= m; k += STEP) {
     add([&](Element* row) INLINE_LAMBDA { return Precision::load(row + k); });
+    ahead.ask();
   }
   if (k < m) add([&](Element* row) INLINE_LAMBDA { return Precision::load_first(row + k, m - k); });
   each<ROWS>([&](auto r) INLINE_LAMBDA {
@@ -421,19 +432,39 @@ INLINE void outer_tile(const float* a, int64_t a_next, int64_t a_row, const floa
   }
 }
 
-// h = act(x W' + b) for one batch and the neurons [begin, end), whose weights are at `strip`.
+// What the products of the tile at sample i, neuron j ask for: its share of what the optimizer keeps of
+// the tile's weights, for these will be stepped next.
+template <typename Precision>
+INLINE Ahead optimizer_state(const F3Dense& task, int64_t b, int64_t i, int64_t j, int64_t neurons) {
+  const float* lists[] = {task.weight_first, task.weight_second};
+  const int64_t count = !lists[0] ? 0 : !lists[1] ? 1 : 2;
+  const int64_t tiles = (b + DOT_ROWS - 1) / DOT_ROWS, tile = i / DOT_ROWS;
+  if (count == 0) return {nullptr, nullptr, 0};
+  const int64_t shares = tiles < count ? 1 : tiles / count;  // of each list
+  const int64_t share = tile / count;
+  const float* from = lists[tile % count] + j * task.inputs;
+  const int64_t size = neurons * task.inputs;
+  const int64_t steps = task.inputs / (LANES * Precision::PER_LANE) + 1;
+  return {from + size * share / shares, from + smaller(size * (share + 1) / shares, size),
+          size / shares / 16 / steps + 1};
+}
+
+// h = act(x W' + b) for one batch and the neurons [begin, end), whose weights are at `strip`;
+// `asking`: for memory that the step after it needs.
 template <typename Precision>
 void forward_batch(const F3Dense& task, int64_t row, int64_t b, int64_t begin, int64_t end,
-                   const typename Precision::Element* strip) {
+                   const typename Precision::Element* strip, bool asking) {
   const int64_t m = task.inputs, n = task.outputs;
   const auto* x = Precision::inputs(task) + row * m;
   float* h = task.h + row * n;
   for (int64_t j = begin; j < end; j += DOT_COLUMNS) {
     for (int64_t i = 0; i < b; i += DOT_ROWS) {
+      Ahead ahead = {nullptr, nullptr, 0};
+      if (asking) ahead = optimizer_state<Precision>(task, b, i, j, smaller(DOT_COLUMNS, end - j));
       with_constant<DOT_COLUMNS>(end - j, [&](auto columns) INLINE_LAMBDA {
         with_constant<DOT_ROWS>(b - i, [&](auto rows) INLINE_LAMBDA {
           dot_tile<Precision, rows.value, columns.value>(x + i * m, strip + (j - begin) * m, m,
-                                                         h + i * n + j, n);
+                                                         h + i * n + j, n, ahead);
         });
       });
     }
@@ -551,7 +582,7 @@ void forward(const F3Dense* task, int64_t begin, int64_t end, float*) {
   constexpr int64_t PIECE = 50;
   const float* strip = task->weight + begin * task->inputs;
   for (int64_t row = 0; row < task->rows; row += PIECE) {
-    forward_batch<Single>(*task, row, smaller(PIECE, task->rows - row), begin, end, strip);
+    forward_batch<Single>(*task, row, smaller(PIECE, task->rows - row), begin, end, strip, false);
   }
 }
 
@@ -575,7 +606,7 @@ void learn_strip(const F3Dense* task, int64_t begin, int64_t end, float* delta, 
   int64_t step = 0;
   for (int64_t row = 0; row < task->rows; row += task->batch, ++step) {
     const int64_t b = smaller(task->batch, task->rows - row);
-    if (WITH_FORWARD) forward_batch<Precision>(*task, row, b, begin, end, strip);
+    if (WITH_FORWARD) forward_batch<Precision>(*task, row, b, begin, end, strip, row == 0);
     feedback_batch(*task, row, b, begin, end, delta, width);
     step_any<Precision>(*task, step, row, b, begin, end, delta, width, space, copy);
   }

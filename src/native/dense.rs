@@ -91,11 +91,12 @@ fn kernels() -> &'static RawKernels {
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("fma")
             {
-                // SAFETY: constants.
-                return match is_x86_feature_detected!("avx512bf16") {
-                    true => unsafe { &f3_dense_avx512_bf16 },
-                    false => unsafe { &f3_dense_avx512 },
-                };
+                if is_x86_feature_detected!("avx512bf16") {
+                    // SAFETY: a constant.
+                    return unsafe { &f3_dense_avx512_bf16 };
+                }
+                // SAFETY: a constant.
+                return unsafe { &f3_dense_avx512 };
             }
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
                 // SAFETY: a constant.

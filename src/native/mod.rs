@@ -1,9 +1,10 @@
 //! The part of libtorch that `tch` does not bind, behind safe functions.
 //!
-//! All `unsafe` code and all C++ of the project live here: see `ops.cpp` and `dense.cpp` for the other
-//! side.
+//! All `unsafe` code and all C++ of the project live here: see `ops.cpp`, `cuda_graph.cpp` and
+//! `dense.cpp` for the other side.
 #![allow(unsafe_code)]
 
+pub(crate) mod cuda_graph;
 pub(crate) mod dense;
 mod team;
 

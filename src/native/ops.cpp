@@ -14,26 +14,12 @@
 #include <torch/headeronly/version.h>
 
 #include <cstdlib>
-#include <cstring>
-#include <exception>
 #include <mutex>
 #include <vector>
 
-namespace {
+#include "guarded.h"
 
-template <typename Body>
-char* guarded(Body body) {
-  try {
-    body();
-    return nullptr;
-  } catch (const c10::Error& error) {
-    return strdup(error.what_without_backtrace());
-  } catch (const std::exception& error) {
-    return strdup(error.what());
-  } catch (...) {
-    return strdup("an unknown C++ exception");
-  }
-}
+namespace {
 
 std::vector<at::Tensor> list(at::Tensor* const* tensors, size_t count) {
   std::vector<at::Tensor> result;

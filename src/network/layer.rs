@@ -67,6 +67,30 @@ impl Layer {
         tensors(self.block.as_ref()).into_iter().chain(state.filter(|it| is_large(it))).collect()
     }
 
+    /// Where the parameters are; a block without any computes where its input is.
+    pub fn device(&self) -> Option<Device> {
+        self.block.parameters().first().map(|(_, tensor)| tensor.device())
+    }
+
+    /// A tensor on the layer's device.
+    pub(crate) fn bring(&self, tensor: &Tensor) -> Tensor {
+        self.device().map_or_else(|| tensor.shallow_clone(), |device| tensor.to_device(device))
+    }
+
+    /// Takes the layer to a device, with its feedback and its optimizer's state.
+    pub(crate) fn move_to(&mut self, device: Device) -> Result<()> {
+        let state = self.optimizer.state().into_iter().map(|(_, tensor)| tensor);
+        let buffers = self.block.buffers().into_iter().map(|(_, tensor)| tensor);
+        for tensor in tensors(self.block.as_ref()).into_iter().chain(buffers).chain(state) {
+            let moved = tensor.detach().f_to_device(device)?;
+            tensor.shallow_clone().f_set_data(&moved)?;
+        }
+        if let Some(feedback) = &mut self.feedback {
+            *feedback = feedback.f_to_device(device)?;
+        }
+        Ok(())
+    }
+
     /// What the layer computes.
     pub fn block(&self) -> &dyn Block {
         self.block.as_ref()

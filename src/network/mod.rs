@@ -20,7 +20,7 @@ pub use shapes::{Cnn, Mlp};
 pub use transformer::{TransformerBlock, Vit};
 
 use anyhow::Result;
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use crate::feedback::FeedbackInit;
 use crate::generator::Generator;
@@ -89,17 +89,21 @@ impl Network {
         (hidden, output)
     }
 
-    /// The outputs `[b, C]` for inputs `[b, n_0]`.
+    /// The outputs `[b, C]` for inputs `[b, n_0]`, on the device of the inputs.
     pub fn forward(&self, inputs: &Tensor) -> Result<Tensor> {
-        let first = inputs.shallow_clone();
-        self.layers.iter().try_fold(first, |h, layer| layer.forward(&h))
+        let mut h = inputs.shallow_clone();
+        for layer in &self.layers {
+            h = layer.forward(&layer.bring(&h))?;
+        }
+        Ok(h.to_device(inputs.device()))
     }
 
-    /// A forward pass in which every layer keeps what it needs for its gradients.
+    /// A forward pass in which every layer keeps what it needs for its gradients, on its own device.
     pub fn record(&self, inputs: &Tensor) -> Result<Vec<Tape>> {
         let mut tapes: Vec<Tape> = Vec::with_capacity(self.layers.len());
         for layer in &self.layers {
-            let tape = layer.record(tapes.last().map_or(inputs, |tape| &tape.output))?;
+            let input = tapes.last().map_or(inputs, |tape| &tape.output);
+            let tape = layer.record(&layer.bring(input))?;
             tapes.push(tape);
         }
         Ok(tapes)
@@ -119,6 +123,13 @@ impl Network {
     /// fail when they learn.
     pub fn learn_in_bfloat16(&mut self) {
         self.layers.iter_mut().for_each(|layer| layer.set_half(true));
+    }
+
+    /// Takes layers to other devices: the first `counts[0]` of them to `devices[0]`, and so on.
+    pub fn place(&mut self, counts: &[usize], devices: &[Device]) -> Result<()> {
+        let places =
+            counts.iter().zip(devices).flat_map(|(&count, &it)| std::iter::repeat_n(it, count));
+        self.layers.iter_mut().zip(places).try_for_each(|(layer, device)| layer.move_to(device))
     }
 
     /// How many numbers the optimizer trains.

@@ -16,7 +16,7 @@ mod layer_major;
 mod pipelined;
 
 pub use layer_major::LayerMajor;
-pub use pipelined::Pipelined;
+pub use pipelined::{Pipelined, stages};
 
 use anyhow::Result;
 use tch::Tensor;
@@ -70,9 +70,13 @@ impl Chunk {
         self.h.size()[0]
     }
 
-    /// Lets a hidden layer learn from the batches, one after the other, and goes on as its output.
+    /// Lets a hidden layer learn from the batches, one after the other, and goes on as its output, on
+    /// the layer's device.
     pub fn pass(&mut self, layer: &mut Layer) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
+        for tensor in [&mut self.h, &mut self.error, &mut self.targets] {
+            *tensor = layer.bring(tensor);
+        }
         layer.watch_gradients(self.last);
         self.h = layer.learn(&self.h, &self.error, self.batch_size)?;
         layer.watch_gradients(false);
@@ -96,11 +100,12 @@ impl Head<'_> {
     pub fn learn(&mut self, chunk: &Chunk) -> Result<Option<Tensor>> {
         let _no_grad = tch::no_grad_guard();
         let mut observed = Vec::new();
+        let (h, targets) = (self.output.bring(&chunk.h), self.output.bring(&chunk.targets));
         self.output.watch_gradients(chunk.last);
         for start in (0..chunk.len()).step_by(chunk.batch_size as usize) {
             let count = chunk.batch_size.min(chunk.len() - start);
-            let targets = aligned(&chunk.targets, start, count);
-            let tape = self.output.record(&aligned(&chunk.h, start, count))?;
+            let targets = aligned(&targets, start, count);
+            let tape = self.output.record(&aligned(&h, start, count))?;
             let y = &tape.output;
             self.output.update(&tape, &self.loss.gradient(y, &targets))?;
             observed.extend(self.observed.map(|info| info.observe(y, &targets, self.loss)));

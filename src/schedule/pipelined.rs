@@ -44,9 +44,8 @@ impl Schedule for Pipelined {
         chunks: Box<dyn Iterator<Item = Result<Chunk>> + Send>,
         on_samples: &mut dyn FnMut(i64),
     ) -> Result<Vec<Tensor>> {
-        let mut costs: Vec<i64> = hidden.iter().map(|layer| layer.block().operations()).collect();
-        costs.push(head.output.block().operations());
-        let mut sizes = balanced(&costs, self.stages);
+        let layers = hidden.iter().chain([&*head.output]);
+        let mut sizes = stages(layers, self.stages);
         // The output layer belongs to the last stage, with the hidden layers that are there.
         *sizes.last_mut().expect("there is a stage") -= 1;
 
@@ -125,8 +124,12 @@ fn message(panic: &(dyn Any + Send)) -> String {
     text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a stage panicked").to_string()
 }
 
-/// How many consecutive layers each stage gets so that the costliest stage costs least; no stage is
-/// empty.
+/// How many consecutive layers each stage gets, the output layer counted, so that the costliest stage
+/// has the fewest multiplications; no stage is empty.
+pub fn stages<'a>(layers: impl Iterator<Item = &'a Layer>, stages: usize) -> Vec<usize> {
+    balanced(&layers.map(|layer| layer.block().operations()).collect::<Vec<i64>>(), stages)
+}
+
 fn balanced(costs: &[i64], stages: usize) -> Vec<usize> {
     let stages = stages.min(costs.len());
     // The largest cost that a stage may have, found by bisection.
@@ -167,7 +170,7 @@ mod tests {
         assert_eq!(balanced(&[392, 250, 250, 250, 250, 5], 2), [2, 4]);
         assert_eq!(balanced(&[1, 1, 1, 1], 2), [2, 2]);
         assert_eq!(balanced(&[1, 1, 1, 100], 2), [3, 1]);
-        assert_eq!(balanced(&[100, 1, 1, 1], 3), [1, 1, 2]);
+        assert_eq!(balanced(&[100, 1, 1, 1], 3), [1, 2, 1]);
         assert_eq!(balanced(&[5, 5], 4), [1, 1]);
         assert_eq!(balanced(&[5], 3), [1]);
         for layers in 1..30usize {
@@ -177,7 +180,30 @@ mod tests {
                 assert_eq!(sizes.len(), stages.min(layers), "{costs:?}");
                 assert_eq!(sizes.iter().sum::<usize>(), layers);
                 assert!(sizes.iter().all(|size| *size > 0));
+                let mut left = costs.as_slice();
+                let costliest = sizes.iter().map(|size| {
+                    let (stage, others) = left.split_at(*size);
+                    left = others;
+                    stage.iter().sum::<i64>()
+                });
+                assert_eq!(costliest.max(), Some(least(&costs, sizes.len())), "{costs:?}");
             }
         }
+    }
+
+    /// The least that the costliest of so many stages can cost, by trying all first stages.
+    fn least(costs: &[i64], stages: usize) -> i64 {
+        // least[from] for the stages that are left
+        let sum = |from: usize, to: usize| costs[from..to].iter().sum::<i64>();
+        let mut best: Vec<i64> = (0..=costs.len()).map(|from| sum(from, costs.len())).collect();
+        for _ in 1..stages {
+            best = (0..=costs.len())
+                .map(|from| {
+                    let cost = |to: usize| sum(from, to).max(best[to]);
+                    (from..=costs.len()).map(cost).min().unwrap_or(0)
+                })
+                .collect();
+        }
+        best[0]
     }
 }

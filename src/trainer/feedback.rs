@@ -113,7 +113,7 @@ impl FeedbackTrainer {
         let head = Head { output, loss: self.loss, observed };
         let errors = self.schedule.run(hidden, head, Box::new(chunks), on_samples)?;
         if let Some(store) = &mut self.store {
-            store.write(order, &Tensor::cat(&errors, 0));
+            store.write(order, &Tensor::cat(&errors, 0).to_device(order.device()));
         }
         Ok(())
     }

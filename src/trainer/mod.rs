@@ -3,10 +3,12 @@
 mod backprop;
 mod feedback;
 mod pepita;
+mod recorded;
 
 pub use backprop::BackpropTrainer;
 pub use feedback::FeedbackTrainer;
 pub use pepita::PepitaTrainer;
+pub use recorded::RecordedTrainer;
 
 use anyhow::Result;
 use tch::Tensor;

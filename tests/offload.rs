@@ -1,0 +1,66 @@
+//! A network that does not fit into memory trains, and gives the numbers of one that does.
+#![cfg(target_os = "linux")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+/// Memory that a process may take for its own, in MiB. Files that it maps do not count: their pages
+/// are the system's, which takes them back when it needs them.
+const LIMIT: usize = 160;
+
+/// 15 layers of 2,000: 56 million parameters and two Adam moments of each, 680 MB.
+const NETWORK: [&str; 2] = ["model.width=2000", "model.hidden_layers=15"];
+
+fn train(folder: &Path, run: &str, limit: Option<usize>, sets: &[&str]) -> Output {
+    let shell = match limit {
+        Some(mib) => format!("ulimit -d {} && exec \"$@\"", mib << 10),
+        None => "exec \"$@\"".to_string(),
+    };
+    let mut command = Command::new("sh");
+    command.args(["-c", &shell, "sh", env!("CARGO_BIN_EXE_f3-tch"), "train", "digits", "--quiet"]);
+    command.args(["--run-dir", run]).current_dir(folder);
+    let common = ["device=cpu", "threads=2", "epochs=2", "data.train_samples=300"];
+    for set in NETWORK.iter().chain(&common).chain(sets) {
+        command.args(["--set", set]);
+    }
+    command.output().unwrap()
+}
+
+/// `metrics.csv` without the seconds, which are never the same.
+fn metrics(run: &Path) -> Vec<Vec<String>> {
+    let mut reader = csv::Reader::from_path(run.join("metrics.csv")).unwrap();
+    let timed: Vec<bool> =
+        reader.headers().unwrap().iter().map(|name| name.ends_with("_seconds")).collect();
+    let row = |row: csv::StringRecord| {
+        row.iter().zip(&timed).filter(|(_, timed)| !**timed).map(|(cell, _)| cell.into()).collect()
+    };
+    reader.records().map(|record| row(record.unwrap())).collect()
+}
+
+#[test]
+fn network_larger_than_memory_trains_with_the_numbers_of_one_that_fits() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+
+    let inside = train(path, "inside", None, &["schedule.name=layer_major"]);
+    assert!(inside.status.success(), "{inside:?}");
+    let expected = fs::read(path.join("inside/model.safetensors")).unwrap();
+    assert!(3 * expected.len() > 4 * (LIMIT << 20), "the network is not large enough");
+
+    // The limit is one: without files, memory is not enough.
+    let refused = train(path, "refused", Some(LIMIT), &["schedule.name=layer_major"]);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert!(error.starts_with("error: ") && error.contains("memory"), "{error}");
+
+    let sets = ["schedule.name=layer_major", "schedule.offload=files"];
+    let outside = train(path, "outside", Some(LIMIT), &sets);
+    assert!(outside.status.success(), "{outside:?}");
+    let found = fs::read(path.join("outside/model.safetensors")).unwrap();
+    assert!(found == expected, "other weights");
+    assert_eq!(metrics(&path.join("outside")), metrics(&path.join("inside")));
+    assert_eq!(fs::read_dir(path.join("files")).unwrap().count(), 0, "files are left behind");
+}
