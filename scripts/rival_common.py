@@ -5,22 +5,32 @@ of positions, and returns when the work is done; `logits(...)` tells what the tr
 out on the training set before its output activation. Everything here is NumPy, so that PyTorch and
 JAX start from the same numbers and see the samples in the same order.
 
-Legend: N samples, C outputs, m inputs and n outputs of a layer.
+Legend: N samples, C outputs, m inputs and n outputs of a layer, w width of a token.
 """
 
 import argparse
 import gzip
 import os
+import resource
 import struct
+import sys
 import time
 
 import numpy as np
 
 CLASSES = 10
 PIXELS = 784
-MLP_LEARNING_RATE = 1.5e-4
+LEARNING_RATES = {"mlp": 1.5e-4, "vit": 3e-3}
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
+
+# The Vision Transformer: 28 x 28 pixels in patches of 7 x 7 make 16 tokens of width 32.
+IMAGE_SIDE, PATCH_SIDE = 28, 7
+TOKENS, TOKEN_WIDTH = (IMAGE_SIDE // PATCH_SIDE) ** 2, 32
+TRANSFORMER_BLOCKS = 4
+HEADS, HEAD_SIZE = 8, 64
+TRANSFORMER_MLP_WIDTH = 128
+NORM_EPSILON = 1e-5
 
 
 def arguments(description, compiles):
@@ -28,6 +38,7 @@ def arguments(description, compiles):
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--data", required=True, help="folder with MNIST's files")
     parser.add_argument("--algorithm", choices=["f3", "bp"], default="f3")
+    parser.add_argument("--model", choices=["mlp", "vit"], default="mlp")
     parser.add_argument("--hidden", type=int, default=1, help="hidden layers (not of a transformer)")
     parser.add_argument("--width", type=int, default=500, help="their width (not of a transformer)")
     parser.add_argument("--batch-size", type=int, default=50)
@@ -36,6 +47,8 @@ def arguments(description, compiles):
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--check", action="store_true",
                         help="print the loss on the training set after the run, not seconds")
+    parser.add_argument("--memory", action="store_true",
+                        help="print the process's peak resident memory in MiB after the run")
     if compiles:
         parser.add_argument("--compile", action="store_true", help="train with torch.compile")
     chosen = parser.parse_args()
@@ -92,18 +105,60 @@ def mlp_weights(hidden, width):
     return layers, feedback
 
 
+def vit_weights():
+    """Parameters of each block of the Vision Transformer, and the feedback [C, n], i.i.d. uniform from
+    {-1, 0, 1}, of each but the last. The blocks: the embedding (weight and bias) with the first
+    transformer block, three transformer blocks, the hidden layer of the head, the output layer."""
+    random = np.random.RandomState(1)
+    n = TOKENS * TOKEN_WIDTH
+    blocks = [transformer_block_weights(random) for _ in range(TRANSFORMER_BLOCKS)]
+    blocks[0] = dense_weights(random, PIXELS, n) + blocks[0]
+    blocks += [dense_weights(random, n, n), dense_weights(random, n, CLASSES)]
+    feedback = [random.randint(-1, 2, (CLASSES, n)).astype(np.float32) for _ in blocks[:-1]]
+    return blocks, feedback
+
+
+def transformer_block_weights(random):
+    """Scale and shift of the norm before the attention [w]; queries, keys and values in one weight
+    [3·inner, w], each with the heads one after the other; weight and bias of the projection; scale and
+    shift of the norm before the perceptron; weight and bias of its two layers."""
+    w, inner = TOKEN_WIDTH, HEADS * HEAD_SIZE
+    return [
+        *norm_weights(w),
+        uniform(random, w**-0.5, 3 * inner, w),
+        *dense_weights(random, inner, w),
+        *norm_weights(w),
+        *dense_weights(random, w, TRANSFORMER_MLP_WIDTH),
+        *dense_weights(random, TRANSFORMER_MLP_WIDTH, w),
+    ]
+
+
+def norm_weights(n):
+    return [np.ones(n, dtype=np.float32), np.zeros(n, dtype=np.float32)]
+
+
 def train(trainer, chosen):
-    """Trains; prints the seconds of each epoch, one a line, or what `--check` asks for."""
+    """Trains; prints the seconds of each epoch, one a line, or what `--check` asks for; then, with
+    `--memory`, the peak of the training."""
     random = np.random.RandomState(2)
     for _ in range(chosen.epochs):
         start = time.perf_counter()
         trainer.epoch(random.permutation(len(trainer.targets)))
         if not chosen.check:
             print(time.perf_counter() - start, flush=True)
+    peak = peak_mib()
     if chosen.check:
         logits = np.asarray(trainer.logits(), dtype=np.float64)
         loss = trainer.loss(logits, np.asarray(trainer.targets, dtype=np.float64))
         print(f"{loss:.9f}")
+    if chosen.memory:
+        print(f"peak_mib {peak:.1f}")
+
+
+def peak_mib():
+    """The most resident memory that this process has had, in MiB."""
+    unit = 1024 if sys.platform != "darwin" else 1  # bytes of ru_maxrss
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def binary_cross_entropy(logits, targets):

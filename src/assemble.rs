@@ -13,7 +13,9 @@ use crate::loss::Loss;
 use crate::network::{Block, Cnn, Mlp, Network, Vit, WeightInit};
 use crate::offload::Offload;
 use crate::run::Experiment;
-use crate::schedule::{LayerMajor, Pipelined, Schedule, chunk_for, stages};
+use crate::schedule::{
+    LayerMajor, Pipelined, Schedule, best_stages, chunk_for, chunk_that_fills, stages,
+};
 use crate::trainer::{BackpropTrainer, FeedbackTrainer, PepitaTrainer, RecordedTrainer, Trainer};
 use crate::{has_bfloat16, native::allow_tf32};
 use anyhow::Result;
@@ -213,15 +215,22 @@ fn choose_kernels(config: &Config, source: &Source, network: &mut Network) -> Re
 
 /// The schedule that is asked for; `auto` goes by a model of the machine.
 ///
-/// - On a GPU, and where a step's operations are large, nothing is gained by another order.
-/// - Fully connected layers gain from layer-major order: all threads share a layer's neurons, whose
-///   weights stay in the caches for a chunk of batches, and meet once a chunk.
+/// - Fused kernels: layer-major. All threads share a layer's neurons, whose weights stay in the caches
+///   for a chunk of batches, and meet once a chunk.
+/// - libtorch's kernels on several cores: a pipeline, if the layers can be balanced well enough to gain
+///   more than threads gain that share every small operation.
+/// - Otherwise, and on a GPU, another order gains nothing.
 fn schedule(config: &Config, network: &Network, data: &Split, fused: bool) -> Box<dyn Schedule> {
     let settings = &config.schedule;
     let threads = tch::get_num_threads().max(1) as usize;
-    let layers = network.layers().len();
+    let layers = network.layers();
     let by_cache = chunk_for(network, data.input_count(), config.data.batch_size);
     let epoch = (data.len() + config.data.batch_size - 1) / config.data.batch_size;
+    let pipelined = |stages: usize| {
+        let filled = chunk_that_fills(stages, epoch as usize);
+        let chunk = settings.chunk.unwrap_or(by_cache.min(filled));
+        Box::new(Pipelined::new(stages, chunk, threads / stages))
+    };
     match settings.name {
         ScheduleName::Sequential => Box::new(LayerMajor::sequential()),
         ScheduleName::LayerMajor => {
@@ -230,12 +239,14 @@ fn schedule(config: &Config, network: &Network, data: &Split, fused: bool) -> Bo
         }
         ScheduleName::Pipelined => {
             let devices = settings.devices.as_ref().map(Vec::len);
-            let stages = devices.or(settings.stages).unwrap_or(threads).clamp(1, layers);
-            let chunk = settings.chunk.unwrap_or(by_cache);
-            Box::new(Pipelined::new(stages, chunk, threads / stages))
+            pipelined(devices.or(settings.stages).unwrap_or(threads).clamp(1, layers.len()))
         }
         ScheduleName::Auto if fused => Box::new(LayerMajor::new(by_cache)),
-        ScheduleName::Auto => Box::new(LayerMajor::sequential()),
+        ScheduleName::Auto if data.inputs.device().is_cuda() => Box::new(LayerMajor::sequential()),
+        ScheduleName::Auto => match best_stages(layers, threads) {
+            1 => Box::new(LayerMajor::sequential()),
+            stages => pipelined(stages),
+        },
     }
 }
 

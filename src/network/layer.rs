@@ -112,14 +112,14 @@ impl Layer {
 
     /// Whether the kernels that fuse a layer's forward pass, gradient and step can be used: for fully
     /// connected blocks on the CPU, but for the activation `gelu` and SGD with classical momentum.
-    pub(crate) fn can_fuse(&mut self) -> bool {
+    pub fn can_fuse(&mut self) -> bool {
         let on_cpu = tensors(self.block.as_ref()).iter().all(|it| it.device() == Device::Cpu);
         let dense = self.block.as_dense().and_then(Dense::fusable).is_some();
         on_cpu && dense && self.optimizer.hand_over(0).is_some()
     }
 
     /// Whether to use them from now on; only after [`Layer::can_fuse`].
-    pub(crate) fn set_fused(&mut self, fused: bool) {
+    pub fn set_fused(&mut self, fused: bool) {
         self.fused = fused;
     }
 

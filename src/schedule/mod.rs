@@ -16,7 +16,7 @@ mod layer_major;
 mod pipelined;
 
 pub use layer_major::LayerMajor;
-pub use pipelined::{Pipelined, stages};
+pub use pipelined::{Pipelined, best_stages, chunk_that_fills, stages};
 
 use anyhow::Result;
 use tch::Tensor;
@@ -119,9 +119,13 @@ impl Head<'_> {
     }
 }
 
-/// So many batches that the inputs and outputs of the widest layer fit into a part of the last-level
-/// cache.
+/// A chunk of so many batches that the inputs and outputs of the widest layer fit into a part of the last-level
+/// cache. Only fully connected layers gain from that: others keep more than their inputs and outputs.
 pub fn chunk_for(network: &Network, inputs: i64, batch_size: i64) -> usize {
+    let dense = |layer: &Layer| layer.block().as_dense().is_some();
+    if !network.layers().iter().all(dense) {
+        return 1;
+    }
     let mut widest = 0;
     let mut before = inputs;
     for layer in network.layers() {

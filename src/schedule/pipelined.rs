@@ -124,6 +124,38 @@ fn message(panic: &(dyn Any + Send)) -> String {
     text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a stage panicked").to_string()
 }
 
+/// The largest chunk with which a pipeline of so many stages is full for nearly all of an epoch of so
+/// many batches.
+pub fn chunk_that_fills(stages: usize, batches: usize) -> usize {
+    (batches / (16 * stages)).max(1)
+}
+
+/// The number of stages that a model of the machine finds fastest where layers are computed by
+/// libtorch's kernels: the costliest stage sets the pace, with its share of the threads. Threads that
+/// share operations as small as those of a batch gain less than threads that have stages of their own.
+pub fn best_stages(layers: &[Layer], threads: usize) -> usize {
+    fastest(&layers.iter().map(|layer| layer.block().operations()).collect::<Vec<i64>>(), threads)
+}
+
+fn fastest(costs: &[i64], threads: usize) -> usize {
+    let speed = |stages: usize| {
+        let mut left = costs;
+        let costliest = balanced(costs, stages).into_iter().map(|size| {
+            let (stage, others) = left.split_at(size);
+            left = others;
+            stage.iter().sum::<i64>()
+        });
+        let pace = costs.iter().sum::<i64>() as f64 / costliest.max().unwrap_or(1).max(1) as f64;
+        pace * ((threads / stages) as f64).powf(GAIN_OF_SHARING)
+    };
+    let choices = 1..=threads.min(costs.len()).max(1);
+    // Of equal ones the fewest.
+    choices.rev().max_by(|a, b| speed(*a).total_cmp(&speed(*b))).unwrap_or(1)
+}
+
+/// Two threads on one small operation are about 1.5 times as fast as one.
+const GAIN_OF_SHARING: f64 = 0.6;
+
 /// How many consecutive layers each stage gets, the output layer counted, so that the costliest stage
 /// has the fewest multiplications; no stage is empty.
 pub fn stages<'a>(layers: impl Iterator<Item = &'a Layer>, stages: usize) -> Vec<usize> {
@@ -163,7 +195,7 @@ fn balanced(costs: &[i64], stages: usize) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::balanced;
+    use super::{balanced, fastest};
 
     #[test]
     fn stages_are_balanced_and_never_empty() {
@@ -189,6 +221,16 @@ mod tests {
                 assert_eq!(costliest.max(), Some(least(&costs, sizes.len())), "{costs:?}");
             }
         }
+    }
+
+    #[test]
+    fn pipeline_is_chosen_where_its_stages_can_be_balanced() {
+        assert_eq!(fastest(&[10, 10, 10, 10], 2), 2);
+        assert_eq!(fastest(&[40, 10], 2), 1);
+        assert_eq!(fastest(&[10, 10], 1), 1);
+        assert_eq!(fastest(&[10], 8), 1);
+        assert_eq!(fastest(&[10, 10, 10, 10], 4), 4);
+        assert_eq!(fastest(&[10, 10, 10, 10], 8), 4);
     }
 
     /// The least that the costliest of so many stages can cost, by trying all first stages.
