@@ -5,7 +5,9 @@ process of its own that trains an epoch which is not counted, and then epochs th
 cut to the first samples of the training set: an epoch's time is proportional to them.
 
 Writes into a folder: results.csv (a row per counted epoch, with the process's peak memory),
-report.md (medians, spreads, ratios and the machine's limit) and the plots.
+report.md (medians, spreads, ratios and the machine's limit) and the plots. Where other users of the
+machine disturb (half of a virtual machine's cores may be gone for minutes), the fastest epochs say more
+than the medians; the report has both.
 """
 
 import argparse
@@ -40,8 +42,8 @@ class Workload:
 
 WORKLOADS = {
     "W1": Workload(1, 500, 50, 60000),
-    "W2": Workload(10, 500, 50, 20000),
-    "W3": Workload(20, 1000, 20, 3000),
+    "W2": Workload(10, 500, 50, 10000),
+    "W3": Workload(20, 1000, 20, 2000),
     "W4": Workload(0, 0, 100, 3000, model="vit"),
 }
 
@@ -227,8 +229,13 @@ def workload_part(results, names, cores, rounds, epochs):
         header = ["program", "median s", "fastest", "slowest", "epochs", "peak MiB"]
         text += f"\n## {name}: {workload}\n\n" + table(header, rows)
         pairs = [(a, b) for a, b in RATIOS if results.of("workload", name, a) and results.of("workload", name, b)]
-        ratio = lambda a, b: results.median("workload", name, a) / results.median("workload", name, b)
-        text += "\n" + table(["ratio of medians", ""], [[f"{a} / {b}", f"{ratio(a, b):.2f}"] for a, b in pairs])
+        text += "\n" + table(["ratio", "of medians", "of fastest epochs"], [
+            [f"{a} / {b}"] + [
+                f"{middle(results.of('workload', name, a)) / middle(results.of('workload', name, b)):.2f}"
+                for middle in (statistics.median, min)
+            ]
+            for a, b in pairs
+        ])
         if dense:
             found = profile(workload, cores)
             limit = found["limit seconds"]
@@ -367,8 +374,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--parts", default=",".join(PARTS), help=f"of {','.join(PARTS)}")
     parser.add_argument("--workloads", default=",".join(WORKLOADS), help=f"of {','.join(WORKLOADS)}")
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each program on a workload")
-    parser.add_argument("--epochs", type=int, default=2, help="counted epochs of a turn")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each program on a workload")
+    parser.add_argument("--epochs", type=int, default=1, help="counted epochs of a turn")
     parser.add_argument("--threads", type=int, help="cores that are used [default: all]")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "runs/bench", help="folder of the results")
     chosen = parser.parse_args()

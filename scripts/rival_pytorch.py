@@ -143,7 +143,8 @@ def attention(x, qkv, projection):
         for weight in (query * s**-0.5, key, value)
     )
     attended = torch.bmm(torch.bmm(query, key.transpose(1, 2)).softmax(-1), value)  # [a·b, t, s]
-    projection = projection.view(w, a, s).permute(1, 2, 0)
+    # Contiguous, as torch.compile (2.11.0) reads a view only after Adam has changed the parameter.
+    projection = projection.view(w, a, s).permute(1, 2, 0).contiguous()
     return torch.bmm(attended.view(a, b * t, s), projection).sum(0).view(b, t, w)
 
 
