@@ -210,7 +210,7 @@ def table(header, rows):
     return "\n".join(lines) + "\n"
 
 
-def workload_part(results, names, cores, rounds, epochs):
+def workload_part(results, names, wanted, cores, rounds, epochs):
     """Each workload with all programs; gives the report's text."""
     text = ""
     bfloat16 = supports_bfloat16(cores)
@@ -219,7 +219,8 @@ def workload_part(results, names, cores, rounds, epochs):
         dense = workload.model == "mlp"
         ours = [it for it in OURS if dense or "aten" not in it.label and "bf16" not in it.label]
         ours = [it for it in ours if bfloat16 or "bf16" not in it.label]
-        results.measure("workload", name, ours + RIVALS, workload, cores, rounds, epochs)
+        contestants = [it for it in ours + RIVALS if any(part in it.label for part in wanted)]
+        results.measure("workload", name, contestants, workload, cores, rounds, epochs)
         rows = []
         for program in results.programs("workload", name):
             values = results.of("workload", name, program)
@@ -374,6 +375,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--parts", default=",".join(PARTS), help=f"of {','.join(PARTS)}")
     parser.add_argument("--workloads", default=",".join(WORKLOADS), help=f"of {','.join(WORKLOADS)}")
+    parser.add_argument("--programs", default="F3,BP", help="parts of the names of those to run on workloads")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each program on a workload")
     parser.add_argument("--epochs", type=int, default=1, help="counted epochs of a turn")
     parser.add_argument("--threads", type=int, help="cores that are used [default: all]")
@@ -389,7 +391,7 @@ def main():
 
     text = f"# Seconds per training epoch\n\n{processor()}, {len(cores)} cores; MNIST, float32 unless bf16 is said\n"
     if "workload" in parts:
-        text += workload_part(results, names, cores, chosen.rounds, chosen.epochs)
+        text += workload_part(results, names, chosen.programs.split(","), cores, chosen.rounds, chosen.epochs)
     for part in ("depth", "width", "batch"):
         if part in parts:
             text += sweep_part(results, part, cores, 1, 3)

@@ -217,7 +217,7 @@ def backpropagation_gradients(network, blocks, _feedback, _e, x, targets):
 
 
 def main():
-    chosen = rival_common.arguments(__doc__.split("\n")[0], compiles=False)
+    chosen = rival_common.arguments(__doc__.split("\n\n")[0], compiles=False)
     inputs, targets = rival_common.training_set(chosen.data, chosen.samples)
     network = {"mlp": Mlp, "vit": Vit}[chosen.model](chosen)
     rival_common.train(Trainer(network, inputs, targets, chosen), chosen)

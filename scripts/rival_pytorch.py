@@ -41,8 +41,6 @@ class Adam:
 
     def step(self, gradients):
         self.steps += 1
-        # The kernel walks through the memory of all tensors side by side, whatever their strides are.
-        gradients = [gradient.contiguous() for gradient in gradients]
         torch._fused_adam_(
             self.parameters, gradients, self.first, self.second, [], [self.steps] * len(gradients),
             lr=self.rate, beta1=BETA1, beta2=BETA2, weight_decay=0.0, eps=EPSILON,
@@ -345,7 +343,7 @@ def backpropagation_step(
 
 
 def main():
-    chosen = rival_common.arguments(__doc__.split("\n")[0], compiles=True)
+    chosen = rival_common.arguments(__doc__.split("\n\n")[0], compiles=True)
     torch.set_num_threads(chosen.threads)
     inputs, targets = rival_common.training_set(chosen.data, chosen.samples)
     network = {"mlp": Mlp, "vit": Vit}[chosen.model](chosen)
