@@ -105,7 +105,10 @@ fn main() -> Result<()> {
     for (shape, found) in shapes.iter().zip(report["layers"].as_array().into_iter().flatten()) {
         println!("\nlayer {} to {}, batch {batch}, microseconds", shape.0, shape.1);
         for (name, value) in found.as_object().into_iter().flatten() {
-            println!("  {name:32} {:9.1}", value.as_f64().unwrap_or(f64::NAN));
+            match value.as_i64() {
+                Some(count) => println!("  {name:32} {count:9}"),
+                None => println!("  {name:32} {:9.1}", value.as_f64().unwrap_or(f64::NAN)),
+            }
         }
     }
     println!(

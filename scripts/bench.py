@@ -338,15 +338,15 @@ def plot(results, folder):
         figure, axes = pyplot.subplots(1, len(names), figsize=(4.6 * len(names), 4.4), squeeze=False)
         for axis, name in zip(axes[0], names):
             programs = [it for it in results.programs("workload", name)][::-1]
+            fastest = [min(results.of("workload", name, it)) for it in programs]
             medians = [results.median("workload", name, it) for it in programs]
-            spreads = [[m - min(results.of("workload", name, it)) for m, it in zip(medians, programs)],
-                       [max(results.of("workload", name, it)) - m for m, it in zip(medians, programs)]]
             colors = ["tab:green" if it.startswith("f3-tch F3") else "tab:olive" if it.startswith("f3-tch")
                       else "tab:red" if it.startswith("PyTorch") else "tab:blue" for it in programs]
-            axis.barh(programs, medians, xerr=spreads, color=colors, error_kw={"linewidth": 1})
+            axis.barh(programs, fastest, color=colors)
+            axis.plot(medians, programs, "k|", markersize=10)
             axis.set_title(f"{name}: {WORKLOADS[name]}".replace(", epochs", "\nepochs"), fontsize=9)
-            axis.set_xlabel("seconds per epoch: median, fastest, slowest")
-            axis.set_xlim(0, 1.15 * max(medians))
+            axis.set_xlabel("seconds per epoch: fastest (bar), median (line, if it fits)")
+            axis.set_xlim(0, 1.5 * max(fastest))
             axis.tick_params(labelsize=8)
         figure.tight_layout()
         figure.savefig(folder / "workloads.png", dpi=110)
