@@ -255,6 +255,8 @@ def compiled(function):
     import torch._inductor.config as settings
 
     settings.cpp_wrapper = True
+    # Otherwise what was compiled for another number of threads is taken from Inductor's cache.
+    settings.cpp.threads = torch.get_num_threads()
     return torch.compile(function, dynamic=False)
 
 
