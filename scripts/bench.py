@@ -180,7 +180,7 @@ class Results:
                                   if (row["part"], row["case"]) == (part, case)))
 
 
-def supports_bfloat16(cores):
+def supports_bfloat16():
     command = [PROGRAM, "train", "digits", "--quiet", "--set", "precision=bf16", "--set", "epochs=1"]
     command += ["--set", "device=cpu"]
     with tempfile.TemporaryDirectory() as folder:
@@ -213,7 +213,7 @@ def table(header, rows):
 def workload_part(results, names, wanted, cores, rounds, epochs):
     """Each workload with all programs; gives the report's text."""
     text = ""
-    bfloat16 = supports_bfloat16(cores)
+    bfloat16 = supports_bfloat16()
     for name in names:
         workload = WORKLOADS[name]
         dense = workload.model == "mlp"
@@ -284,7 +284,7 @@ def threads_part(results, cores, rounds, epochs):
         results.measure("stages", count, [contestant], balanced, cores[:count], rounds + 1, epochs)
     rows = [[it.label] + [f"{results.median('threads', count, it.label):.3f}" for count in counts]
             for it in contestants]
-    rows.append([f"f3-tch pipelined, a stage per thread, 784-8x784-10"]
+    rows.append(["f3-tch pipelined, a stage per thread, 784-8x784-10"]
                 + [f"{results.median('stages', count, it.label):.3f}" for count, it in zip(counts, stages)])
     speedup = results.median("stages", counts[0], stages[0].label) / results.median("stages", counts[-1], stages[-1].label)
     text = table([f"{workload}", *[f"{count} threads" for count in counts]], rows)

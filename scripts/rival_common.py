@@ -11,9 +11,7 @@ Legend: N samples, C outputs, m inputs and n outputs of a layer, w width of a to
 import argparse
 import gzip
 import os
-import resource
 import struct
-import sys
 import time
 
 import numpy as np
@@ -47,8 +45,6 @@ def arguments(description, compiles):
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--check", action="store_true",
                         help="print the loss on the training set after the run, not seconds")
-    parser.add_argument("--memory", action="store_true",
-                        help="print the process's peak resident memory in MiB after the run")
     if compiles:
         parser.add_argument("--compile", action="store_true", help="train with torch.compile")
     chosen = parser.parse_args()
@@ -138,27 +134,17 @@ def norm_weights(n):
 
 
 def train(trainer, chosen):
-    """Trains; prints the seconds of each epoch, one a line, or what `--check` asks for; then, with
-    `--memory`, the peak of the training."""
+    """Trains; prints the seconds of each epoch, one a line, or what `--check` asks for."""
     random = np.random.RandomState(2)
     for _ in range(chosen.epochs):
         start = time.perf_counter()
         trainer.epoch(random.permutation(len(trainer.targets)))
         if not chosen.check:
             print(time.perf_counter() - start, flush=True)
-    peak = peak_mib()
     if chosen.check:
         logits = np.asarray(trainer.logits(), dtype=np.float64)
         loss = trainer.loss(logits, np.asarray(trainer.targets, dtype=np.float64))
         print(f"{loss:.9f}")
-    if chosen.memory:
-        print(f"peak_mib {peak:.1f}")
-
-
-def peak_mib():
-    """The most resident memory that this process has had, in MiB."""
-    unit = 1024 if sys.platform != "darwin" else 1  # bytes of ru_maxrss
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def binary_cross_entropy(logits, targets):

@@ -189,8 +189,7 @@ fn trainer(
 fn place(network: &mut Network, devices: &[DeviceChoice], source: &Source) -> Result<()> {
     let layers = network.layers().len();
     if devices.len() > layers {
-        let names: Vec<String> = devices.iter().map(DeviceChoice::to_string).collect();
-        let shown = format!("[{}]", names.join(", "));
+        let shown = DeviceChoice::list(devices);
         let expected = format!("at most {layers} devices, one for each layer");
         return Err(source.refuse("schedule.devices", shown, &expected).into());
     }

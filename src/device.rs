@@ -33,6 +33,12 @@ pub struct ChosenDevice {
 }
 
 impl DeviceChoice {
+    /// Several as a configuration lists them: `[cuda, cuda:1]`.
+    pub fn list(devices: &[DeviceChoice]) -> String {
+        let names: Vec<String> = devices.iter().map(DeviceChoice::to_string).collect();
+        format!("[{}]", names.join(", "))
+    }
+
     /// The device to use; asking for CUDA where it does not work is an error that says why.
     ///
     /// libtorch's CUDA part is loaded here, and only if it is asked for or a driver is there.

@@ -116,8 +116,7 @@ fn read_devices(
     let Some(devices) = devices.flatten() else {
         return Ok(None);
     };
-    let names: Vec<String> = devices.iter().map(DeviceChoice::to_string).collect();
-    let shown = format!("[{}]", names.join(", "));
+    let shown = DeviceChoice::list(&devices);
     if !pipelined {
         return Err(section.refuse("devices", shown, "null, or `schedule.name: pipelined`"));
     }

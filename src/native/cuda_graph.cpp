@@ -9,8 +9,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <new>
-#include <string>
 #include <utility>
 
 #include "guarded.h"

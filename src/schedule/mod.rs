@@ -119,8 +119,9 @@ impl Head<'_> {
     }
 }
 
-/// A chunk of so many batches that the inputs and outputs of the widest layer fit into a part of the last-level
-/// cache. Only fully connected layers gain from that: others keep more than their inputs and outputs.
+/// A chunk of so many batches that the inputs and outputs of the widest layer fit into a part of the
+/// last-level cache. Only fully connected layers gain from that: others keep more than their inputs
+/// and outputs.
 pub fn chunk_for(network: &Network, inputs: i64, batch_size: i64) -> usize {
     let dense = |layer: &Layer| layer.block().as_dense().is_some();
     if !network.layers().iter().all(dense) {

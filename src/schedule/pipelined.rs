@@ -139,18 +139,24 @@ pub fn best_stages(layers: &[Layer], threads: usize) -> usize {
 
 fn fastest(costs: &[i64], threads: usize) -> usize {
     let speed = |stages: usize| {
-        let mut left = costs;
-        let costliest = balanced(costs, stages).into_iter().map(|size| {
-            let (stage, others) = left.split_at(size);
-            left = others;
-            stage.iter().sum::<i64>()
-        });
-        let pace = costs.iter().sum::<i64>() as f64 / costliest.max().unwrap_or(1).max(1) as f64;
+        let costliest = costliest(costs, &balanced(costs, stages));
+        let pace = costs.iter().sum::<i64>() as f64 / costliest.max(1) as f64;
         pace * ((threads / stages) as f64).powf(GAIN_OF_SHARING)
     };
     let choices = 1..=threads.min(costs.len()).max(1);
     // Of equal ones the fewest.
     choices.rev().max_by(|a, b| speed(*a).total_cmp(&speed(*b))).unwrap_or(1)
+}
+
+/// What the costliest of stages of so many layers costs.
+fn costliest(costs: &[i64], sizes: &[usize]) -> i64 {
+    let mut left = costs;
+    let stages = sizes.iter().map(|size| {
+        let (stage, others) = left.split_at(*size);
+        left = others;
+        stage.iter().sum()
+    });
+    stages.max().unwrap_or(0)
 }
 
 /// Two threads on one small operation are about 1.5 times as fast as one.
@@ -195,7 +201,7 @@ fn balanced(costs: &[i64], stages: usize) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{balanced, fastest};
+    use super::{balanced, costliest, fastest};
 
     #[test]
     fn stages_are_balanced_and_never_empty() {
@@ -212,13 +218,7 @@ mod tests {
                 assert_eq!(sizes.len(), stages.min(layers), "{costs:?}");
                 assert_eq!(sizes.iter().sum::<usize>(), layers);
                 assert!(sizes.iter().all(|size| *size > 0));
-                let mut left = costs.as_slice();
-                let costliest = sizes.iter().map(|size| {
-                    let (stage, others) = left.split_at(*size);
-                    left = others;
-                    stage.iter().sum::<i64>()
-                });
-                assert_eq!(costliest.max(), Some(least(&costs, sizes.len())), "{costs:?}");
+                assert_eq!(costliest(&costs, &sizes), least(&costs, sizes.len()), "{costs:?}");
             }
         }
     }
