@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -133,4 +134,16 @@ impl TryFrom<String> for DeviceChoice {
     fn try_from(text: String) -> Result<DeviceChoice, String> {
         text.parse()
     }
+}
+
+/// Bytes of the largest cache of the first core; a guess where the system does not tell.
+pub(crate) fn last_level_cache() -> i64 {
+    static BYTES: OnceLock<i64> = OnceLock::new();
+    let size = |index| {
+        let path = format!("/sys/devices/system/cpu/cpu0/cache/index{index}/size");
+        let text = std::fs::read_to_string(path).ok()?;
+        let kib: i64 = text.trim().strip_suffix('K')?.parse().ok()?;
+        Some(kib << 10)
+    };
+    *BYTES.get_or_init(|| (0..8).filter_map(size).max().unwrap_or(16 << 20))
 }

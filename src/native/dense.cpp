@@ -373,12 +373,29 @@ INLINE void step_part(const Optimizer& optimizer, Stepped<typename Precision::El
 }
 
 // Memory that will be needed soon, asked for while there is something else to do.
+constexpr int64_t LINE = 64;  // bytes
+
+// One line after the other, up to an end.
 struct Ahead {
-  const float *at, *end;
-  int64_t lines;  // to ask for at a time
+  const char* at;
+  int64_t left;       // lines
+  int64_t at_a_time;  // lines
 
   INLINE void ask() {
-    for (int64_t line = 0; line < lines && at < end; ++line, at += 16) __builtin_prefetch(at, 0, 2);
+    for (int64_t line = 0; line < at_a_time && left > 0; ++line, --left, at += LINE) {
+      __builtin_prefetch(at, 0, 2);
+    }
+  }
+};
+
+// A line of each row, without an end: where there is none any more, nothing happens.
+struct Down {
+  const char* at;
+  int64_t stride;  // bytes
+
+  INLINE void ask() {
+    __builtin_prefetch(at, 0, 3);
+    at += stride;
   }
 };
 
@@ -416,8 +433,9 @@ INLINE void dot_tile(const typename Precision::Element* x, const typename Precis
 // sums[r][v] = sum over t of a[t, r] * b[t, v], v counting vectors.
 template <typename Precision, int ROWS, int VECTORS>
 INLINE void outer_tile(const float* a, int64_t a_next, int64_t a_row, const float* b, int64_t b_next,
-                       int64_t count, Vector (&sums)[ROWS][VECTORS]) {
+                       int64_t count, Vector (&sums)[ROWS][VECTORS], Down ahead) {
   for (int64_t t = 0; t < count; ++t) {
+    ahead.ask();
     Vector row[VECTORS];
     each<VECTORS>([&](auto v) INLINE_LAMBDA { row[v.value] = load(b + v.value * LANES); });
     each<ROWS>([&](auto r) INLINE_LAMBDA {
@@ -439,14 +457,14 @@ INLINE Ahead optimizer_state(const F3Dense& task, int64_t b, int64_t i, int64_t 
   const float* lists[] = {task.weight_first, task.weight_second};
   const int64_t count = !lists[0] ? 0 : !lists[1] ? 1 : 2;
   const int64_t tiles = (b + DOT_ROWS - 1) / DOT_ROWS, tile = i / DOT_ROWS;
-  if (count == 0) return {nullptr, nullptr, 0};
+  if (count == 0) return {nullptr, 0, 0};
   const int64_t shares = tiles < count ? 1 : tiles / count;  // of each list
-  const int64_t share = tile / count;
-  const float* from = lists[tile % count] + j * task.inputs;
-  const int64_t size = neurons * task.inputs;
+  const int64_t lines = (neurons * task.inputs * 4 + LINE - 1) / LINE;
+  const int64_t from = lines * (tile / count) / shares;
+  const int64_t left = smaller(lines * (tile / count + 1) / shares, lines) - from;
   const int64_t steps = task.inputs / (LANES * Precision::PER_LANE) + 1;
-  return {from + size * share / shares, from + smaller(size * (share + 1) / shares, size),
-          size / shares / 16 / steps + 1};
+  return {(const char*)(lists[tile % count] + j * task.inputs) + from * LINE, left,
+          left / steps + 1};
 }
 
 // h = act(x W' + b) for one batch and the neurons [begin, end), whose weights are at `strip`;
@@ -459,7 +477,7 @@ void forward_batch(const F3Dense& task, int64_t row, int64_t b, int64_t begin, i
   float* h = task.h + row * n;
   for (int64_t j = begin; j < end; j += DOT_COLUMNS) {
     for (int64_t i = 0; i < b; i += DOT_ROWS) {
-      Ahead ahead = {nullptr, nullptr, 0};
+      Ahead ahead = {nullptr, 0, 0};
       if (asking) ahead = optimizer_state<Precision>(task, b, i, j, smaller(DOT_COLUMNS, end - j));
       with_constant<DOT_COLUMNS>(end - j, [&](auto columns) INLINE_LAMBDA {
         with_constant<DOT_ROWS>(b - i, [&](auto rows) INLINE_LAMBDA {
@@ -495,6 +513,37 @@ void feedback_batch(const F3Dense& task, int64_t row, int64_t b, int64_t begin, 
       store_part(delta + i * width + j - begin, signal * slope(h, task.activation), count);
     }
   }
+}
+
+// delta = dL/dh * act'(h) for one batch, at `delta` [b, width].
+void loss_batch(const F3Dense& task, int64_t row, int64_t b, int64_t begin, int64_t end, float* delta,
+                int64_t width) {
+  const int64_t n = task.outputs;
+  const float count = (float)(b * n);
+  for (int64_t i = 0; i < b; ++i) {
+    for (int64_t j = begin; j < end; j += LANES) {
+      const int64_t lanes = smaller(LANES, end - j), at = (row + i) * n + j;
+      Vector h = load_part(task.h + at, lanes);
+      Vector gradient = h - load_part(task.targets + at, lanes);
+      if (task.loss == 0) {
+        Vector spread = (1.0f - h) * h;
+        gradient = gradient / (spread < 1e-12f ? broadcast(1e-12f) : spread) / count;
+      } else {
+        gradient = 2.0f * gradient / count;
+      }
+      store_part(delta + i * width + j - begin, gradient * slope(h, task.activation), lanes);
+    }
+  }
+}
+
+// What the gradient of the tile with this number asks for: a line of the samples' columns in the block
+// after the one at k, until the block has been asked for; then what is in the cache already.
+template <int64_t BLOCK, typename Precision>
+INLINE Down next_block(const typename Precision::Element* x, int64_t m, int64_t k, int64_t tile) {
+  constexpr int64_t PER_LINE = LINE / sizeof *x, SUMS = Precision::PER_LANE;
+  const int64_t row = tile % SUMS, column = tile / SUMS * PER_LINE;
+  if (column >= BLOCK || k + BLOCK + column >= m) return {(const char*)(x + k), 0};
+  return {(const char*)(x + row * m + k + BLOCK + column), SUMS * m * (int64_t)sizeof *x};
 }
 
 // One step of the neurons [begin, end) along delta' x and the sum of delta over the batch; delta
@@ -545,8 +594,9 @@ void step_batch(const F3Dense& task, int64_t step, int64_t row, int64_t b, int64
       with_constant<OUTER_ROWS>(end - begin - j, [&](auto rows) INLINE_LAMBDA {
         with_constant<OUTER_VECTORS>(vectors, [&](auto width) INLINE_LAMBDA {
           Vector gradient[rows.value][width.value] = {};
+          const Down ahead = next_block<BLOCK, Precision>(x, m, k, j / OUTER_ROWS);
           outer_tile<Precision, rows.value, width.value>(factors + j, next, 1, packed, BLOCK, sums,
-                                                         gradient);
+                                                         gradient, ahead);
           each<rows.value>([&](auto r) INLINE_LAMBDA {
             if (squares) {
               Vector total = {};
@@ -630,6 +680,19 @@ void teach(const F3Dense* task, int64_t begin, int64_t end, float* scratch) {
   learn_strip<Single, false>(task, begin, end, scratch, space, nullptr);
 }
 
+void fit(const F3Dense* task, int64_t begin, int64_t end, float* delta) {
+  const int64_t width = end - begin;
+  const float* strip = task->weight + begin * task->inputs;
+  float* space = delta + (task->batch + 1) * width;
+  int64_t step = 0;
+  for (int64_t row = 0; row < task->rows; row += task->batch, ++step) {
+    const int64_t b = smaller(task->batch, task->rows - row);
+    forward_batch<Single>(*task, row, b, begin, end, strip, false);
+    loss_batch(*task, row, b, begin, end, delta, width);
+    step_any<Single>(*task, step, row, b, begin, end, delta, width, space, nullptr);
+  }
+}
+
 void step(const F3Dense* task, int64_t begin, int64_t end, float* scratch) {
   const int64_t n = task->outputs;
   int64_t step = 0;
@@ -665,7 +728,8 @@ void backward(const F3Dense* task, int64_t begin, int64_t end) {
         if (whole > 0) {
           with_constant<OUTER_VECTORS>(whole, [&](auto width) INLINE_LAMBDA {
             Vector sums[rows.value][width.value] = {};
-            outer_tile<Single, rows.value, width.value>(delta, 1, n, task->weight + k, m, n, sums);
+            outer_tile<Single, rows.value, width.value>(delta, 1, n, task->weight + k, m, n, sums,
+                                                        {(const char*)delta, 0});
             each<rows.value>([&](auto r) INLINE_LAMBDA {
               each<width.value>([&](auto v) INLINE_LAMBDA {
                 store(to + r.value * m + v.value * LANES, sums[r.value][v.value]);
@@ -698,4 +762,4 @@ extern "C" {
 extern const F3DenseKernels F3_NAME(F3_ISA);
 }
 const F3DenseKernels F3_NAME(F3_ISA) = {
-    F3_TEXT(F3_ISA), scratch, forward, learn, teach, step, backward, halve};
+    F3_TEXT(F3_ISA), scratch, forward, learn, teach, fit, step, backward, halve};

@@ -24,6 +24,10 @@ struct F3Dense {
   const float* feedback;  // B [C, n]
   int64_t error_size;     // C
 
+  // Learning from the loss: the mean over all b * n outputs of a step.
+  const float* targets;  // y* [rows, n]
+  int32_t loss;          // 0 binary cross-entropy, 1 squared error
+
   // Learning from a gradient that is known.
   const float* delta;  // dL/dz [rows, n]
 
@@ -52,6 +56,7 @@ struct F3DenseKernels {
   F3DenseStrip* forward;   // h from x
   F3DenseStrip* learn;     // h from x; a step along delta = (e B) * h'
   F3DenseStrip* teach;     // a step along delta = (e B) * h', for the h that is given
+  F3DenseStrip* fit;       // h from x; a step along delta = dL/dh * h'
   F3DenseStrip* step;      // a step along delta
   F3DenseRows* backward;   // dL/dx from delta
   F3DenseRows* halve;      // x_half from x

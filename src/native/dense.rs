@@ -11,6 +11,7 @@ use anyhow::{Result, bail};
 use tch::{Device, Kind, Tensor};
 
 use super::team;
+use crate::device::last_level_cache;
 
 /// As in `dense.h`.
 #[repr(C)]
@@ -29,6 +30,8 @@ struct Task {
     error: *const f32,
     feedback: *const f32,
     error_size: i64,
+    targets: *const f32,
+    loss: i32,
     delta: *const f32,
     optimizer: i32,
     nesterov: i32,
@@ -61,6 +64,7 @@ struct RawKernels {
     forward: Strip,
     learn: Strip,
     teach: Strip,
+    fit: Strip,
     step: Strip,
     backward: Rows,
     halve: Rows,
@@ -149,6 +153,15 @@ pub enum DenseActivation {
     Relu = 2,
     /// 1 / (1 + exp(-z))
     Sigmoid = 3,
+}
+
+/// The losses that the kernels have: those in which an output's gradient is its own affair.
+#[derive(Clone, Copy)]
+pub(crate) enum DenseLoss {
+    /// As [`crate::Loss::BinaryCrossEntropy`].
+    BinaryCrossEntropy = 0,
+    /// As [`crate::Loss::MeanSquaredError`].
+    MeanSquaredError = 1,
 }
 
 /// An optimizer's coming steps.
@@ -262,6 +275,29 @@ fn run_feedback(
     run_strips(&task, strip, 4)
 }
 
+/// h `[r, n]` from x `[r, m]`, each batch's before its step along δ = ∂L/∂h ⊙ act'(h) of the mean loss
+/// between h and the targets `[r, n]`.
+pub(crate) fn fit(
+    layer: DenseLayer,
+    x: &Tensor,
+    batch: i64,
+    targets: &Tensor,
+    loss: DenseLoss,
+    steps: &Steps,
+    squares: Option<&Tensor>,
+) -> Result<Tensor> {
+    let (mut task, _x) = layer.task(x)?;
+    let targets = targets.contiguous();
+    let shape = [task.rows, task.outputs];
+    let h = Tensor::f_empty(shape, (Kind::Float, Device::Cpu))?;
+    task.h = pointer(&h, &shape)?;
+    task.targets = pointer(&targets, &shape)?;
+    task.loss = loss as i32;
+    task.set_steps(layer, batch, steps, squares)?;
+    run_strips(&task, kernels().fit, 4)?;
+    Ok(h)
+}
+
 /// Steps along δ = ∂L/∂z `[r, n]` at x `[r, m]`, a batch at a time.
 pub(crate) fn step(
     layer: DenseLayer,
@@ -373,6 +409,8 @@ impl Task {
             error: null(),
             feedback: null(),
             error_size: 0,
+            targets: null(),
+            loss: 0,
             delta: null(),
             optimizer: 0,
             nesterov: 0,
@@ -457,9 +495,11 @@ fn run_strips(task: &Task, strip: Strip, operations: i64) -> Result<()> {
     thread_local! {
         static SCRATCH: std::cell::RefCell<Vec<f32>> = const { std::cell::RefCell::new(Vec::new()) };
     }
-    // Weights and optimizer state of a strip stay in the core's own cache from batch to batch.
-    let bytes_per_neuron = 12 * task.inputs;
-    let by_cache = (task.outputs * bytes_per_neuron + STRIP_BYTES - 1) / STRIP_BYTES;
+    // The wider a strip, the less often its thread goes through the inputs; but its weights and the
+    // optimizer's state are to be found in the cache again with the next batch.
+    let bytes = 12 * task.inputs * task.outputs;
+    let share = last_level_cache() / (2 * tch::get_num_threads().max(1) as i64);
+    let by_cache = (bytes + share - 1) / share;
     let work = operations * task.rows * task.inputs * task.outputs;
     let strips = parts(task.outputs, 5, wanted_parts(work, by_cache));
     team::for_each(strips.len(), &|index| {
@@ -477,8 +517,6 @@ fn run_strips(task: &Task, strip: Strip, operations: i64) -> Result<()> {
         });
     })
 }
-
-const STRIP_BYTES: i64 = 640 << 10;
 
 /// Into how many parts work is cut: `at_least`, and a multiple of the threads unless the work is
 /// done before they would be there.

@@ -7,7 +7,8 @@ use tch::{Device, Kind, Tensor};
 
 use super::Dense;
 use super::block::{Block, Gradients, Tape, norm};
-use crate::native::dense::{self, DenseLayer};
+use crate::loss::Loss;
+use crate::native::dense::{self, DenseLayer, DenseLoss};
 use crate::native::drop_pages;
 use crate::offload::Offload;
 use crate::optimizer::{Optimizer, OptimizerSettings};
@@ -197,6 +198,39 @@ impl Layer {
         Ok(tape.output)
     }
 
+    /// As [`Layer::learn`], for the output layer: each batch's step is along the gradient of the mean
+    /// loss between its outputs and the targets y* `[r, n]`.
+    pub fn fit(
+        &mut self,
+        inputs: &Tensor,
+        targets: &Tensor,
+        batch_size: i64,
+        loss: Loss,
+    ) -> Result<Tensor> {
+        let rows = inputs.size()[0];
+        if let (Some((_, layer)), Some(loss)) =
+            (fused(self.fused, self.block.as_ref()), fusable(loss))
+        {
+            let steps = (rows + batch_size - 1) / batch_size;
+            let steps = self.optimizer.hand_over(steps as usize).expect("can be fused");
+            let squares = self.watched.then(|| layer.place_for_squares());
+            let (x, squared) = (inputs, squares.as_ref());
+            let y = dense::fit(layer, x, batch_size, targets, loss, &steps, squared)?;
+            self.keep_norm(squares);
+            self.rest()?;
+            return Ok(y);
+        }
+        let mut outputs = Vec::new();
+        for start in (0..rows).step_by(batch_size as usize) {
+            let count = batch_size.min(rows - start);
+            let tape = self.record(&aligned(inputs, start, count))?;
+            let targets = aligned(targets, start, count);
+            self.update(&tape, &loss.gradient(&tape.output, &targets))?;
+            outputs.push(tape.output);
+        }
+        Ok(if outputs.len() == 1 { outputs.remove(0) } else { Tensor::cat(&outputs, 0) })
+    }
+
     /// The second half of [`Layer::learn`]: steps along δh = e · B (eq. 1 of the paper).
     pub fn teach(&mut self, tape: &Tape, error: &Tensor) -> Result<()> {
         let Some(feedback) = &self.feedback else {
@@ -294,6 +328,15 @@ impl Layer {
 fn fused(fused: bool, block: &dyn Block) -> Option<(&Dense, DenseLayer<'_>)> {
     let dense = block.as_dense().filter(|_| fused)?;
     Some((dense, dense.fusable()?))
+}
+
+/// A loss as the fused kernels take it.
+fn fusable(loss: Loss) -> Option<DenseLoss> {
+    match loss {
+        Loss::BinaryCrossEntropy => Some(DenseLoss::BinaryCrossEntropy),
+        Loss::MeanSquaredError => Some(DenseLoss::MeanSquaredError),
+        Loss::CrossEntropy => None,
+    }
 }
 
 /// Whether a tensor of an optimizer's state is as large as a parameter; Adam's counter is not.

@@ -21,9 +21,10 @@ pub use pipelined::{Pipelined, best_stages, chunk_that_fills, stages};
 use anyhow::Result;
 use tch::Tensor;
 
+use crate::device::last_level_cache;
 use crate::error_info::ErrorInfo;
 use crate::loss::Loss;
-use crate::network::{Layer, Network, aligned};
+use crate::network::{Layer, Network};
 
 /// Takes the chunks of one epoch through a network.
 ///
@@ -99,23 +100,13 @@ impl Head<'_> {
     /// Gives the error information `[r, C]` of its outputs, each that from before learning from it.
     pub fn learn(&mut self, chunk: &Chunk) -> Result<Option<Tensor>> {
         let _no_grad = tch::no_grad_guard();
-        let mut observed = Vec::new();
         let (h, targets) = (self.output.bring(&chunk.h), self.output.bring(&chunk.targets));
         self.output.watch_gradients(chunk.last);
-        for start in (0..chunk.len()).step_by(chunk.batch_size as usize) {
-            let count = chunk.batch_size.min(chunk.len() - start);
-            let targets = aligned(&targets, start, count);
-            let tape = self.output.record(&aligned(&h, start, count))?;
-            let y = &tape.output;
-            self.output.update(&tape, &self.loss.gradient(y, &targets))?;
-            observed.extend(self.observed.map(|info| info.observe(y, &targets, self.loss)));
-        }
+        let y = self.output.fit(&h, &targets, chunk.batch_size, self.loss)?;
         self.output.watch_gradients(false);
-        Ok(match observed.len() {
-            0 => None,
-            1 => observed.pop(),
-            _ => Some(Tensor::cat(&observed, 0)),
-        })
+        let observe =
+            |info: ErrorInfo| info.observe_batches(&y, &targets, self.loss, chunk.batch_size);
+        Ok(self.observed.map(observe))
     }
 }
 
@@ -135,15 +126,4 @@ pub fn chunk_for(network: &Network, inputs: i64, batch_size: i64) -> usize {
     }
     let bytes = 4 * widest * batch_size;
     (last_level_cache() / 4 / bytes.max(1)).clamp(1, 64) as usize
-}
-
-/// Bytes of the largest cache of the first core; a guess where the system does not tell.
-fn last_level_cache() -> i64 {
-    let size = |index| {
-        let path = format!("/sys/devices/system/cpu/cpu0/cache/index{index}/size");
-        let text = std::fs::read_to_string(path).ok()?;
-        let kib: i64 = text.trim().strip_suffix('K')?.parse().ok()?;
-        Some(kib << 10)
-    };
-    (0..8).filter_map(size).max().unwrap_or(16 << 20)
 }

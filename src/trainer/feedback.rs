@@ -70,12 +70,10 @@ impl FeedbackTrainer {
         for layer in hidden {
             h = layer.learn(&h, &error, batch.len())?;
         }
-        let tape = output.record(&h)?;
-        let y = &tape.output;
-        output.update(&tape, &self.loss.gradient(y, &batch.targets))?;
+        let y = output.fit(&h, &batch.targets, batch.len(), self.loss)?;
 
         if let Some(store) = &mut self.store {
-            let observed = self.error_info.observe(y, &batch.targets, self.loss);
+            let observed = self.error_info.observe(&y, &batch.targets, self.loss);
             store.write(&batch.positions, &observed);
         }
         Ok(())
