@@ -226,9 +226,11 @@ fn fused_kernels_agree_with_libtorchs() {
     .chain([(64, 80, 10, 20), (65, 81, 11, 53), (80, 64, 7, 50), (129, 47, 2, 26)])
     .chain([(784, 100, 10, 25)])
     {
-        for algorithm in ["f3", "bp", "dfa"] {
+        for (algorithm, loss) in
+            [("f3", "bce"), ("f3", "mse"), ("f3", "cross_entropy"), ("bp", "bce"), ("dfa", "bce")]
+        {
             let yaml = format!(
-                "model: {{width: [{width}, {width}]}}, data: {{batch_size: {batch}}}, \
+                "model: {{width: [{width}, {width}]}}, data: {{batch_size: {batch}}}, loss: {loss}, \
                  algorithm: {{name: {algorithm}}}, optimizer: {{name: sgd, learning_rate: 5e-2}}"
             );
             compare(&yaml, inputs, outputs);

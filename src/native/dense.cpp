@@ -2,13 +2,15 @@
 //
 // In F3 a neuron's step needs its layer's input, the stored error and its own weights: nothing of
 // its neighbours. So a strip of neurons goes through one batch after the other while its weights
-// and its optimizer's state stay in the core's own cache, and no strip waits for another one. Within
-// a strip and a batch:
+// and its optimizer's state stay in the cache, and no strip waits for another one. Within a strip and
+// a batch:
 //
 //   h     = act(x W' + b)         tiles of dot products along the inputs
 //   delta = (e B) * act'(h)
 //   g     = delta' x              a tile of it in registers, from which the optimizer steps the
 //                                 weights at once: the gradient is never written to memory
+//
+// In the output layer delta comes from the loss between h and the targets.
 //
 // A neuron's numbers do not depend on the strip that it is in, nor on the number of threads.
 //
@@ -717,20 +719,22 @@ void halve(const F3Dense* task, int64_t begin, int64_t end) {
 }
 
 void backward(const F3Dense* task, int64_t begin, int64_t end) {
-  const int64_t m = task->inputs, n = task->outputs;
-  for (int64_t k = 0; k < m; k += OUTER_VECTORS * LANES) {
-    const int64_t columns = smaller(OUTER_VECTORS * LANES, m - k);
+  const int64_t m = task->inputs, n = task->outputs, rows = task->rows;
+  constexpr int64_t BLOCK = OUTER_VECTORS * LANES;
+  for (int64_t k = begin; k < end; k += BLOCK) {
+    const int64_t columns = smaller(BLOCK, end - k);
     const int64_t whole = columns / LANES;
-    for (int64_t i = begin; i < end; i += OUTER_ROWS) {
-      with_constant<OUTER_ROWS>(end - i, [&](auto rows) INLINE_LAMBDA {
+    for (int64_t i = 0; i < rows; i += OUTER_ROWS) {
+      with_constant<OUTER_ROWS>(rows - i, [&](auto height) INLINE_LAMBDA {
         const float* delta = task->delta + i * n;
         float* to = task->h + i * m + k;
         if (whole > 0) {
           with_constant<OUTER_VECTORS>(whole, [&](auto width) INLINE_LAMBDA {
-            Vector sums[rows.value][width.value] = {};
-            outer_tile<Single, rows.value, width.value>(delta, 1, n, task->weight + k, m, n, sums,
-                                                        {(const char*)delta, 0});
-            each<rows.value>([&](auto r) INLINE_LAMBDA {
+            Vector sums[height.value][width.value] = {};
+            const Down ahead = next_block<BLOCK, Single>(task->weight, m, k, i / OUTER_ROWS);
+            outer_tile<Single, height.value, width.value>(delta, 1, n, task->weight + k, m, n, sums,
+                                                          ahead);
+            each<height.value>([&](auto r) INLINE_LAMBDA {
               each<width.value>([&](auto v) INLINE_LAMBDA {
                 store(to + r.value * m + v.value * LANES, sums[r.value][v.value]);
               });
@@ -738,12 +742,12 @@ void backward(const F3Dense* task, int64_t begin, int64_t end) {
           });
         }
         if (const int64_t left = columns - whole * LANES; left > 0) {
-          Vector sums[rows.value] = {};
+          Vector sums[height.value] = {};
           for (int64_t j = 0; j < n; ++j) {
             Vector row = load_first(task->weight + j * m + k + whole * LANES, left);
-            each<rows.value>([&](auto r) INLINE_LAMBDA { sums[r.value] += delta[r.value * n + j] * row; });
+            each<height.value>([&](auto r) INLINE_LAMBDA { sums[r.value] += delta[r.value * n + j] * row; });
           }
-          each<rows.value>([&](auto r) INLINE_LAMBDA {
+          each<height.value>([&](auto r) INLINE_LAMBDA {
             store_first(to + r.value * m + whole * LANES, sums[r.value], left);
           });
         }

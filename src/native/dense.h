@@ -47,8 +47,8 @@ struct F3Dense {
 typedef int64_t F3DenseScratch(const F3Dense* task, int64_t width);
 // Neurons [begin, end).
 typedef void F3DenseStrip(const F3Dense* task, int64_t begin, int64_t end, float* scratch);
-// dL/dx [rows, m] = delta W, for the samples [begin, end); `h` is where it goes.
-typedef void F3DenseRows(const F3Dense* task, int64_t begin, int64_t end);
+// Of some columns or rows of a matrix: [begin, end).
+typedef void F3DensePart(const F3Dense* task, int64_t begin, int64_t end);
 
 struct F3DenseKernels {
   const char* name;
@@ -58,7 +58,7 @@ struct F3DenseKernels {
   F3DenseStrip* teach;     // a step along delta = (e B) * h', for the h that is given
   F3DenseStrip* fit;       // h from x; a step along delta = dL/dh * h'
   F3DenseStrip* step;      // a step along delta
-  F3DenseRows* backward;   // dL/dx from delta
-  F3DenseRows* halve;      // x_half from x
+  F3DensePart* backward;   // columns of dL/dx [rows, m] = delta W, which go to `h`
+  F3DensePart* halve;      // rows of x_half from x
 };
 }

@@ -55,7 +55,7 @@ struct Task {
 unsafe impl Sync for Task {}
 
 type Strip = unsafe extern "C" fn(*const Task, i64, i64, *mut f32);
-type Rows = unsafe extern "C" fn(*const Task, i64, i64);
+type Part = unsafe extern "C" fn(*const Task, i64, i64);
 
 #[repr(C)]
 struct RawKernels {
@@ -66,8 +66,8 @@ struct RawKernels {
     teach: Strip,
     fit: Strip,
     step: Strip,
-    backward: Rows,
-    halve: Rows,
+    backward: Part,
+    halve: Part,
 }
 
 // SAFETY: constants, made at compile time.
@@ -324,8 +324,8 @@ pub(crate) fn backward(weight: &Tensor, delta: &Tensor) -> Result<Tensor> {
     task.weight = pointer(weight, &[n, m])?;
     task.delta = pointer(&delta, &[rows, n])?;
     task.h = pointer(&result, &[rows, m])?;
-    let tasks = parts(rows, 5, wanted_parts(2 * rows * m * n, 1));
-    // SAFETY: shapes are checked above; each call writes to its own rows of the result.
+    let tasks = parts(m, 64, wanted_parts(2 * rows * m * n, 1));
+    // SAFETY: shapes are checked above; each call writes to its own columns of the result.
     team::for_each(tasks.len(), &|index| unsafe {
         let (begin, end) = tasks[index];
         (kernels().backward)(&task, begin, end);

@@ -127,24 +127,29 @@ impl TransformerBlock {
             .flatten(1, -1)
     }
 
-    /// Multi-head attention over tokens [b, t, w].
+    /// Multi-head attention over tokens [b, t, w], softmax(Q Kᵀ / √s) V of each head, projected.
+    ///
+    /// Heads are the matrices of batched products, so that nothing has to be copied from one order to
+    /// another: for as few tokens as here that is faster than libtorch's attention kernels.
     fn attention(&self, x: &Tensor) -> Tensor {
-        let (heads, size) = (self.shape.heads, self.shape.head_size);
+        let (heads, size, width) = (self.shape.heads, self.shape.head_size, x.size()[2]);
+        let rows = x.reshape([1, -1, width]).expand([heads, -1, -1], false);
+        // [a, b·t, w] -> [a·b, t, s]
         let split = |map: &Linear| {
-            // [b, t, a·s] -> [b, a, t, s]
-            map.apply(x).reshape([-1, self.tokens, heads, size]).transpose(1, 2)
+            let weight = map.weight.view([heads, size, width]).transpose(1, 2);
+            rows.bmm(&weight).view([-1, self.tokens, size])
         };
-        let attended = Tensor::scaled_dot_product_attention(
-            &split(&self.query),
-            &split(&self.key),
-            &split(&self.value),
-            None::<&Tensor>,
-            0.0,
-            false,
-            None, // scaled by 1/√s
-            false,
-        );
-        self.projection.apply(&attended.transpose(1, 2).flatten(2, -1))
+        let query = split(&self.query) * (size as f64).sqrt().recip();
+        let scores = query.bmm(&split(&self.key).transpose(1, 2)).softmax(-1, None::<Kind>);
+        let attended = scores.bmm(&split(&self.value)).view([heads, -1, size]);
+        let projection = self.projection.weight.view([width, heads, size]).permute([1, 2, 0]);
+        let projected =
+            attended.bmm(&projection).sum_dim_intlist([0i64].as_slice(), false, None::<Kind>);
+        let projected = projected.view_as(x);
+        match &self.projection.bias {
+            Some(bias) => projected + bias,
+            None => projected,
+        }
     }
 }
 
