@@ -300,23 +300,24 @@ def threads_part(results, cores, rounds, epochs):
 
 
 def memory_part(results, cores):
-    """The process's peak by depth: batches large enough for activations to count."""
+    """The process's peak by depth: networks large enough to be more than what loading MNIST takes, and
+    batches large enough for activations to count."""
     contestants = [Ours("F3 sequential", schedule__name="sequential"), Ours("F3 layer_major", schedule__name="layer_major"), Ours("BP", "bp")]
-    depths = (1, 20, 50, 100)
+    depths, width, batch = (300, 400, 500), 300, 2000
     for hidden in depths:
-        workload = Workload(hidden, 200, 4000, 8000)
+        workload = Workload(hidden, width, batch, batch)
         results.measure("memory", hidden, contestants, workload, cores, 1, 1)
     programs = [it.label for it in contestants]
     peak = lambda depth, it: results.median("memory", depth, it, "peak_mib")
     rows = [[str(depth)] + [f"{peak(depth, it):.0f}" for it in programs] for depth in depths]
     per_layer = [(peak(depths[-1], it) - peak(depths[0], it)) / (depths[-1] - depths[0]) for it in programs]
     rows.append(["MiB per layer"] + [f"{value:.2f}" for value in per_layer])
-    parameters = (200 * 200 + 200) * 12 / 2**20
-    feedback = 200 * 10 * 4 / 2**20
+    parameters = (width * width + width) * 12 / 2**20
+    feedback = width * 10 * 4 / 2**20
     return (
-        "\n## Peak memory by depth (width 200, batch 4000)\n\n" + table(["hidden layers", *programs], rows)
+        f"\n## Peak memory by depth (width {width}, batch {batch})\n\n" + table(["hidden layers", *programs], rows)
         + f"\nA layer's weights and Adam moments are {parameters:.2f} MiB, its feedback {feedback:.2f} MiB, "
-        f"its activations of a batch {4000 * 200 * 4 / 2**20:.2f} MiB.\n"
+        f"its activations of a batch {batch * width * 4 / 2**20:.2f} MiB.\n"
     )
 
 

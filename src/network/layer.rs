@@ -13,6 +13,22 @@ use crate::native::drop_pages;
 use crate::offload::Offload;
 use crate::optimizer::{Optimizer, OptimizerSettings};
 
+/// Read from the device only when somebody asks. On the CPU it is a number at once: a tensor that stays
+/// would lie between the large ones that come and go, and keep their memory from being used again.
+enum Norm {
+    Known(f64),
+    OnDevice(Tensor),
+}
+
+impl Norm {
+    fn of(norm: Tensor) -> Norm {
+        match norm.device() {
+            Device::Cpu => Norm::Known(norm.double_value(&[])),
+            _ => Norm::OnDevice(norm),
+        }
+    }
+}
+
 /// A layer that learns from its own input and a teaching signal, and from nothing else: no weights
 /// of other layers, no order among the layers beyond "input before output".
 pub struct Layer {
@@ -23,7 +39,7 @@ pub struct Layer {
     half: bool,
     offloaded: bool,
     watched: bool,
-    gradient_norm: Option<Tensor>,
+    gradient_norm: Option<Norm>,
 }
 
 impl Layer {
@@ -291,14 +307,14 @@ impl Layer {
     /// From each neuron's squared gradient norm `[n]`, if these were kept.
     fn keep_norm(&mut self, squares: Option<Tensor>) {
         if let Some(squares) = squares {
-            self.gradient_norm = Some(squares.sum(Kind::Float).sqrt());
+            self.gradient_norm = Some(Norm::of(squares.sum(Kind::Float).sqrt()));
         }
     }
 
     /// Steps along gradients of the parameters, in their order, wherever these come from.
     pub fn step(&mut self, gradients: &[Tensor]) -> Result<()> {
         if self.watched {
-            self.gradient_norm = Some(norm(gradients.iter()));
+            self.gradient_norm = Some(Norm::of(norm(gradients.iter())));
         }
         let gradients: Vec<&Tensor> = gradients.iter().collect();
         self.optimizer.step(&tensors(self.block.as_ref()), &gradients)
@@ -320,7 +336,10 @@ impl Layer {
     /// The L2 norm of all parameters' gradients together in the last watched step, if there was
     /// one.
     pub fn gradient_norm(&self) -> Option<f64> {
-        self.gradient_norm.as_ref().map(|norm| norm.double_value(&[]))
+        self.gradient_norm.as_ref().map(|norm| match norm {
+            Norm::Known(norm) => *norm,
+            Norm::OnDevice(norm) => norm.double_value(&[]),
+        })
     }
 }
 
