@@ -517,7 +517,8 @@ void feedback_batch(const F3Dense& task, int64_t row, int64_t b, int64_t begin, 
   }
 }
 
-// delta = dL/dh * act'(h) for one batch, at `delta` [b, width].
+// delta = dL/dh * act'(h) for one batch, at `delta` [b, width]; step by step as libtorch has it, so that
+// learning from the loss and learning from a gradient that libtorch has computed are the same.
 void loss_batch(const F3Dense& task, int64_t row, int64_t b, int64_t begin, int64_t end, float* delta,
                 int64_t width) {
   const int64_t n = task.outputs;
@@ -531,9 +532,14 @@ void loss_batch(const F3Dense& task, int64_t row, int64_t b, int64_t begin, int6
         Vector spread = (1.0f - h) * h;
         gradient = gradient / (spread < 1e-12f ? broadcast(1e-12f) : spread) / count;
       } else {
-        gradient = 2.0f * gradient / count;
+        gradient = (float)(2.0 / (double)(b * n)) * gradient;
       }
-      store_part(delta + i * width + j - begin, gradient * slope(h, task.activation), lanes);
+      if (task.activation == 3) {
+        gradient = gradient * (1.0f - h) * h;
+      } else {
+        gradient = gradient * slope(h, task.activation);
+      }
+      store_part(delta + i * width + j - begin, gradient, lanes);
     }
   }
 }
