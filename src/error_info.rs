@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use crate::loss::Loss;
-use crate::network::aligned;
+use crate::network::{in_batches, joined};
 
 /// What the hidden layers are taught with (Flügel et al. 2024, sections 3 and 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,18 +110,14 @@ impl ErrorInfo {
         loss: Loss,
         batch_size: i64,
     ) -> Tensor {
-        let rows = output.size()[0];
         // The derivative of a mean loss depends on the batch; and libtorch's exponentials, in the last
-        // bit, on where an element stands.
-        let one_by_one = !matches!(self, ErrorInfo::DelayedError | ErrorInfo::DelayedErrorOneHot);
-        if rows <= batch_size || !one_by_one {
+        // bit, on where an element stands. A difference depends on neither.
+        let at_once = matches!(self, ErrorInfo::DelayedError | ErrorInfo::DelayedErrorOneHot);
+        if at_once {
             return self.observe(output, targets, loss);
         }
-        let batches = (0..rows).step_by(batch_size as usize).map(|start| {
-            let count = batch_size.min(rows - start);
-            self.observe(&aligned(output, start, count), &aligned(targets, start, count), loss)
-        });
-        Tensor::cat(&batches.collect::<Vec<Tensor>>(), 0)
+        let batches = in_batches(output, targets, batch_size);
+        joined(batches.map(|(output, targets)| self.observe(&output, &targets, loss)).collect())
     }
 }
 

@@ -195,14 +195,9 @@ impl Layer {
             self.rest()?;
             return Ok(h);
         }
-        if rows <= batch_size {
-            return self.learn_batch(inputs, errors);
-        }
-        let batches = (0..rows).step_by(batch_size as usize).map(|start| {
-            let count = batch_size.min(rows - start);
-            self.learn_batch(&aligned(inputs, start, count), &aligned(errors, start, count))
-        });
-        Ok(Tensor::cat(&batches.collect::<Result<Vec<Tensor>>>()?, 0))
+        let batches = in_batches(inputs, errors, batch_size);
+        let outputs = batches.map(|(input, error)| self.learn_batch(&input, &error));
+        Ok(joined(outputs.collect::<Result<Vec<Tensor>>>()?))
     }
 
     fn learn_batch(&mut self, input: &Tensor, error: &Tensor) -> Result<Tensor> {
@@ -236,15 +231,13 @@ impl Layer {
             self.rest()?;
             return Ok(y);
         }
-        let mut outputs = Vec::new();
-        for start in (0..rows).step_by(batch_size as usize) {
-            let count = batch_size.min(rows - start);
-            let tape = self.record(&aligned(inputs, start, count))?;
-            let targets = aligned(targets, start, count);
+        let batches = in_batches(inputs, targets, batch_size);
+        let outputs = batches.map(|(input, targets)| {
+            let tape = self.record(&input)?;
             self.update(&tape, &loss.gradient(&tape.output, &targets))?;
-            outputs.push(tape.output);
-        }
-        Ok(if outputs.len() == 1 { outputs.remove(0) } else { Tensor::cat(&outputs, 0) })
+            Ok(tape.output)
+        });
+        Ok(joined(outputs.collect::<Result<Vec<Tensor>>>()?))
     }
 
     /// The second half of [`Layer::learn`]: steps along δh = e · B (eq. 1 of the paper).
@@ -363,9 +356,27 @@ fn is_large(tensor: &Tensor) -> bool {
     tensor.dim() > 0
 }
 
+/// Two tensors' rows, batch by batch; the last batch may have fewer than `batch_size`.
+pub(crate) fn in_batches<'t>(
+    first: &'t Tensor,
+    second: &'t Tensor,
+    batch_size: i64,
+) -> impl Iterator<Item = (Tensor, Tensor)> + 't {
+    let rows = first.size()[0];
+    (0..rows).step_by(batch_size as usize).map(move |start| {
+        let count = batch_size.min(rows - start);
+        (aligned(first, start, count), aligned(second, start, count))
+    })
+}
+
+/// All rows of one batch after the other.
+pub(crate) fn joined(mut batches: Vec<Tensor>) -> Tensor {
+    if batches.len() == 1 { batches.remove(0) } else { Tensor::cat(&batches, 0) }
+}
+
 /// Some rows in memory of their own: what MKL computes depends, in the last bit, on how its operands
 /// are aligned.
-pub(crate) fn aligned(tensor: &Tensor, start: i64, count: i64) -> Tensor {
+fn aligned(tensor: &Tensor, start: i64, count: i64) -> Tensor {
     let rows = tensor.narrow(0, start, count);
     if start == 0 { rows } else { rows.copy() }
 }

@@ -15,7 +15,7 @@ pub use convolution::{ConvolutionBlock, Stage, Topology};
 pub use dense::Dense;
 pub use initialise::WeightInit;
 pub use layer::Layer;
-pub(crate) use layer::aligned;
+pub(crate) use layer::{in_batches, joined};
 pub use shapes::{Cnn, Mlp};
 pub use transformer::{TransformerBlock, Vit};
 
