@@ -42,7 +42,7 @@ pub mod sinks;
 pub mod trainer;
 
 pub use generator::Generator;
-pub use native::dense::{has_bfloat16, instruction_set, kernels_are_fast};
+pub use native::dense::{has_bfloat16, instruction_set, instruction_sets, kernels_are_fast};
 pub use native::libtorch_version;
 
 /// The version of this library and program.

@@ -4,7 +4,6 @@
 
 mod cli;
 
-use std::any::Any;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
@@ -12,7 +11,7 @@ use std::process::ExitCode;
 use anyhow::{Result, anyhow};
 use clap::Parser;
 use f3_tch::config::ConfigError;
-use f3_tch::messages::say;
+use f3_tch::messages::{libtorch_error, say};
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
@@ -31,36 +30,21 @@ fn main() -> ExitCode {
 
 /// Runs, and turns a panic in which `tch` reports an error of libtorch into an error.
 ///
-/// Most of tch's functions and all of its operators panic where libtorch throws, as it does when
-/// memory runs out. Any other panic is a bug of ours and is shown as one.
+/// Any other panic is a bug of ours and is shown as one.
 fn libtorch_panics_as_errors(run: impl FnOnce() -> Result<()>) -> Result<()> {
     let show = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
-        if libtorch_message(info.payload()).is_none() {
+        if libtorch_error(info.payload()).is_none() {
             show(info);
         }
     }));
     match panic::catch_unwind(AssertUnwindSafe(run)) {
         Ok(result) => result,
-        Err(payload) => match libtorch_message(payload.as_ref()) {
+        Err(payload) => match libtorch_error(payload.as_ref()) {
             Some(message) => Err(anyhow!(message)),
             None => panic::resume_unwind(payload),
         },
     }
-}
-
-/// What libtorch said, if a panic's payload is tch's report of it.
-fn libtorch_message(payload: &dyn Any) -> Option<String> {
-    let text = payload.downcast_ref::<String>()?;
-    let (_, quoted) = text.split_once("Torch(\"")?;
-    let said = quoted.split("\\n").next()?.trim_end_matches("\")");
-    let memory = ["allocate memory", "out of memory"].iter().any(|sign| said.contains(sign));
-    let remedy = if memory {
-        "; a smaller `model.width`, `data.batch_size` or `data.eval_batch_size` needs less"
-    } else {
-        ""
-    };
-    Some(format!("libtorch: {said}{remedy}"))
 }
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {

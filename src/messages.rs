@@ -1,5 +1,6 @@
 //! What is said to a person, on standard error.
 
+use std::any::Any;
 use std::fmt::Display;
 use std::io::{Write, stderr};
 
@@ -7,4 +8,19 @@ use std::io::{Write, stderr};
 /// because the terminal, or the program that its messages are piped to, has gone.
 pub fn say(line: impl Display) {
     let _ = writeln!(stderr(), "{line}");
+}
+
+/// What libtorch said, if a panic's payload is tch's report of it: most of tch's functions and all of
+/// its operators panic where libtorch throws, as it does when memory runs out.
+pub fn libtorch_error(payload: &dyn Any) -> Option<String> {
+    let text = payload.downcast_ref::<String>()?;
+    let (_, quoted) = text.split_once("Torch(\"")?;
+    let said = quoted.split("\\n").next()?.trim_end_matches("\")");
+    let memory = ["allocate memory", "out of memory"].iter().any(|sign| said.contains(sign));
+    let remedy = if memory {
+        "; a smaller `model.width`, `data.batch_size` or `data.eval_batch_size` needs less"
+    } else {
+        ""
+    };
+    Some(format!("libtorch: {said}{remedy}"))
 }

@@ -63,4 +63,13 @@ fn network_larger_than_memory_trains_with_the_numbers_of_one_that_fits() {
     assert!(found == expected, "other weights");
     assert_eq!(metrics(&path.join("outside")), metrics(&path.join("inside")));
     assert_eq!(fs::read_dir(path.join("files")).unwrap().count(), 0, "files are left behind");
+
+    // With libtorch's kernels as well.
+    let aten = ["kernels=aten", "epochs=1"];
+    let inside =
+        train(path, "inside_aten", None, &[&["schedule.name=layer_major"], &aten[..]].concat());
+    assert!(inside.status.success(), "{inside:?}");
+    let outside = train(path, "outside_aten", Some(2 * LIMIT), &[&sets[..], &aten].concat());
+    assert!(outside.status.success(), "{outside:?}");
+    assert_eq!(metrics(&path.join("outside_aten")), metrics(&path.join("inside_aten")));
 }

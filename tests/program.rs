@@ -281,19 +281,24 @@ fn run_goes_on_when_nobody_listens_to_its_messages() {
 #[test]
 #[cfg(target_os = "linux")]
 fn memory_that_runs_out_is_an_error_of_one_line() {
-    let folder = TempDir::new().unwrap();
-    // Weights and Adam's moments take 1.8 GB, the outputs of the first evaluation 11.5 GB.
-    let command = format!(
-        "ulimit -v 7000000; exec '{PROGRAM}' train digits --run-dir run --set epochs=1 \
-         --set model.hidden_layers=1 --set model.width=2000000 --set data.eval_batch_size=1438"
-    );
-    let output =
-        Command::new("bash").args(["-c", &command]).current_dir(folder.path()).output().unwrap();
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{error}");
-    let last = error.lines().last().unwrap();
-    assert!(last.starts_with("error: ") && last.contains("memory"), "{error}");
-    assert!(!error.contains("panicked"), "{error}");
+    // Weights and Adam's moments take 1.8 GB, the outputs of an evaluation or of a batch 11.5 GB.
+    let evaluation = "--set data.eval_batch_size=1438";
+    let batch = "--set data.eval_batch_size=10 --set data.batch_size=1438";
+    let stage = format!("{batch} --set schedule.name=pipelined --set schedule.stages=2");
+    let plain = format!("{stage} --set kernels=aten");
+    for sets in [evaluation, batch, &stage, &plain] {
+        let folder = TempDir::new().unwrap();
+        let command = format!(
+            "ulimit -v 7000000; exec '{PROGRAM}' train digits --run-dir run --set epochs=1 --quiet \
+             --set model.hidden_layers=1 --set model.width=2000000 {sets}"
+        );
+        let mut shell = Command::new("bash");
+        let output = shell.args(["-c", &command]).current_dir(folder.path()).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{sets}: {error}");
+        assert!(error.starts_with("error: ") && error.lines().count() == 1, "{sets}: {error}");
+        assert!(error.contains("memory") && !error.contains("panicked"), "{sets}: {error}");
+    }
 }
 
 #[test]

@@ -166,6 +166,32 @@ fn all_schedules_give_the_same_bits_for_transformers_and_convolutions() {
 }
 
 #[test]
+fn two_threads_per_operation_give_the_same_bits_under_all_schedules() {
+    let rest = "kernels: aten, data: {batch_size: 8}, algorithm: {name: f3}, \
+                optimizer: {learning_rate: 1e-2}";
+    let vit = "{name: vit, patch_size: 1, token_width: 64, blocks: 3, heads: 4, head_size: 32, \
+               mlp_width: 128}";
+    for model in ["{width: [900, 700, 800]}", vit] {
+        let of = |order: &str, threads: i32| {
+            tch::set_num_threads(threads);
+            let yaml = format!("{{schedule: {order}, model: {model}, {rest}}}");
+            let found = outcome(experiment(&yaml, Task::Classification), 2);
+            tch::set_num_threads(1);
+            found
+        };
+        let expected = of("{name: sequential}", 2);
+        // Stages share the threads.
+        for (order, threads) in [
+            ("{name: layer_major, chunk: 3}", 2),
+            ("{name: pipelined, stages: 1, chunk: 2}", 2),
+            ("{name: pipelined, stages: 2, chunk: 1}", 4),
+        ] {
+            assert_equal(&of(order, threads), &expected, &format!("{model}, {order}"));
+        }
+    }
+}
+
+#[test]
 fn fused_numbers_do_not_depend_on_the_number_of_threads() {
     for algorithm in ["f3", "bp", "dfa"] {
         let of = |threads: i32| {
@@ -199,6 +225,7 @@ fn data(inputs: i64, outputs: i64) -> f3_tch::data::Dataset {
 
 #[test]
 fn fused_kernels_agree_with_libtorchs() {
+    println!("with {}", f3_tch::instruction_set());
     let compare = |yaml: &str, inputs: i64, outputs: i64| {
         let of = |kernels: &str| {
             let yaml = format!("{{kernels: {kernels}, {yaml}}}");
@@ -255,6 +282,26 @@ fn fused_kernels_agree_with_libtorchs() {
     }
 }
 
+/// Runs the test above in processes of their own, with the kernels for lesser processors.
+#[test]
+fn fused_kernels_of_every_instruction_set_agree_with_libtorchs() {
+    let sets = f3_tch::instruction_sets();
+    assert!(sets.contains(&f3_tch::instruction_set()) && sets.contains(&"portable"), "{sets:?}");
+    for set in &sets[1..] {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "fused_kernels_agree_with_libtorchs", "--nocapture"])
+            .env("F3_INSTRUCTION_SET", set)
+            .output()
+            .unwrap();
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{set}: {printed}");
+        assert!(
+            printed.contains(&format!("with {set}")) && printed.contains("1 passed"),
+            "{printed}"
+        );
+    }
+}
+
 /// A dense block that does as it is told when it has been used a number of times.
 struct Failing {
     inner: Dense,
@@ -290,18 +337,23 @@ fn blocks(hidden: usize, generator: &mut Generator) -> Vec<Box<dyn Block>> {
 
 #[test]
 fn a_worker_that_fails_ends_the_epoch_with_the_cause_and_leaves_the_errors_alone() {
-    for place in 0..4 {
+    for place in 0..5 {
         for stages in [1, 2, 3, 5] {
             let data = data(6, 3);
             let mut generator = Generator::new(1).unwrap();
             let mut blocks = blocks(4, &mut generator);
-            let tanh = Activation::Tanh;
-            let inputs = if place == 0 { 6 } else { 5 };
-            let inner = Dense::new(inputs, 5, tanh, &mut generator, Device::Cpu).unwrap();
+            let (tanh, sigmoid) = (Activation::Tanh, Activation::Sigmoid);
+            let (inputs, outputs, activation) = match place {
+                0 => (6, 5, tanh),
+                4 => (5, 3, sigmoid),
+                _ => (5, 5, tanh),
+            };
+            let inner =
+                Dense::new(inputs, outputs, activation, &mut generator, Device::Cpu).unwrap();
             let leaf = Dense::of(
                 f3_tch::network::trainable(inner.weight().copy()),
                 inner.bias().map(|bias| f3_tch::network::trainable(bias.copy())),
-                tanh,
+                activation,
             );
             blocks[place] = Box::new(Failing { inner: leaf, left: AtomicUsize::new(3) });
             let feedback = FeedbackInit::KaimingUniform;

@@ -83,40 +83,60 @@ unsafe extern "C" {
     static f3_dense_portable: RawKernels;
 }
 
-/// The kernels for this machine's processor.
+/// The kernels for this machine's processor; `F3_INSTRUCTION_SET` names lesser ones, if there are to be.
 fn kernels() -> &'static RawKernels {
     static CHOSEN: OnceLock<&'static RawKernels> = OnceLock::new();
     CHOSEN.get_or_init(|| {
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512vl")
-                && is_x86_feature_detected!("fma")
-            {
-                if is_x86_feature_detected!("avx512bf16") {
-                    // SAFETY: a constant.
-                    return unsafe { &f3_dense_avx512_bf16 };
-                }
-                // SAFETY: a constant.
-                return unsafe { &f3_dense_avx512 };
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                // SAFETY: a constant.
-                return unsafe { &f3_dense_avx2 };
-            }
-        }
-        // SAFETY: a constant.
-        unsafe { &f3_dense_portable }
+        let all = usable();
+        let wanted = std::env::var("F3_INSTRUCTION_SET").ok();
+        let named = all.iter().find(|kernels| wanted.as_deref() == Some(name(kernels)));
+        named.unwrap_or(&all[0])
     })
+}
+
+/// All kernels that this processor can compute, the fastest ones first.
+fn usable() -> Vec<&'static RawKernels> {
+    let mut usable = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    {
+        let avx512 = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl");
+        let fma = is_x86_feature_detected!("fma");
+        if avx512 && fma && is_x86_feature_detected!("avx512bf16") {
+            // SAFETY: a constant.
+            usable.push(unsafe { &f3_dense_avx512_bf16 });
+        }
+        if avx512 && fma {
+            // SAFETY: a constant.
+            usable.push(unsafe { &f3_dense_avx512 });
+        }
+        if is_x86_feature_detected!("avx2") && fma {
+            // SAFETY: a constant.
+            usable.push(unsafe { &f3_dense_avx2 });
+        }
+    }
+    // SAFETY: a constant.
+    usable.push(unsafe { &f3_dense_portable });
+    usable
+}
+
+fn name(kernels: &RawKernels) -> &'static str {
+    // SAFETY: the name is a string literal.
+    unsafe { CStr::from_ptr(kernels.name) }.to_str().expect("names are ASCII")
 }
 
 /// The name of the instruction set that the fused kernels use here: `avx512_bf16`, `avx512`,
 /// `avx2` or `portable`.
 pub fn instruction_set() -> &'static str {
-    // SAFETY: the name is a string literal.
-    unsafe { CStr::from_ptr(kernels().name) }.to_str().expect("names are ASCII")
+    name(kernels())
+}
+
+/// The names of all that the processor has, the fastest one first; `F3_INSTRUCTION_SET` may be one of
+/// them when the program starts.
+pub fn instruction_sets() -> Vec<&'static str> {
+    usable().into_iter().map(name).collect()
 }
 
 /// Whether the processor has instructions with which they are faster than libtorch's own kernels.
@@ -342,7 +362,7 @@ pub(crate) fn gather(source: &Tensor, positions: &Tensor) -> Result<Tensor> {
     if let Some(wrong) = index.iter().find(|index| !(0..count).contains(*index)) {
         bail!("position {wrong} of {count} samples");
     }
-    let result = Tensor::f_empty([rows, width], (Kind::Float, Device::Cpu))?;
+    let result = Tensor::empty([rows, width], (Kind::Float, Device::Cpu)); // panics as tch does
     let to = Floats(pointer(&result, &[rows, width])?);
     let tasks = parts(rows, 8, wanted_parts(rows * width, 4));
     // SAFETY: positions are inside the source; each call writes to its own rows of the result.

@@ -197,12 +197,14 @@ impl Layer {
         }
         let batches = in_batches(inputs, errors, batch_size);
         let outputs = batches.map(|(input, error)| self.learn_batch(&input, &error));
-        Ok(joined(outputs.collect::<Result<Vec<Tensor>>>()?))
+        let outputs = outputs.collect::<Result<Vec<Tensor>>>()?;
+        self.rest()?;
+        Ok(joined(outputs))
     }
 
     fn learn_batch(&mut self, input: &Tensor, error: &Tensor) -> Result<Tensor> {
         if self.feedback.is_none() {
-            return self.forward(input);
+            return Ok(self.block.forward(input));
         }
         let tape = self.record(input)?;
         self.teach(&tape, error)?;
@@ -237,7 +239,9 @@ impl Layer {
             self.update(&tape, &loss.gradient(&tape.output, &targets))?;
             Ok(tape.output)
         });
-        Ok(joined(outputs.collect::<Result<Vec<Tensor>>>()?))
+        let outputs = outputs.collect::<Result<Vec<Tensor>>>()?;
+        self.rest()?;
+        Ok(joined(outputs))
     }
 
     /// The second half of [`Layer::learn`]: steps along δh = e · B (eq. 1 of the paper).

@@ -9,6 +9,7 @@ use anyhow::{Result, anyhow};
 use tch::Tensor;
 
 use super::{Chunk, Head, Schedule};
+use crate::messages::libtorch_error;
 use crate::network::Layer;
 
 /// The first stage makes the chunks, each stage takes them through its layers and hands them on, and
@@ -120,6 +121,9 @@ fn received(receiver: Receiver<Chunk>) -> Box<dyn Iterator<Item = Result<Chunk>>
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {
+    if let Some(error) = libtorch_error(panic) {
+        return error;
+    }
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a stage panicked").to_string()
 }
