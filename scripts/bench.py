@@ -261,17 +261,16 @@ SWEEPS = {
     "width": [(width, Workload(5, width, 50, 3000)) for width in (50, 100, 250, 500, 1000, 2000)],
     "batch": [(batch, Workload(5, 500, batch, 6000)) for batch in (5, 10, 20, 50, 100, 250, 1000)],
 }
-SWEPT = [Ours("F3 sequential", schedule__name="sequential"), Ours("F3 auto"), Ours("BP", "bp"),
-         Rival("PyTorch BP", "rival_pytorch", "bp")]
+SWEPT = [Ours("F3 sequential", schedule__name="sequential"), Ours("F3 auto"), Ours("BP", "bp"), *RIVALS[:2]]
 
 
 def sweep_part(results, part, cores, rounds, epochs):
     for value, workload in SWEEPS[part]:
         results.measure(part, value, SWEPT, workload, cores, rounds, epochs)
     programs = [it.label for it in SWEPT]
-    rows = [[str(case)] + [f"{results.fastest(part, case, it):.3f}" for it in programs]
-            for case in results.cases(part)]
-    return f"\n## Seconds per epoch by {part}, fastest epochs\n\n" + table([part, *programs], rows)
+    rows = [[str(case)] + [f"{results.fastest(part, case, it):.3f} / {results.median(part, case, it):.3f}"
+                           for it in programs] for case in results.cases(part)]
+    return f"\n## Seconds per epoch by {part}, fastest / median\n\n" + table([part, *programs], rows)
 
 
 def threads_part(results, cores, rounds, epochs):
@@ -407,7 +406,7 @@ def main():
         text += workload_part(results, names, chosen.programs.split(","), cores, chosen.rounds, chosen.epochs)
     for part in ("depth", "width", "batch"):
         if part in parts:
-            text += sweep_part(results, part, cores, 1, 3)
+            text += sweep_part(results, part, cores, 3, 2)
     if "threads" in parts:
         text += threads_part(results, cores, 2, 3)
     if "memory" in parts:
