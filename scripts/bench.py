@@ -173,8 +173,8 @@ class Results:
     def median(self, part, case, program, column="seconds"):
         return statistics.median(self.of(part, case, program, column))
 
-    def fastest(self, part, case, program):
-        return min(self.of(part, case, program))
+    def least(self, part, case, program, column="seconds"):
+        return min(self.of(part, case, program, column))
 
     def cases(self, part):
         return list(dict.fromkeys(row["case"] for row in self.rows if row["part"] == part))
@@ -268,7 +268,7 @@ def sweep_part(results, part, cores, rounds, epochs):
     for value, workload in SWEEPS[part]:
         results.measure(part, value, SWEPT, workload, cores, rounds, epochs)
     programs = [it.label for it in SWEPT]
-    rows = [[str(case)] + [f"{results.fastest(part, case, it):.3f} / {results.median(part, case, it):.3f}"
+    rows = [[str(case)] + [f"{results.least(part, case, it):.3f} / {results.median(part, case, it):.3f}"
                            for it in programs] for case in results.cases(part)]
     return f"\n## Seconds per epoch by {part}, fastest / median\n\n" + table([part, *programs], rows)
 
@@ -287,12 +287,12 @@ def threads_part(results, cores, rounds, epochs):
     for _ in range(rounds + 1):  # taking turns
         for count, contestant in zip(counts, stages):
             results.measure("stages", count, [contestant], balanced, cores[:count], 1, epochs)
-    rows = [[it.label] + [f"{results.fastest('threads', count, it.label):.3f}" for count in counts]
+    rows = [[it.label] + [f"{results.least('threads', count, it.label):.3f}" for count in counts]
             for it in contestants]
     rows.append(["f3-tch pipelined, a stage per thread, 784-8x784-10"]
-                + [f"{results.fastest('stages', count, it.label):.3f}" for count, it in zip(counts, stages)])
-    one = results.fastest("stages", counts[0], stages[0].label)
-    most = results.fastest("stages", counts[-1], stages[-1].label)
+                + [f"{results.least('stages', count, it.label):.3f}" for count, it in zip(counts, stages)])
+    one = results.least("stages", counts[0], stages[0].label)
+    most = results.least("stages", counts[-1], stages[-1].label)
     text = table([f"{workload}", *[f"{count} threads" for count in counts]], rows)
     return (f"\n## Seconds per epoch by threads, fastest epochs\n\n{text}\n{counts[-1]} pipeline stages are "
             f"{one / most:.2f} times as fast as one on the balanced network.\n")
@@ -350,7 +350,7 @@ def plot(results, folder):
             axis.set_visible(False)
         for axis, name in zip(axes.flat, names):
             programs = [it for it in results.programs("workload", name)][::-1]
-            fastest = [min(results.of("workload", name, it)) for it in programs]
+            fastest = [results.least("workload", name, it) for it in programs]
             medians = [results.median("workload", name, it) for it in programs]
             colors = ["tab:green" if it.startswith("f3-tch F3") else "tab:olive" if it.startswith("f3-tch")
                       else "tab:red" if it.startswith("PyTorch") else "tab:blue" for it in programs]
@@ -368,7 +368,7 @@ def plot(results, folder):
         for axis, part in zip(axes[0], sweeps):
             cases, column = results.cases(part), "peak_mib" if part == "memory" else "seconds"
             for program in results.programs(part, cases[0]):
-                axis.plot(cases, [min(results.of(part, case, program, column)) for case in cases], "o-", label=program)
+                axis.plot(cases, [results.least(part, case, program, column) for case in cases], "o-", label=program)
             axis.set_xlabel({"depth": "hidden layers", "memory": "hidden layers"}.get(part, part))
             axis.set_ylabel("peak memory, MiB" if part == "memory" else "seconds, fastest epoch")
             if part != "memory":
