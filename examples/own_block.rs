@@ -7,7 +7,6 @@ use f3_tch::Generator;
 use f3_tch::data::{DataDirectory, DataSettings};
 use f3_tch::error_info::ErrorInfo;
 use f3_tch::feedback::FeedbackInit;
-use f3_tch::learning_rate::LearningRateSchedule;
 use f3_tch::loss::Loss;
 use f3_tch::network::{Activation, Block, Dense, Network, trainable};
 use f3_tch::optimizer::{AdamSettings, OptimizerSettings};
@@ -63,18 +62,9 @@ pub fn train() -> Result<(f64, f64)> {
     let loss = Loss::BinaryCrossEntropy;
     let trainer = FeedbackTrainer::new(network, ErrorInfo::DelayedError, loss, &data.train)?;
 
-    let mut experiment = Experiment {
-        trainer: Box::new(trainer),
-        data,
-        loss,
-        generator,
-        batch_size: 10,
-        eval_batch_size: 1000,
-        epochs: 10,
-        learning_rate,
-        schedule: LearningRateSchedule::constant(),
-        diagnostics: None,
-    };
+    let mut experiment =
+        Experiment::new(Box::new(trainer), data, loss, generator, learning_rate);
+    experiment.batch_size = 10;
     let rows = run(&mut experiment, &mut [])?;
     let accuracy = |row: usize| rows[row].test.metric("accuracy").unwrap_or(f64::NAN);
     Ok((accuracy(0), accuracy(rows.len() - 1)))

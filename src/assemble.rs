@@ -3,13 +3,14 @@
 use crate::config::{
     Algorithm, Config, ConfigError, KernelsConfig, ModelConfig, Precision, ScheduleName, Source,
 };
-use crate::data::{DataDirectory, Dataset, Split, TrainingShape};
+use crate::data::{DataDirectory, Dataset, Inputs, Split, TrainingShape};
 use crate::device::{ChosenDevice, DeviceChoice};
 use crate::diagnostics::Diagnostics;
 use crate::error_info::ErrorInfo;
 use crate::feedback::FeedbackInit;
 use crate::generator::Generator;
 use crate::loss::Loss;
+use crate::model_file::{self, Description};
 use crate::network::{Block, Cnn, Mlp, Network, Vit, WeightInit};
 use crate::offload::Offload;
 use crate::run::Experiment;
@@ -18,7 +19,9 @@ use crate::schedule::{
 };
 use crate::trainer::{BackpropTrainer, FeedbackTrainer, PepitaTrainer, RecordedTrainer, Trainer};
 use crate::{has_bfloat16, native::allow_tf32};
-use anyhow::Result;
+use crate::tensor_file::{self, TensorFile};
+use anyhow::{Result, bail};
+use tch::Device;
 
 /// Chooses the device, loads the data, draws the network: all that can fail before training.
 ///
@@ -53,7 +56,6 @@ pub fn assemble_on(mut data: Dataset, config: &Config, source: &Source) -> Resul
     let mut generator = Generator::new(config.seed)?;
     Ok(Experiment {
         trainer: trainer(config, source, &data, &mut generator)?,
-        data,
         loss: config.loss,
         generator,
         batch_size: config.data.batch_size,
@@ -65,10 +67,19 @@ pub fn assemble_on(mut data: Dataset, config: &Config, source: &Source) -> Resul
         epochs: config.epochs,
         learning_rate: config.optimizer.settings.learning_rate(),
         schedule: config.optimizer.schedule.clone(),
+        early_stop: config.early_stop.clone(),
+        max_minutes: config.max_minutes,
+        on_nan: config.on_nan,
+        description: data
+            .preparation
+            .clone()
+            .map(|preparation| Description::new(config.to_yaml(), preparation)),
+        rows: Vec::new(),
         diagnostics: config
             .diagnostics
             .every
             .map(|every| Diagnostics { every: every as u64, samples: config.diagnostics.samples }),
+        data,
     })
 }
 
@@ -116,6 +127,47 @@ fn check_against_data(
     Ok(())
 }
 
+/// The network that a file describes, with the file's parameters, on a device.
+pub(crate) fn network_in(
+    file: &mut TensorFile,
+    description: &Description,
+    device: Device,
+) -> Result<(Network, Config)> {
+    let shown = file.path().display().to_string();
+    let source = Source::parse(&shown, &description.config)?;
+    let (mut config, _) = Config::read(&source)?;
+    config.schedule.offload = None;
+    let (inputs, outputs) = description.preparation.widths();
+    let image = match description.preparation.inputs {
+        Inputs::Image { shape, .. } => Some(shape),
+        Inputs::Table { .. } => None,
+    };
+    let ends = Ends { inputs, shape: TrainingShape { samples: i64::MAX, outputs, image }, device };
+    check_against_data(&config, &source, &ends.shape)?;
+    let mut generator = Generator::new(config.seed)?;
+    let blocks = blocks(&config, &source, &ends, &mut generator, None)?;
+    let feedback = config.algorithm.feedback_init();
+    let mut network =
+        Network::new(blocks, feedback, &config.optimizer.settings, &mut generator)?;
+    let tensors = network.named_tensors();
+    for name in file.names() {
+        let of_network = name.starts_with("layers.");
+        if of_network && !tensors.iter().any(|(known, _)| *known == name) {
+            bail!("{shown}: holds `{name}`, for which the network that it describes has no place");
+        }
+    }
+    tch::no_grad(|| -> Result<()> {
+        for (name, tensor) in tensors {
+            tensor_file::fill(&tensor, &file.read(&name, &tensor)?);
+        }
+        Ok(())
+    })?;
+    if config.kernels != KernelsConfig::Aten && crate::kernels_are_fast() {
+        network.fuse();
+    }
+    Ok((network, config))
+}
+
 fn trainer(
     config: &Config,
     source: &Source,
@@ -124,7 +176,12 @@ fn trainer(
 ) -> Result<Box<dyn Trainer>> {
     let loss = config.loss;
     let offload = config.schedule.offload.as_deref().map(Offload::new).transpose()?;
-    let blocks = blocks(config, source, data, generator, offload.as_ref())?;
+    let ends = Ends {
+        inputs: data.train.input_count(),
+        shape: data.training_shape(),
+        device: data.train.inputs.device(),
+    };
+    let blocks = blocks(config, source, &ends, generator, offload.as_ref())?;
     let feedback = config.algorithm.feedback_init();
     if let (Some(init), Some((output, hidden))) = (feedback, blocks.split_last()) {
         for block in hidden {
@@ -133,6 +190,9 @@ fn trainer(
     }
     let optimizer = &config.optimizer.settings;
     let mut network = Network::offloaded(blocks, feedback, optimizer, generator, offload.as_ref())?;
+    if let Some(path) = &config.init_from {
+        model_file::init(&network, path)?;
+    }
     if let Some(devices) = &config.schedule.devices {
         place(&mut network, devices, source)?;
     }
@@ -261,47 +321,55 @@ fn check_feedback(
     })
 }
 
+/// What a network lies between, and where.
+struct Ends {
+    inputs: i64,
+    shape: TrainingShape,
+    device: Device,
+}
+
 /// Draws the network's blocks, the output block last.
 fn blocks(
     config: &Config,
     source: &Source,
-    data: &Dataset,
+    ends: &Ends,
     generator: &mut Generator,
     offload: Option<&Offload>,
 ) -> Result<Vec<Box<dyn Block>>> {
-    let device = data.train.inputs.device();
+    let Ends { inputs, shape, device } = ends;
+    let device = *device;
     match &config.model {
         ModelConfig::Mlp { activation, .. } => {
-            let shape = Mlp {
-                inputs: data.train.input_count(),
+            let mlp = Mlp {
+                inputs: *inputs,
                 hidden: config.model.hidden_widths().expect("this is an mlp"),
                 activation: *activation,
-                outputs: data.train.output_count(),
+                outputs: shape.outputs,
                 output_activation: config.loss.output_activation(),
             };
             match &config.algorithm {
                 Algorithm::Fa { feedback_init } => {
-                    let widths = [&shape.hidden[..], &[shape.outputs]].concat();
+                    let widths = [&mlp.hidden[..], &[mlp.outputs]].concat();
                     for pair in widths.windows(2) {
                         check_feedback(source, feedback_init, pair[1], pair[0])?;
                     }
-                    shape.blocks_for_feedback_alignment(feedback_init, generator, device)
+                    mlp.blocks_for_feedback_alignment(feedback_init, generator, device)
                 }
                 Algorithm::Pepita { .. } => {
-                    shape.blocks_without_bias(WeightInit::He, generator, device)
+                    mlp.blocks_without_bias(WeightInit::He, generator, device)
                 }
                 _ => {
-                    let dense = shape.lazily(generator, device);
+                    let dense = mlp.lazily(generator, device);
                     dense.map(|block| offloaded(Box::new(block?), offload)).collect()
                 }
             }
         }
         ModelConfig::Cnn { .. } => {
-            let blocks = cnn(config, source, &data.training_shape())?.blocks(generator, device)?;
+            let blocks = cnn(config, source, shape)?.blocks(generator, device)?;
             blocks.into_iter().map(|block| offloaded(block, offload)).collect()
         }
         ModelConfig::Vit { .. } => {
-            let blocks = vit(config, source, &data.training_shape())?.blocks(generator, device)?;
+            let blocks = vit(config, source, shape)?.blocks(generator, device)?;
             blocks.into_iter().map(|block| offloaded(block, offload)).collect()
         }
     }

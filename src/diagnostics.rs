@@ -3,6 +3,7 @@
 //! Legend: b samples, C outputs, n_i outputs of hidden layer i, K layers, W_i weights, B_i feedback.
 
 use anyhow::{Result, anyhow};
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use crate::data::{Batch, Split};
@@ -22,7 +23,7 @@ pub struct Diagnostics {
 /// What is measured of one hidden layer; angles in degrees.
 ///
 /// An angle below 90° means that a small enough step lowers the loss (theorem 4 of the paper).
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LayerAngles {
     /// Between a sample's δh_i = e · B_i and its true gradient: the mean over the samples.
     pub delta_mean: f64,

@@ -3,6 +3,7 @@
 //! Legend: N samples in the training set, b batch, C outputs.
 
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 /// Error information per training sample, a tensor `[N, C]` on the training device.
@@ -15,7 +16,7 @@ pub struct ErrorStore {
 }
 
 /// How large the stored errors are, and how much they changed over the last epoch.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ErrorStatistics {
     /// Mean of |e| over all N·C elements.
     pub mean_absolute: f64,
@@ -55,6 +56,12 @@ impl ErrorStore {
     /// All stored rows `[N, C]`.
     pub fn errors(&self) -> &Tensor {
         &self.errors
+    }
+
+    /// What the store depends on, by name; to write to a tensor is to set it.
+    pub(crate) fn state(&self) -> Vec<(String, Tensor)> {
+        let named = [("errors", &self.errors), ("errors.previous", &self.previous)];
+        named.map(|(name, tensor)| (name.to_string(), tensor.shallow_clone())).into()
     }
 
     /// Compares the errors with those at the last call (or at the start), and remembers them.

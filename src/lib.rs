@@ -18,6 +18,7 @@
 //! output layer), n_i width of layer i.
 
 pub mod assemble;
+pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod device;
@@ -31,6 +32,7 @@ pub mod learning_rate;
 pub mod loss;
 pub mod messages;
 pub mod metrics;
+pub mod model;
 pub mod model_file;
 mod native;
 pub mod network;
@@ -39,6 +41,7 @@ pub mod optimizer;
 pub mod run;
 pub mod schedule;
 pub mod sinks;
+mod tensor_file;
 pub mod trainer;
 
 pub use generator::Generator;

@@ -1,6 +1,6 @@
 //! The program `f3-tch`: parses, runs, and reports an error in a few lines.
 //!
-//! Exit codes: 0 success, 2 a command line or configuration that cannot be used, 1 anything else.
+//! Exit codes: 0 success, 130 or 143 ended by Ctrl-C or SIGTERM, 2 a command line or configuration that cannot be used, 1 anything else.
 
 mod cli;
 
@@ -15,8 +15,9 @@ use f3_tch::messages::{libtorch_error, say};
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
-    let Err(error) = libtorch_panics_as_errors(|| cli.run()) else {
-        return ExitCode::SUCCESS;
+    let error = match libtorch_panics_as_errors(|| cli.run()) {
+        Ok(code) => return code,
+        Err(error) => error,
     };
     if is_closed_pipe(&error) {
         return ExitCode::SUCCESS; // whoever read the output has seen enough
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
 /// Runs, and turns a panic in which `tch` reports an error of libtorch into an error.
 ///
 /// Any other panic is a bug of ours and is shown as one.
-fn libtorch_panics_as_errors(run: impl FnOnce() -> Result<()>) -> Result<()> {
+fn libtorch_panics_as_errors(run: impl FnOnce() -> Result<ExitCode>) -> Result<ExitCode> {
     let show = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         if libtorch_error(info.payload()).is_none() {

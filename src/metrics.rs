@@ -3,6 +3,8 @@
 //! Legend: N samples, b batch, C outputs.
 
 use anyhow::Result;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use crate::data::{Split, Task};
@@ -10,11 +12,12 @@ use crate::loss::Loss;
 use crate::network::Network;
 
 /// What a network does on a data set.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// The loss summed over all elements, divided by the number of samples.
     pub loss: f64,
     /// The metrics of the task by name, in the order of [`Task::metrics`].
+    #[serde(deserialize_with = "known_metrics")]
     pub metrics: Vec<(&'static str, f64)>,
 }
 
@@ -35,6 +38,18 @@ impl Evaluation {
         let found = self.metrics.iter().find(|(metric, _)| *metric == name);
         found.map(|(_, value)| *value)
     }
+}
+
+fn known_metrics<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<(&'static str, f64)>, D::Error> {
+    let all = [Task::Classification, Task::Regression].map(Task::metrics).concat();
+    let read = Vec::<(String, f64)>::deserialize(deserializer)?;
+    let known = |(name, value): (String, f64)| match all.iter().find(|known| **known == name) {
+        Some(known) => Ok((*known, value)),
+        None => Err(D::Error::custom(format!("unknown metric `{name}`"))),
+    };
+    read.into_iter().map(known).collect()
 }
 
 /// Evaluates a network; the device is waited for only when all batches are on their way.

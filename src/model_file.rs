@@ -1,54 +1,129 @@
-//! Networks as safetensors files, which PyTorch loads.
+//! Networks as safetensors files, which PyTorch loads, with what it takes to use them.
 
-use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result};
-use safetensors::tensor::{Dtype, View};
-use tch::{Device, Tensor};
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
 
-use crate::files;
+use crate::data::Preparation;
 use crate::network::Network;
+use crate::tensor_file::{self, TensorFile};
+
+/// Of the description that is written; others cannot be read.
+pub const VERSION: u64 = 1;
+
+const KEY: &str = "f3_tch_model";
+
+/// What it takes to rebuild a network and to prepare samples for it, beside its tensors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Description {
+    version: u64,
+    /// The run's configuration, as YAML.
+    pub config: String,
+    /// How samples become inputs, and outputs answers.
+    pub preparation: Preparation,
+}
+
+impl Description {
+    /// Of a network that was trained as `config` (YAML) says.
+    pub fn new(config: String, preparation: Preparation) -> Description {
+        Description { version: VERSION, config, preparation }
+    }
+
+    /// Its place in a file, and how it is written there.
+    pub(crate) fn text(&self) -> (String, String) {
+        (KEY.to_string(), serde_yaml::to_string(self).expect("names and numbers can be written"))
+    }
+
+    /// The description in a file.
+    pub(crate) fn of(file: &TensorFile) -> Result<Description> {
+        let shown = file.path().display();
+        let Some(text) = file.text(KEY) else {
+            bail!("{shown}: does not say what network it holds; f3-tch has not written it");
+        };
+        let value: serde_yaml::Value = serde_yaml::from_str(text)
+            .with_context(|| format!("{shown}: the description cannot be read"))?;
+        match value.get("version").and_then(serde_yaml::Value::as_u64) {
+            Some(VERSION) => {}
+            found => bail!(
+                "{shown}: its description is of version {}; this program reads version {VERSION}",
+                found.map_or("?".to_string(), |version| version.to_string())
+            ),
+        }
+        let description: Description = serde_yaml::from_value(value)
+            .with_context(|| format!("{shown}: the description cannot be read"))?;
+        description.preparation.check().with_context(|| shown.to_string())?;
+        Ok(description)
+    }
+}
+
+/// Sets a network's parameters to those of a file; the n-th block of one is the n-th of the other, and
+/// feedback matrices are set where both have them.
+///
+/// # Errors
+/// If a parameter is missing, is left over, or is of another shape; the error lists all of them. The
+/// network is as it was then.
+pub fn init(network: &Network, path: &Path) -> Result<()> {
+    let _no_grad = tch::no_grad_guard();
+    let mut file = TensorFile::open(path)?;
+    let in_file: BTreeMap<String, String> = by_block(&file.names());
+    let named: BTreeMap<String, Tensor> = network.named_tensors().into_iter().collect();
+    let in_network = by_block(&named.keys().cloned().collect::<Vec<_>>());
+    let is_feedback = |place: &str| place.ends_with("feedback_weight");
+    let without = |a: &BTreeMap<String, String>, b: &BTreeMap<String, String>| {
+        let left = a.keys().filter(|place| !b.contains_key(*place) && !is_feedback(place));
+        left.cloned().collect::<Vec<String>>().join(", ")
+    };
+    let mut complaints = Vec::new();
+    let (missing, extra) = (without(&in_network, &in_file), without(&in_file, &in_network));
+    if !missing.is_empty() {
+        complaints.push(format!("the network has, but the file has not: {missing}"));
+    }
+    if !extra.is_empty() {
+        complaints.push(format!("the file has, but the network has not: {extra}"));
+    }
+    let mut found = Vec::new();
+    for (place, name) in &in_network {
+        let Some(other) = in_file.get(place) else { continue };
+        match file.read(other, &named[name]) {
+            Ok(bytes) => found.push((&named[name], bytes)),
+            Err(error) => complaints.push(format!("{error:#}")),
+        }
+    }
+    if !complaints.is_empty() {
+        bail!("{}: cannot be started from: {}", path.display(), complaints.join("; "));
+    }
+    found.iter().for_each(|(tensor, bytes)| tensor_file::fill(tensor, bytes));
+    Ok(())
+}
+
+/// Names of tensors by their place, such as `block 2 weight`: of `layers.<module>.…`, where modules that
+/// hold a feedback matrix belong to the block before them.
+fn by_block(names: &[String]) -> BTreeMap<String, String> {
+    let split = |name: &String| {
+        let (module, rest) = name.strip_prefix("layers.")?.split_once('.')?;
+        Some((module.parse::<u64>().ok()?, rest.to_string(), name.clone()))
+    };
+    let mut tensors: Vec<(u64, String, String)> = names.iter().filter_map(split).collect();
+    tensors.sort();
+    let (mut block, mut last, mut places) = (0, None, BTreeMap::new());
+    for (module, rest, name) in tensors {
+        let feedback = rest == "feedback_weight";
+        if !feedback && last != Some(module) {
+            (block, last) = (block + 1, Some(module));
+        }
+        let rest = if feedback { &rest } else { rest.split_once('.').map_or("", |(_, it)| it) };
+        places.insert(format!("block {block} {rest}"), name);
+    }
+    places
+}
 
 /// Saves weights, biases and feedback matrices under the names of
 /// [`Network::named_tensors`], as float32.
-pub fn save(network: &Network, path: &Path) -> Result<()> {
-    let tensors = network.named_tensors().into_iter().map(|(name, tensor)| {
-        let shape = tensor.size().iter().map(|&size| size as usize).collect();
-        (name, Elements { tensor, shape })
-    });
-    let format = [("format".to_string(), "pt".to_string())].into();
-    let failed = || format!("{}: the network could not be saved", path.display());
-    let temporary = files::temporary_beside(path).with_context(failed)?;
-    safetensors::serialize_to_file(tensors, Some(format), temporary.path()).with_context(failed)?;
-    files::persist(temporary, path).with_context(failed)
-}
-
-/// A float tensor whose elements are copied when it is written, and not before: networks may be
-/// larger than memory.
-struct Elements {
-    tensor: Tensor,
-    shape: Vec<usize>,
-}
-
-impl View for Elements {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    /// Little-endian.
-    fn data(&self) -> Cow<'_, [u8]> {
-        let flat = self.tensor.to_device(Device::Cpu).contiguous().flatten(0, -1);
-        let mut values = vec![0f32; flat.numel()];
-        flat.copy_data(&mut values, flat.numel());
-        values.iter().flat_map(|value| value.to_le_bytes()).collect()
-    }
-
-    fn data_len(&self) -> usize {
-        4 * self.tensor.numel()
-    }
+pub fn save(network: &Network, description: Option<&Description>, path: &Path) -> Result<()> {
+    let texts = description.map(Description::text).into_iter().collect();
+    tensor_file::write(path, network.named_tensors(), texts).context("the network is not saved")
 }

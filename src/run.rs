@@ -1,15 +1,22 @@
 //! The epoch loop: train, evaluate, log.
 
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
 
+use crate::checkpoint::{Checkpoint, Checkpoints};
 use crate::data::{Dataset, Split};
 use crate::diagnostics::{Diagnostics, measure};
 use crate::generator::Generator;
 use crate::learning_rate::LearningRateSchedule;
 use crate::loss::Loss;
+use crate::messages::say;
 use crate::metrics::{Evaluation, evaluate, synchronize};
+use crate::model_file::Description;
+use crate::network::Layer;
 use crate::sinks::{EpochRow, LayerNorms, Sink};
 use crate::trainer::Trainer;
 
@@ -35,90 +42,310 @@ pub struct Experiment {
     pub schedule: LearningRateSchedule,
     /// Whether and when the hidden layers' gradients are compared with backpropagation's.
     pub diagnostics: Option<Diagnostics>,
+    /// Whether the run ends when it gets no better.
+    pub early_stop: EarlyStop,
+    /// After so many minutes of training and evaluating, the epoch that is under way is the last one.
+    pub max_minutes: Option<f64>,
+    /// What to do about a loss or weight that is NaN or infinite.
+    pub on_nan: OnNan,
+    /// What goes into files with the network, where the data's preparation is known.
+    pub description: Option<Description>,
+    /// What is known of the epochs that are done, epoch 0 (before training) first.
+    pub rows: Vec<EpochRow>,
 }
 
-/// Trains for all epochs; gives the rows that went to the sinks, epoch 0 (before training) first.
-///
-/// A loss that is NaN or infinite is an error; that epoch goes to no sink.
-pub fn run(experiment: &mut Experiment, sinks: &mut [Box<dyn Sink>]) -> Result<Vec<EpochRow>> {
-    let device = experiment.data.train.inputs.device();
-    let samples = experiment.data.train.len();
-    let mut rows: Vec<EpochRow> = Vec::new();
+impl Experiment {
+    /// With batches of 50, 10 epochs and a step size that stays as it is; all of this can be set.
+    pub fn new(
+        trainer: Box<dyn Trainer>,
+        data: Dataset,
+        loss: Loss,
+        generator: Generator,
+        learning_rate: f64,
+    ) -> Experiment {
+        Experiment {
+            trainer,
+            data,
+            loss,
+            generator,
+            batch_size: 50,
+            eval_batch_size: 1000,
+            epochs: 10,
+            learning_rate,
+            schedule: LearningRateSchedule::constant(),
+            diagnostics: None,
+            early_stop: EarlyStop::default(),
+            max_minutes: None,
+            on_nan: OnNan::Stop,
+            description: None,
+            rows: Vec::new(),
+        }
+    }
+}
 
-    for epoch in 0..=experiment.epochs {
+/// When a run ends, other than with its last epoch.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct EarlyStop {
+    /// The loss or metric that decides, such as `test_loss`; none: nothing does.
+    pub metric: Option<String>,
+    /// The run ends when so many epochs in a row have not been better than the best one.
+    pub patience: u64,
+}
+
+/// What to do about a loss or weight that is NaN or infinite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnNan {
+    /// The run ends with an error.
+    Stop,
+    /// It goes on, with a warning.
+    Warn,
+}
+
+/// Why a run has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// All its epochs are done.
+    Complete,
+    /// The metric of [`EarlyStop`] was best in this epoch, and that is long ago.
+    NoBetter(u64),
+    /// Its time is over.
+    OutOfTime,
+    /// Somebody wanted it to end.
+    Interrupted,
+}
+
+/// Trains until the run ends; gives the rows of all its epochs. Nothing is saved but by the sinks.
+///
+/// # Errors
+/// As [`run_with`].
+pub fn run(experiment: &mut Experiment, sinks: &mut [Box<dyn Sink>]) -> Result<Vec<EpochRow>> {
+    run_with(experiment, sinks, None, &AtomicBool::new(false))?;
+    Ok(experiment.rows.clone())
+}
+
+/// Trains until the run ends, from where the experiment stands: rows that it has already go to
+/// [`Sink::replay`], new ones to [`Sink::epoch`] and into the experiment, epoch 0 (before training)
+/// first. `checkpoints` are written as their settings say, and at the end. When `stop` becomes true,
+/// the epoch that is under way is the last one.
+///
+/// # Errors
+/// A loss or weight that is NaN or infinite, unless the experiment only warns of it; that epoch goes to
+/// no sink and into no checkpoint. Anything that fails while training or writing.
+pub fn run_with(
+    experiment: &mut Experiment,
+    sinks: &mut [Box<dyn Sink>],
+    checkpoints: Option<&Checkpoints>,
+    stop: &AtomicBool,
+) -> Result<Ending> {
+    for row in &experiment.rows {
+        sinks.iter_mut().try_for_each(|sink| sink.replay(row))?;
+    }
+    loop {
+        if let Some(ending) = experiment.ending(stop) {
+            return Ok(ending);
+        }
+        let row = experiment.train_epoch(sinks)?;
+        if let Some(wrong) = row.not_finite() {
+            match experiment.on_nan {
+                OnNan::Warn => say(format_args!("warning: epoch {}: {wrong}", row.epoch)),
+                OnNan::Stop => return Err(diverged(experiment, &row, &wrong, checkpoints)),
+            }
+        }
+        for sink in sinks.iter_mut() {
+            sink.epoch(&row, experiment.trainer.network())?;
+        }
+        experiment.rows.push(row);
+        if let Some(checkpoints) = checkpoints {
+            let last = experiment.ending(stop).is_some();
+            checkpoints.after_epoch(experiment, last)?;
+        }
+    }
+}
+
+impl Experiment {
+    /// Why there is no further epoch, if there is none.
+    fn ending(&self, stop: &AtomicBool) -> Option<Ending> {
+        let done = self.rows.last()?.epoch;
+        if done >= self.epochs {
+            return Some(Ending::Complete);
+        }
+        let EarlyStop { metric, patience } = &self.early_stop;
+        if let Some(best) = metric.as_ref().and_then(|metric| EpochRow::best(&self.rows, metric))
+            && done - best >= *patience
+        {
+            return Some(Ending::NoBetter(best));
+        }
+        let seconds: f64 = self.rows.iter().map(|row| row.train_seconds + row.eval_seconds).sum();
+        if self.max_minutes.is_some_and(|minutes| seconds >= 60.0 * minutes) {
+            return Some(Ending::OutOfTime);
+        }
+        stop.load(Ordering::Relaxed).then_some(Ending::Interrupted)
+    }
+
+    /// The next epoch, if there is none yet the one before training: trains, evaluates.
+    fn train_epoch(&mut self, sinks: &mut [Box<dyn Sink>]) -> Result<EpochRow> {
+        let epoch = self.rows.last().map_or(0, |row| row.epoch + 1);
+        let device = self.data.train.inputs.device();
+        let samples = self.data.train.len();
         let before = epoch.saturating_sub(1) * samples as u64;
-        let learning_rate = experiment.schedule.at(experiment.learning_rate, epoch);
-        experiment.trainer.network_mut().set_learning_rate(learning_rate);
+        let learning_rate = self.schedule.at(self.learning_rate, epoch);
+        self.trainer.network_mut().set_learning_rate(learning_rate);
         let start = Instant::now();
         if epoch > 0 {
-            let order = experiment.generator.epoch_order(samples)?.to_device(device);
-            experiment.trainer.train_epoch(
-                &experiment.data.train,
-                &order,
-                experiment.batch_size,
-                &mut |done| {
-                    for sink in sinks.iter_mut() {
-                        sink.samples(before + done as u64);
-                    }
-                },
-            )?;
+            let order = self.generator.epoch_order(samples)?.to_device(device);
+            self.trainer.train_epoch(&self.data.train, &order, self.batch_size, &mut |done| {
+                for sink in sinks.iter_mut() {
+                    sink.samples(before + done as u64);
+                }
+            })?;
             synchronize(device);
         }
         let train_seconds = start.elapsed().as_secs_f64();
 
         let start = Instant::now();
-        let train = evaluate_split(experiment, |data| &data.train)?;
-        let test = evaluate_split(experiment, |data| &data.test)?;
+        let train = evaluate_split(self, |data| &data.train)?;
+        let test = evaluate_split(self, |data| &data.test)?;
         let eval_seconds = start.elapsed().as_secs_f64();
-        for loss in [train.loss, test.loss] {
-            if !loss.is_finite() && epoch == 0 {
-                bail!(
-                    "before training, the loss is {loss}: inputs or targets are too large; \
-                     `data.standardize: true` scales them"
-                );
-            }
-            if !loss.is_finite() {
-                bail!(
-                    "epoch {epoch}: the loss has become {loss}: training diverged, which a \
-                     learning rate below {:e} may prevent; what was written is of the epochs before",
-                    learning_rate
-                );
-            }
-        }
-
-        let layers = experiment.trainer.network().layers();
-        let norms = layers
+        let norms: Vec<LayerNorms> = self
+            .trainer
+            .network()
+            .layers()
             .iter()
             .map(|layer| LayerNorms {
                 weight: layer.weight_norm(),
                 gradient: layer.gradient_norm(),
             })
             .collect();
-        let store = experiment.trainer.error_store_mut().filter(|_| epoch > 0);
-        let row = EpochRow {
+        let store = self.trainer.error_store_mut().filter(|_| epoch > 0);
+        Ok(EpochRow {
             epoch,
             processed_samples: epoch * samples as u64,
             train,
             test,
+            wall_time: seconds(),
             train_seconds,
             eval_seconds,
             learning_rate,
             norms,
             stored_errors: store.map(|store| store.end_epoch()),
-            angles: match experiment.diagnostics {
+            angles: match self.diagnostics {
                 Some(Diagnostics { every, samples }) if epoch.is_multiple_of(every) => {
-                    let trainer = experiment.trainer.as_ref();
-                    measure(trainer, &experiment.data.train, experiment.loss, samples)?
+                    measure(self.trainer.as_ref(), &self.data.train, self.loss, samples)?
                 }
                 _ => Vec::new(),
             },
-        };
-        for sink in sinks.iter_mut() {
-            sink.epoch(&row, experiment.trainer.network())?;
-        }
-        rows.push(row);
+        })
     }
-    Ok(rows)
+
+    /// Repeats an epoch, batch by batch, from the newest checkpoint on; gives the first batch after which
+    /// a layer has a parameter that is not finite, and the first such layer, both counted from 1.
+    fn first_wrong_batch(
+        &mut self,
+        epoch: u64,
+        checkpoints: &Checkpoints,
+    ) -> Result<Option<(usize, usize)>> {
+        let Some(newest) = checkpoints.newest()? else {
+            return Ok(None);
+        };
+        Checkpoint::open(&newest)?.restore(self)?;
+        while self.rows.last().is_some_and(|row| row.epoch + 1 < epoch) {
+            let row = self.train_epoch(&mut [])?;
+            self.rows.push(row);
+        }
+        self.trainer.network_mut().set_learning_rate(self.schedule.at(self.learning_rate, epoch));
+        let data = &self.data.train;
+        let order = self.generator.epoch_order(data.len())?.to_device(data.inputs.device());
+        for (index, batch) in data.batches(&order, self.batch_size).enumerate() {
+            self.trainer.train_batch(&batch)?;
+            let layers = self.trainer.network().layers().iter();
+            if let Some(layer) = layers.map(Layer::weight_norm).position(|it| !it.is_finite()) {
+                return Ok(Some((index + 1, layer + 1)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Every tensor that the coming epochs depend on, by name. Those of the networks, optimizers and
+    /// the error store are the ones in use: to write to them is to set them. Generators are copies,
+    /// see [`Experiment::set_generator`].
+    pub(crate) fn state(&mut self) -> Result<Vec<(String, Tensor)>> {
+        let mut state = self.trainer.state();
+        state.push((GENERATOR.to_string(), self.generator.state()?));
+        for (name, generator) in self.trainer.generators_mut() {
+            state.push((name.to_string(), generator.state()?));
+        }
+        Ok(state)
+    }
+
+    pub(crate) fn is_generator(&self, name: &str) -> bool {
+        name == GENERATOR || name.starts_with("generator.")
+    }
+
+    /// Continues a stream of random numbers where it was when [`Experiment::state`] was asked.
+    pub(crate) fn set_generator(&mut self, name: &str, state: &Tensor) -> Result<()> {
+        if name == GENERATOR {
+            return self.generator.set_state(state);
+        }
+        let mut own = self.trainer.generators_mut().into_iter();
+        match own.find(|(known, _)| *known == name) {
+            Some((_, generator)) => generator.set_state(state),
+            None => bail!("there is no generator `{name}`"),
+        }
+    }
+}
+
+/// The error of an epoch after which something is not finite. Where there is a checkpoint, the batch
+/// and the layer in which it began are found by training again from there.
+fn diverged(
+    experiment: &mut Experiment,
+    row: &EpochRow,
+    wrong: &str,
+    checkpoints: Option<&Checkpoints>,
+) -> anyhow::Error {
+    let EpochRow { epoch, learning_rate, .. } = *row;
+    if epoch == 0 {
+        return anyhow!(
+            "before training, {wrong}: inputs or targets are too large; `data.standardize: true` \
+             scales them"
+        );
+    }
+    let layers = experiment.trainer.network().layers().len();
+    let found = checkpoints.map(|it| experiment.first_wrong_batch(epoch, it));
+    let place = match found {
+        Some(Ok(Some((batch, layer)))) if layer == layers => {
+            format!(", first in batch {batch}, in the output layer")
+        }
+        Some(Ok(Some((batch, layer)))) => {
+            format!(", first in batch {batch}, in hidden layer {layer}")
+        }
+        Some(Err(error)) => format!(" (training again to find the batch failed: {error:#})"),
+        _ => String::new(),
+    };
+    anyhow!(
+        "epoch {epoch}: {wrong}{place}: training diverged, which a learning rate below \
+         {learning_rate:e} may prevent; what was written is of the epochs before"
+    )
+}
+
+impl EpochRow {
+    /// What is NaN or infinite, if anything is.
+    fn not_finite(&self) -> Option<String> {
+        let losses = [self.train.loss, self.test.loss];
+        if let Some(loss) = losses.iter().find(|loss| !loss.is_finite()) {
+            return Some(format!("the loss has become {loss}"));
+        }
+        let weights = self.norms.iter().position(|norms| !norms.weight.is_finite())?;
+        Some(format!("weights of layer {} are not finite any more", weights + 1))
+    }
+}
+
+const GENERATOR: &str = "generator";
+
+/// Since 1970.
+pub(crate) fn seconds() -> f64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0.0, |since| since.as_secs_f64())
 }
 
 fn evaluate_split(

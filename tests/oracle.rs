@@ -171,7 +171,7 @@ fn images() -> Dataset {
     };
     let (train, test) = (split(30), split(10));
     let (name, image) = ("images".to_string(), Some([2, 4, 6]));
-    Dataset { name, task: Task::Classification, image, train, test }
+    Dataset { name, task: Task::Classification, image, train, test, preparation: None }
 }
 
 fn data(task: &str) -> Dataset {

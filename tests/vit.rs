@@ -57,7 +57,14 @@ fn initial_loss_is_that_of_the_papers_network() {
 /// The data set's name and kind, without its samples.
 fn named(data: &Dataset) -> Dataset {
     let none = || Split { inputs: tch::Tensor::new(), targets: tch::Tensor::new() };
-    Dataset { name: data.name.clone(), train: none(), test: none(), ..*data }
+    Dataset {
+        name: data.name.clone(),
+        task: data.task,
+        image: data.image,
+        train: none(),
+        test: none(),
+        preparation: None,
+    }
 }
 
 #[test]

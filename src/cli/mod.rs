@@ -2,11 +2,17 @@
 
 mod config;
 mod data;
+mod evaluate;
+mod folder;
+mod predict;
 mod report;
+mod resume;
+mod signals;
 mod train;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
@@ -26,6 +32,12 @@ pub struct Cli {
 enum Command {
     /// Train a network as a configuration says
     Train(train::TrainArgs),
+    /// Go on with a run that was cut off, or train it for longer
+    Resume(resume::ResumeArgs),
+    /// Say how good a saved network is
+    Evaluate(evaluate::EvaluateArgs),
+    /// Say what a saved network makes of other samples
+    Predict(predict::PredictArgs),
     /// Get data sets, or list them
     #[command(subcommand)]
     Data(data::DataCommand),
@@ -36,12 +48,16 @@ enum Command {
 
 impl Cli {
     /// Runs the command.
-    pub fn run(self) -> Result<()> {
+    pub fn run(self) -> Result<ExitCode> {
         match self.command {
-            Command::Train(args) => args.run(),
-            Command::Data(command) => command.run(),
-            Command::Config(command) => command.run(),
+            Command::Train(args) => return args.run(),
+            Command::Resume(args) => return args.run(),
+            Command::Evaluate(args) => return args.run(),
+            Command::Predict(args) => return args.run(),
+            Command::Data(command) => command.run()?,
+            Command::Config(command) => command.run()?,
         }
+        Ok(ExitCode::SUCCESS)
     }
 }
 
@@ -91,6 +107,11 @@ struct DataDirArgs {
     /// cache folder]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+}
+
+/// The file of a network: a run's folder stands for its `model.safetensors`.
+fn model_path(given: &Path) -> PathBuf {
+    if given.is_dir() { given.join("model.safetensors") } else { given.to_path_buf() }
 }
 
 /// Writes results to standard output.

@@ -1,23 +1,27 @@
 //! `f3-tch train`: a run, from the configuration to the closing table.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{IsTerminal, stderr};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use f3_tch::assemble::assemble;
+use f3_tch::checkpoint::Checkpoints;
 use f3_tch::config::Config;
 use f3_tch::data::DataDirectory;
-use f3_tch::device::ChosenDevice;
 use f3_tch::messages::say;
-use f3_tch::run::run;
+use f3_tch::run::{Ending, Experiment, run_with};
 use f3_tch::sinks::{
     CsvSink, DiagnosticsSink, ModelSink, PlainProgress, ProgressBarSink, Sink, TensorBoardSink,
 };
 
+use super::folder::RunFolder;
 use super::report::{announcement, closing_table};
+use super::signals::Signals;
 use super::{ConfigArgs, DataDirArgs, print};
 
 #[derive(Args)]
@@ -35,52 +39,91 @@ pub struct TrainArgs {
 }
 
 impl TrainArgs {
-    pub fn run(self) -> Result<()> {
+    pub fn run(self) -> Result<ExitCode> {
         let (config, source) = self.config.read()?;
         let directory = DataDirectory::locate(self.data_dir.data_dir.as_deref());
         let (mut experiment, device) = assemble(&config, &source, &directory)?;
         if let Some(remark) = &device.remark {
             say(format_args!("note: {remark}"));
         }
-
         let folder = match self.run_dir {
             Some(folder) => claim(folder)?,
             None => numbered(&Path::new("runs").join(&config.name))?,
         };
-        write_config(&folder.join("config.yaml"), &config, &device)?;
-        let mut sinks: Vec<Box<dyn Sink>> = vec![
-            Box::new(CsvSink::create(&folder.join("metrics.csv"), experiment.data.task)?),
-            Box::new(TensorBoardSink::create(&folder)?),
-            Box::new(ModelSink::new(&folder.join("model.safetensors"))),
-        ];
-        if experiment.diagnostics.is_some() {
-            sinks.push(Box::new(DiagnosticsSink::create(&folder.join("diagnostics.csv"))?));
-        }
+        let run = RunFolder::lock(folder)?;
+        run.write_config(&config, &device)?;
         if !self.quiet {
-            say(announcement(&config, &experiment, &device, &folder).trim_end());
-            sinks.push(if stderr().is_terminal() {
-                let samples = experiment.data.train.len() as u64;
-                Box::new(ProgressBarSink::new(config.epochs, samples))
-            } else {
-                Box::new(PlainProgress::new(config.epochs))
-            });
+            let text = announcement(&config, &experiment, &device, run.path());
+            say(text.trim_end());
         }
-
-        let start = Instant::now();
-        let rows = run(&mut experiment, &mut sinks)?;
-        print(&closing_table(&rows, start.elapsed().as_secs_f64(), &folder))
+        carry_out(&config, &mut experiment, &run, self.quiet)
     }
 }
 
-/// Makes a folder for a run, or takes one that is empty.
+/// Trains from where the experiment stands, into the run's folder; prints the closing table.
+pub(super) fn carry_out(
+    config: &Config,
+    experiment: &mut Experiment,
+    folder: &RunFolder,
+    quiet: bool,
+) -> Result<ExitCode> {
+    let path = folder.path();
+    let mut sinks: Vec<Box<dyn Sink>> = vec![
+        Box::new(CsvSink::create(&path.join("metrics.csv"), experiment.data.task)?),
+        Box::new(TensorBoardSink::create(path)?),
+        Box::new(ModelSink::new(&path.join("model.safetensors"), experiment.description.clone())),
+    ];
+    if experiment.diagnostics.is_some() {
+        sinks.push(Box::new(DiagnosticsSink::create(&path.join("diagnostics.csv"))?));
+    }
+    if !quiet {
+        sinks.push(if stderr().is_terminal() {
+            let samples = experiment.data.train.len() as u64;
+            Box::new(ProgressBarSink::new(config.epochs, samples))
+        } else {
+            Box::new(PlainProgress::new(config.epochs))
+        });
+    }
+    let checkpoints = Checkpoints::new(&folder.checkpoints(), config.checkpoint.clone());
+    let signals = Signals::watch()?;
+    let start = Instant::now();
+    let ending = run_with(experiment, &mut sinks, Some(&checkpoints), signals.stop())?;
+    drop(sinks);
+    print(&closing_table(&experiment.rows, start.elapsed().as_secs_f64(), path))?;
+    let done = experiment.rows.last().map_or(0, |row| row.epoch);
+    let resume = format!("f3-tch resume {}", path.display());
+    match ending {
+        Ending::Complete => {}
+        Ending::NoBetter(best) => print(&format!(
+            "ended   after epoch {done}: epoch {best} was the best for {} epochs\n",
+            done - best
+        ))?,
+        Ending::OutOfTime => {
+            print(&format!("ended   after epoch {done}: `max_minutes` are over\n"))?;
+        }
+        Ending::Interrupted => {
+            let saved = match config.checkpoint.every {
+                Some(_) => format!("saved; `{resume}` goes on"),
+                None => "not saved, as `checkpoint.every` is null".to_string(),
+            };
+            print(&format!("ended   by a signal after epoch {done}, which is {saved}\n"))?;
+            return Ok(signals.exit_code());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes a folder for a run, or takes one that is empty but for what an attempt may have left.
 fn claim(folder: PathBuf) -> Result<PathBuf> {
     fs::create_dir_all(&folder)
         .with_context(|| format!("{}: cannot be created", folder.display()))?;
-    let mut entries =
+    let entries =
         fs::read_dir(&folder).with_context(|| format!("{}: cannot be read", folder.display()))?;
-    if entries.next().is_some() {
+    let is_hidden = |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with('.'));
+    if !entries.flatten().all(|entry| is_hidden(&entry.file_name())) {
         bail!(
-            "{}: is not empty; name a new folder with --run-dir, or leave it out",
+            "{0}: is not empty; name a new folder with --run-dir, or leave it out \
+             (`f3-tch resume {0}` goes on with the run that is there)",
             folder.display()
         );
     }
@@ -108,16 +151,4 @@ fn numbered(parent: &Path) -> Result<PathBuf> {
         }
     }
     bail!("{}: holds too many runs", parent.display())
-}
-
-fn write_config(path: &Path, config: &Config, device: &ChosenDevice) -> Result<()> {
-    let text = format!(
-        "# f3-tch {}, libtorch {}, on {} with {} threads\n{}",
-        f3_tch::VERSION,
-        f3_tch::libtorch_version(),
-        device.name,
-        tch::get_num_threads(),
-        config.to_yaml()
-    );
-    fs::write(path, text).with_context(|| format!("{}: cannot be written", path.display()))
 }

@@ -71,9 +71,17 @@ const COMMENTS: &[(&str, &str)] = &[
     ("optimizer.schedule.minimum", "the smallest step size"),
     ("optimizer.schedule.warmup_epochs", "epochs in which the step size grows"),
     ("optimizer.schedule.warmup_start", "share of the step size that the growth starts from"),
+    ("checkpoint.every", "epochs between two; null: none, and the run cannot be resumed"),
+    ("checkpoint.keep", "how many of the newest ones stay"),
+    ("checkpoint.best", "a metric whose best epoch is kept too, such as test_loss; or null"),
+    ("early_stop.metric", "a metric, such as test_loss, that ends the run; null: none does"),
+    ("early_stop.patience", "epochs in a row that may be no better than the best one"),
+    ("max_minutes", "of training and evaluating, until the current epoch is the last; or null"),
+    ("on_nan", "stop | warn, when a loss or weight is no number any more"),
     ("diagnostics.every", "epochs between comparisons with backpropagation; null: never"),
     ("diagnostics.samples", "training samples that are compared"),
     ("epochs", "passes over the training set"),
+    ("init_from", "a model.safetensors or checkpoint to start from; null: random numbers"),
 ];
 
 /// Whether a configuration can have this key, or keys below it.

@@ -7,6 +7,7 @@
 mod algorithm;
 mod comments;
 mod data;
+mod keeping;
 mod model;
 mod optimizer;
 mod schedule;
@@ -21,12 +22,15 @@ pub use schedule::{KernelsConfig, Precision, ScheduleConfig, ScheduleName};
 pub use source::{NAMES as CARRIED, Source};
 
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::checkpoint::CheckpointSettings;
 use crate::data::Task;
 use crate::device::DeviceChoice;
 use crate::loss::Loss;
+use crate::run::{EarlyStop, OnNan};
 use section::Section;
 
 /// A configuration that cannot be used; its text names the place and the remedy.
@@ -64,6 +68,8 @@ pub struct Config {
     pub optimizer: OptimizerConfig,
     /// How often the training set is gone through.
     pub epochs: u64,
+    /// A file whose parameters the network starts with.
+    pub init_from: Option<PathBuf>,
     /// In which order layers and batches take their turns.
     pub schedule: ScheduleConfig,
     /// How fully connected layers are computed.
@@ -72,6 +78,14 @@ pub struct Config {
     pub precision: Precision,
     /// Whether CUDA records a step and replays it.
     pub cuda_graph: bool,
+    /// When checkpoints are written.
+    pub checkpoint: CheckpointSettings,
+    /// Whether the run ends when it gets no better.
+    pub early_stop: EarlyStop,
+    /// After so many minutes the epoch that is under way is the last one.
+    pub max_minutes: Option<f64>,
+    /// What to do about a loss or weight that is NaN or infinite.
+    pub on_nan: OnNan,
     /// Whether the layers' gradients are compared with backpropagation's.
     pub diagnostics: DiagnosticsConfig,
 }
@@ -122,6 +136,10 @@ impl Config {
         let optimizer = OptimizerConfig::read(&mut section, epochs, pepita)?;
         section.finish()?;
 
+        let init_from = root.checked("init_from", "null or a file", |path: &Option<PathBuf>| {
+            path.as_ref().is_none_or(|path| !path.as_os_str().is_empty())
+        })?;
+
         let mut section = root.section("schedule")?;
         let schedule = ScheduleConfig::read(&mut section, &algorithm)?;
         section.finish()?;
@@ -142,6 +160,19 @@ impl Config {
                             `schedule.name: pipelined` or `layer_major`";
             return Err(root.refuse("cuda_graph", true, expected));
         }
+
+        let task = data.set.task();
+        let mut section = root.section("checkpoint")?;
+        let checkpoint = keeping::read_checkpoint(&mut section, task)?;
+        section.finish()?;
+        let mut section = root.section("early_stop")?;
+        let early_stop = keeping::read_early_stop(&mut section, task)?;
+        section.finish()?;
+        let expected = "null or a number above 0";
+        let max_minutes = root.checked("max_minutes", expected, |minutes: &Option<f64>| {
+            minutes.is_none_or(|minutes| minutes > 0.0 && minutes.is_finite())
+        })?;
+        let on_nan = root.choice("on_nan")?.unwrap_or(OnNan::Stop);
 
         let mut section = root.section("diagnostics")?;
         let diagnostics = DiagnosticsConfig {
@@ -168,10 +199,15 @@ impl Config {
             algorithm,
             optimizer,
             epochs,
+            init_from: init_from.flatten(),
             schedule,
             kernels,
             precision,
             cuda_graph,
+            checkpoint,
+            early_stop,
+            max_minutes: max_minutes.flatten(),
+            on_nan,
             diagnostics,
         };
         Ok((config, remarks))

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
+use super::preparation::{Coding, Column, Targets};
 use super::prepare::{Table, dataset, one_hot};
 use super::split::train_test;
 use super::table::{Format, Matrix, Rows};
@@ -106,7 +107,8 @@ pub(super) fn load(
         }
     };
     let name = first.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(dataset(name, settings.task, pair, settings.standardize, device))
+    let (columns, targets) = reading.meaning();
+    Ok(dataset(name, columns, targets, pair, settings.standardize, device))
 }
 
 /// What a column is for.
@@ -285,6 +287,35 @@ impl Reading<'_> {
     }
 }
 
+impl Reading<'_> {
+    /// What the columns of the encoded tables are.
+    fn meaning(&self) -> (Vec<Column>, Targets) {
+        let (names, uses) = self.columns.as_ref().expect("a file has been read");
+        let columns = names.iter().zip(uses).filter_map(|(name, kind)| {
+            let coding = match kind {
+                Use::Number => Coding::Number,
+                Use::Category(index) => {
+                    let values = self.categories[*index].sorted();
+                    match self.settings.encoding {
+                        Encoding::Ordinal => Coding::Ordinal(values),
+                        Encoding::OneHot => Coding::OneHot(values),
+                    }
+                }
+                Use::Ignored | Use::Target => return None,
+            };
+            Some(Column { coding, ..Column::number(name) })
+        });
+        let targets = match self.settings.task {
+            Task::Classification => Targets::Classes(self.classes.sorted()),
+            Task::Regression => {
+                let names = self.settings.targets.clone();
+                Targets::Numbers { names, scaling: Vec::new() }
+            }
+        };
+        (columns.collect(), targets)
+    }
+}
+
 fn flat(column: &Tensor) -> Tensor {
     column.flatten(0, -1).to_kind(Kind::Int64)
 }
@@ -331,6 +362,21 @@ impl Categories {
     /// For each value, in the order of appearance, its place in the sorted list: numbers by size,
     /// before names by their letters.
     fn places(&self) -> Tensor {
+        let mut places = vec![0i64; self.0.len()];
+        for (place, (_, number)) in self.in_order().into_iter().enumerate() {
+            places[number] = place as i64;
+        }
+        Tensor::from_slice(&places)
+    }
+
+    /// The values in the sorted list's order.
+    fn sorted(&self) -> Vec<String> {
+        let text = |value: &Vec<u8>| String::from_utf8_lossy(value).into_owned();
+        self.in_order().into_iter().map(|(value, _)| text(value)).collect()
+    }
+
+    /// Values and their numbers, sorted.
+    fn in_order(&self) -> Vec<(&Vec<u8>, usize)> {
         let mut sorted: Vec<(&Vec<u8>, usize)> = self.0.iter().map(|(v, n)| (v, *n)).collect();
         sorted.sort_by(|(a, _), (b, _)| {
             match (as_number(a), as_number(b)) {
@@ -339,11 +385,7 @@ impl Categories {
             }
             .then_with(|| a.cmp(b))
         });
-        let mut places = vec![0i64; sorted.len()];
-        for (place, (_, number)) in sorted.into_iter().enumerate() {
-            places[number] = place as i64;
-        }
-        Tensor::from_slice(&places)
+        sorted
     }
 }
 

@@ -1,10 +1,11 @@
 //! Data sets of images: the MNIST family, the digits that the program carries, CIFAR-10.
 
 use anyhow::{Result, bail};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 use super::fetch::Fetched;
 use super::file::File;
+use super::preparation::{Inputs, Preparation, Scaling, Targets, scale_pixels};
 use super::prepare::one_hot;
 use super::{Dataset, DatasetName, Split, Task, idx};
 
@@ -17,17 +18,24 @@ pub(super) fn mnist(
     standardize: bool,
     device: Device,
 ) -> Result<Dataset> {
+    // Mean and deviation of MNIST's training pixels; Fashion-MNIST uses them too.
+    let standard = Scaling { mean: 0.1307, deviation: 0.3081 };
+    let scaling = vec![if standardize { standard } else { Scaling::NONE }];
     let split = |part: &str| -> Result<Split> {
         let images = idx::images(files.content(&format!("{part}-images-idx3-ubyte")))?;
         let labels = idx::labels(files.content(&format!("{part}-labels-idx1-ubyte")), CLASSES)?;
-        let pixels = images.to_device(device).to_kind(Kind::Float) / 255.0;
         Ok(Split {
-            // Mean and deviation of MNIST's training pixels; Fashion-MNIST uses them too.
-            inputs: if standardize { (pixels - 0.1307) / 0.3081 } else { pixels },
+            inputs: scale_pixels(&images.to_device(device), 255.0, &scaling),
             targets: one_hot(&labels, i64::from(CLASSES), device),
         })
     };
-    Ok(dataset(name, [1, 28, 28], split("train")?, split("t10k")?))
+    let (train, test) = (split("train")?, split("t10k")?);
+    let classes = match name {
+        DatasetName::FashionMnist => FASHION.map(String::from).to_vec(),
+        _ => numbers(),
+    };
+    let image = Inputs::Image { shape: [1, 28, 28], largest: 255.0, scaling };
+    Ok(dataset(name, image, classes, train, test))
 }
 
 /// The 1,797 optical digits of 8 x 8 pixels from the UCI repository, which the program carries
@@ -42,7 +50,8 @@ pub(super) fn digits(device: Device) -> Result<Dataset> {
         &File::embedded("digits (labels)", include_bytes!("digits/labels-idx1-ubyte.gz"))?,
         CLASSES,
     )?;
-    let inputs = images.to_device(device).to_kind(Kind::Float) / 16.0;
+    let scaling = vec![Scaling::NONE];
+    let inputs = scale_pixels(&images.to_device(device), 16.0, &scaling);
     let targets = one_hot(&labels, i64::from(CLASSES), device);
     let split = |is_test: bool| {
         let positions: Vec<i64> =
@@ -53,24 +62,35 @@ pub(super) fn digits(device: Device) -> Result<Dataset> {
             targets: targets.index_select(0, &positions),
         }
     };
-    Ok(dataset(DatasetName::Digits, [1, 8, 8], split(false), split(true)))
+    let image = Inputs::Image { shape: [1, 8, 8], largest: 16.0, scaling };
+    Ok(dataset(DatasetName::Digits, image, numbers(), split(false), split(true)))
 }
 
 /// CIFAR-10 in its binary form: pixels 0..1, standardised per colour or not.
 pub(super) fn cifar10(files: &Fetched, standardize: bool, device: Device) -> Result<Dataset> {
     let batches: Vec<String> = (1..=5).map(|number| format!("data_batch_{number}.bin")).collect();
     let train: Vec<&File> = batches.iter().map(|name| files.content(name)).collect();
+    let colour = |mean, deviation| {
+        // Rounded to float32, as in the paper's program.
+        let rounded = |value: f64| f64::from((value / 255.0) as f32);
+        Scaling { mean: rounded(mean), deviation: rounded(deviation) }
+    };
+    let scaling = match standardize {
+        true => vec![colour(125.3, 63.0), colour(123.0, 62.1), colour(113.9, 66.7)],
+        false => vec![Scaling::NONE; 3],
+    };
     let split = |files: &[&File]| -> Result<Split> {
         let parts = files.iter().map(|file| cifar10_records(file)).collect::<Result<Vec<_>>>()?;
         let (labels, pixels): (Vec<Tensor>, Vec<Tensor>) = parts.into_iter().unzip();
-        let pixels = Tensor::cat(&pixels, 0).to_device(device).to_kind(Kind::Float) / 255.0;
         Ok(Split {
-            inputs: if standardize { standardize_colours(&pixels) } else { pixels },
+            inputs: scale_pixels(&Tensor::cat(&pixels, 0).to_device(device), 255.0, &scaling),
             targets: one_hot(&Tensor::cat(&labels, 0), i64::from(CLASSES), device),
         })
     };
     let test = split(&[files.content("test_batch.bin")])?;
-    Ok(dataset(DatasetName::Cifar10, [3, 32, 32], split(&train)?, test))
+    let train = split(&train)?;
+    let image = Inputs::Image { shape: [3, 32, 32], largest: 255.0, scaling };
+    Ok(dataset(DatasetName::Cifar10, image, CIFAR10.map(String::from).to_vec(), train, test))
 }
 
 /// Labels `[N]` and pixels `[N, 3072]`, both unsigned bytes on the CPU: each record is a label and
@@ -89,24 +109,61 @@ fn cifar10_records(file: &File) -> Result<(Tensor, Tensor)> {
     Ok((records.select(1, 0), records.narrow(1, 1, RECORD as i64 - 1)))
 }
 
-/// Standardises `[N, 3072]` with the mean and the deviation of each of the three colours.
-fn standardize_colours(pixels: &Tensor) -> Tensor {
-    let constants = |values: [f64; 3]| {
-        let values = values.map(|value| (value / 255.0) as f32);
-        Tensor::from_slice(&values).to_device(pixels.device()).reshape([1, 3, 1])
+fn dataset(
+    name: DatasetName,
+    inputs: Inputs,
+    classes: Vec<String>,
+    train: Split,
+    test: Split,
+) -> Dataset {
+    let image = match &inputs {
+        Inputs::Image { shape, .. } => Some(*shape),
+        Inputs::Table { .. } => None,
     };
-    let planes = pixels.reshape([-1, 3, 1024]);
-    ((planes - constants([125.3, 123.0, 113.9])) / constants([63.0, 62.1, 66.7]))
-        .reshape([-1, 3072])
+    Dataset {
+        name: name.to_string(),
+        task: Task::Classification,
+        image,
+        train,
+        test,
+        preparation: Some(Preparation { inputs, targets: Targets::Classes(classes) }),
+    }
 }
 
-fn dataset(name: DatasetName, image: [i64; 3], train: Split, test: Split) -> Dataset {
-    let (name, image) = (name.to_string(), Some(image));
-    Dataset { name, task: Task::Classification, image, train, test }
+fn numbers() -> Vec<String> {
+    (0..CLASSES).map(|class| class.to_string()).collect()
 }
+
+const FASHION: [&str; 10] = [
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+];
+
+const CIFAR10: [&str; 10] = [
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+];
 
 #[cfg(test)]
 mod tests {
+    use tch::Kind;
+
     use super::*;
 
     /// Two records: label 3, all red 255, green 0, blue 51; and label 9, all 0.
@@ -127,8 +184,12 @@ mod tests {
         let (labels, pixels) = cifar10_records(&file(records())).unwrap();
         assert_eq!(Vec::<i64>::try_from(labels.to_kind(Kind::Int64)).unwrap(), [3, 9]);
         assert_eq!(pixels.size(), [2, 3072]);
-        let pixels = pixels.to_kind(Kind::Float) / 255.0;
-        let standardized = standardize_colours(&pixels);
+        let colour = |mean: f64, deviation: f64| Scaling {
+            mean: mean / 255.0,
+            deviation: deviation / 255.0,
+        };
+        let colours = [colour(125.3, 63.0), colour(123.0, 62.1), colour(113.9, 66.7)];
+        let standardized = scale_pixels(&pixels, 255.0, &colours);
         let value = |at: i64| standardized.double_value(&[0, at]);
         for (at, byte, mean, deviation) in
             [(0, 255.0, 125.3, 63.0), (1024, 0.0, 123.0, 62.1), (3071, 51.0, 113.9, 66.7)]

@@ -9,7 +9,9 @@ mod fetch;
 mod file;
 mod idx;
 mod images;
+mod preparation;
 mod prepare;
+mod samples;
 mod settings;
 mod sources;
 mod split;
@@ -20,11 +22,13 @@ pub use catalog::DatasetName;
 pub use csv_files::{CsvFiles, CsvSettings, Encoding};
 pub use directory::DataDirectory;
 pub use fetch::{Fetched, fetch};
+pub use preparation::{Coding, Column, Inputs, Preparation, Scaling, Targets};
+pub use samples::Samples;
 pub use settings::DataSettings;
 pub(crate) use settings::TrainingShape;
 
 use serde::{Deserialize, Serialize};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::native;
 
@@ -50,9 +54,27 @@ pub struct Dataset {
     pub train: Split,
     /// What is only evaluated.
     pub test: Split,
+    /// What was done to the samples, where that is known.
+    pub preparation: Option<Preparation>,
 }
 
 impl Dataset {
+    /// Of tensors that the caller has: inputs float `[N, n_0]`, targets `[N, C]` of any kind.
+    pub fn new(name: &str, task: Task, train: Split, test: Split) -> Dataset {
+        let float = |split: Split| Split {
+            inputs: split.inputs.to_kind(Kind::Float).contiguous(),
+            targets: split.targets.to_kind(Kind::Float).contiguous(),
+        };
+        Dataset {
+            name: name.to_string(),
+            task,
+            image: None,
+            train: float(train),
+            test: float(test),
+            preparation: None,
+        }
+    }
+
     pub(crate) fn training_shape(&self) -> TrainingShape {
         TrainingShape {
             samples: self.train.len(),

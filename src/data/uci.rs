@@ -4,6 +4,7 @@ use anyhow::Result;
 use tch::{Device, Kind};
 
 use super::fetch::Fetched;
+use super::preparation::{Coding, Column, Targets};
 use super::prepare::{Table, dataset, one_hot};
 use super::split::train_test;
 use super::table::{Format, Matrix, Rows};
@@ -21,10 +22,12 @@ pub(super) fn wine_quality(
     device: Device,
 ) -> Result<Dataset> {
     let format = Format { delimiter: b';', header: true, comment: None };
+    let mut names = Vec::new();
     let (mut inputs, mut qualities) = (Matrix::new(12, Kind::Double), Matrix::new(1, Kind::Double));
     for (colour, name) in [(0.0, "winequality-red.csv"), (1.0, "winequality-white.csv")] {
         let mut rows = Rows::of(files.content(name), format)?;
         let quality = rows.column("quality")?;
+        names = rows.names().iter().filter(|name| *name != "quality").cloned().collect();
         while rows.advance()? {
             for column in (0..rows.names().len()).filter(|column| *column != quality) {
                 inputs.push(rows.number(column)?);
@@ -40,7 +43,19 @@ pub(super) fn wine_quality(
     let table = Table { inputs: inputs.finish(), targets };
     let (train, test) = train_test(table.inputs.size()[0], TEST_FRACTION, SPLIT_SEED)?;
     let pair = (table.select(&train), table.select(&test));
-    Ok(dataset(DatasetName::WineQuality.to_string(), task, pair, standardize, device))
+    let colour = Column {
+        coding: Coding::Ordinal(vec!["red".into(), "white".into()]),
+        ..Column::number("color")
+    };
+    let columns = names.into_iter().map(Column::number).chain([colour]).collect();
+    let targets = match task {
+        Task::Classification => Targets::Classes((0..11).map(|it: i32| it.to_string()).collect()),
+        Task::Regression => {
+            Targets::Numbers { names: vec!["quality".into()], scaling: Vec::new() }
+        }
+    };
+    let name = DatasetName::WineQuality.to_string();
+    Ok(dataset(name, columns, targets, pair, standardize, device))
 }
 
 /// The settings of the kernel, with a sample for each of the four run times that were measured: in
@@ -48,6 +63,7 @@ pub(super) fn wine_quality(
 pub(super) fn sgemm(files: &Fetched, standardize: bool, device: Device) -> Result<Dataset> {
     let format = Format { delimiter: b',', header: true, comment: None };
     let mut rows = Rows::of(files.content("sgemm_product.csv"), format)?;
+    let columns = rows.names().iter().take(14).map(Column::number).collect();
     let (mut inputs, mut times) = (Matrix::new(14, Kind::Double), Matrix::new(4, Kind::Double));
     while rows.advance()? {
         for column in 0..14 {
@@ -68,5 +84,6 @@ pub(super) fn sgemm(files: &Fetched, standardize: bool, device: Device) -> Resul
     };
     let pair = (stacked(&train), stacked(&test));
     let name = DatasetName::Sgemm.to_string();
-    Ok(dataset(name, Task::Regression, pair, standardize, device))
+    let targets = Targets::Numbers { names: vec!["Run (ms)".into()], scaling: Vec::new() };
+    Ok(dataset(name, columns, targets, pair, standardize, device))
 }

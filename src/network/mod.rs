@@ -174,4 +174,17 @@ impl Network {
         }
         tensors
     }
+
+    /// The tensors of [`Network::named_tensors`] and, as `optimizer.0.exp_avg.0` and so on, the state
+    /// of each layer's optimizer.
+    pub fn state(&self) -> Vec<(String, Tensor)> {
+        let mut state = self.named_tensors();
+        for (index, layer) in self.layers.iter().enumerate() {
+            let own = layer.optimizer().state().into_iter();
+            state.extend(own.map(|(name, tensor)| {
+                (format!("optimizer.{index}.{name}"), tensor.shallow_clone())
+            }));
+        }
+        state
+    }
 }

@@ -17,9 +17,9 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Starts the file, which must not exist, with its header.
+    /// Starts the file, anew if there is one, with its header.
     pub fn create<T: AsRef<[u8]>>(path: &Path, header: &[T]) -> Result<Table> {
-        let file = File::create_new(path).with_context(|| could_not(path))?;
+        let file = File::create(path).with_context(|| could_not(path))?;
         let mut table = Table { path: path.to_path_buf(), writer: csv::Writer::from_writer(file) };
         table.write(header)?;
         Ok(table)
@@ -37,7 +37,7 @@ impl Table {
 pub struct CsvSink(Table);
 
 impl CsvSink {
-    /// Starts the file, which must not exist, with its header.
+    /// Starts the file, anew if there is one, with its header.
     pub fn create(path: &Path, task: Task) -> Result<CsvSink> {
         let mut header = vec!["epoch".to_string(), "processed_samples".into()];
         for part in ["train", "test"] {
@@ -53,6 +53,10 @@ impl CsvSink {
 
 impl Sink for CsvSink {
     fn epoch(&mut self, row: &EpochRow, _network: &Network) -> Result<()> {
+        self.replay(row)
+    }
+
+    fn replay(&mut self, row: &EpochRow) -> Result<()> {
         let mut record = vec![row.epoch.to_string(), row.processed_samples.to_string()];
         for evaluation in [&row.train, &row.test] {
             record.push(evaluation.loss.to_string());

@@ -23,7 +23,7 @@ const HEADER: [&str; 8] = [
 pub struct DiagnosticsSink(Table);
 
 impl DiagnosticsSink {
-    /// Starts the file, which must not exist, with its header.
+    /// Starts the file, anew if there is one, with its header.
     pub fn create(path: &Path) -> Result<DiagnosticsSink> {
         Ok(DiagnosticsSink(Table::create(path, &HEADER)?))
     }
@@ -31,6 +31,10 @@ impl DiagnosticsSink {
 
 impl Sink for DiagnosticsSink {
     fn epoch(&mut self, row: &EpochRow, _network: &Network) -> Result<()> {
+        self.replay(row)
+    }
+
+    fn replay(&mut self, row: &EpochRow) -> Result<()> {
         let or_empty = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
         let errors = row.stored_errors.as_ref();
         for (index, angles) in row.angles.iter().enumerate() {

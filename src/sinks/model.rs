@@ -5,23 +5,29 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::{EpochRow, Sink};
-use crate::model_file;
+use crate::model_file::{self, Description};
 use crate::network::Network;
 
 /// Replaces `model.safetensors` after each epoch; whoever looks finds a whole file.
 pub struct ModelSink {
     path: PathBuf,
+    description: Option<Description>,
 }
 
 impl ModelSink {
-    /// Will write to this path.
-    pub fn new(path: &Path) -> ModelSink {
-        ModelSink { path: path.to_path_buf() }
+    /// Will write to this path, with the description if there is one.
+    pub fn new(path: &Path, description: Option<Description>) -> ModelSink {
+        ModelSink { path: path.to_path_buf(), description }
     }
 }
 
 impl Sink for ModelSink {
     fn epoch(&mut self, _row: &EpochRow, network: &Network) -> Result<()> {
-        model_file::save(network, &self.path)
+        model_file::save(network, self.description.as_ref(), &self.path)
+    }
+
+    /// There is one model, of the epoch that comes next.
+    fn replay(&mut self, _row: &EpochRow) -> Result<()> {
+        Ok(())
     }
 }

@@ -37,6 +37,13 @@ impl Sink for ProgressBarSink {
         Ok(())
     }
 
+    fn replay(&mut self, row: &EpochRow) -> Result<()> {
+        self.bar.set_message(describe(row, self.epochs));
+        self.bar.set_position(row.processed_samples);
+        self.bar.reset_eta();
+        Ok(())
+    }
+
     fn samples(&mut self, processed: u64) {
         self.bar.set_position(processed);
     }
@@ -57,6 +64,11 @@ impl PlainProgress {
 impl Sink for PlainProgress {
     fn epoch(&mut self, row: &EpochRow, _network: &Network) -> Result<()> {
         say(format_args!("{}  {:.2} s", describe(row, self.epochs), row.train_seconds));
+        Ok(())
+    }
+
+    /// Has been said already.
+    fn replay(&mut self, _row: &EpochRow) -> Result<()> {
         Ok(())
     }
 }

@@ -6,7 +6,6 @@
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use protobuf::Message;
@@ -16,6 +15,7 @@ use tensorboard_rs::record_writer::RecordWriter;
 use tensorboard_rs::summary::scalar;
 
 use super::{EpochRow, Sink};
+use crate::run::seconds;
 use crate::network::Network;
 
 /// Writes a TensorBoard event file, flushed at the end of each epoch.
@@ -25,10 +25,13 @@ pub struct TensorBoardSink {
 }
 
 impl TensorBoardSink {
-    /// Starts a new event file in a folder.
+    /// Starts the event file of a folder: anew, if f3-tch has written one there before.
     pub fn create(folder: &Path) -> Result<TensorBoardSink> {
-        let path = folder.join(format!("events.out.tfevents.{:.0}.f3-tch", seconds()));
-        let file = File::create_new(&path).with_context(|| could_not(&path))?;
+        let path = match earlier(folder) {
+            Some(path) => path,
+            None => folder.join(format!("events.out.tfevents.{:.0}.f3-tch", seconds())),
+        };
+        let file = File::create(&path).with_context(|| could_not(&path))?;
         let mut sink = TensorBoardSink { path, writer: RecordWriter::new(BufWriter::new(file)) };
         let mut version = Event::new();
         version.set_wall_time(seconds());
@@ -50,6 +53,10 @@ impl TensorBoardSink {
 
 impl Sink for TensorBoardSink {
     fn epoch(&mut self, row: &EpochRow, _network: &Network) -> Result<()> {
+        self.replay(row)
+    }
+
+    fn replay(&mut self, row: &EpochRow) -> Result<()> {
         let mut summary = Summary::new();
         for (tag, value) in scalars(row) {
             for value in scalar(&tag, value as f32).take_value() {
@@ -57,7 +64,7 @@ impl Sink for TensorBoardSink {
             }
         }
         let mut event = Event::new();
-        event.set_wall_time(seconds());
+        event.set_wall_time(row.wall_time);
         event.set_step(row.epoch as i64);
         event.set_summary(summary);
         self.write(&event)?;
@@ -106,9 +113,12 @@ fn scalars(row: &EpochRow) -> Vec<(String, f64)> {
     scalars
 }
 
-fn seconds() -> f64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0.0, |since| since.as_secs_f64())
+fn earlier(folder: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(folder).ok()?;
+    entries.filter_map(|entry| Some(entry.ok()?.path())).find(|path| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.starts_with("events.out.tfevents.") && name.ends_with(".f3-tch")
+    })
 }
 
 fn could_not(path: &Path) -> String {

@@ -170,6 +170,12 @@ impl Trainer for FeedbackTrainer {
         self.store.as_mut()
     }
 
+    fn state(&self) -> Vec<(String, Tensor)> {
+        let mut state = self.network.state();
+        state.extend(self.store.iter().flat_map(ErrorStore::state));
+        state
+    }
+
     fn teaching_error(&self, batch: &Batch) -> Result<Option<Tensor>> {
         let stored = self.store.as_ref().map(|store| store.read(&batch.positions));
         Ok(Some(match self.error_info.timing() {

@@ -15,6 +15,7 @@ use tch::Tensor;
 
 use crate::data::{Batch, Split};
 use crate::error_store::ErrorStore;
+use crate::generator::Generator;
 use crate::network::Network;
 
 /// Trains a network that it owns, batch by batch.
@@ -34,6 +35,16 @@ pub trait Trainer {
     /// The per-sample errors, if this rule keeps them.
     fn error_store_mut(&mut self) -> Option<&mut ErrorStore> {
         None
+    }
+
+    /// Every tensor that the next step depends on, by names of their own; to write to one is to set it.
+    fn state(&self) -> Vec<(String, Tensor)> {
+        self.network().state()
+    }
+
+    /// Random numbers of the rule's own, by name.
+    fn generators_mut(&mut self) -> Vec<(&'static str, &mut Generator)> {
+        Vec::new()
     }
 
     /// The error information `[b, C]` with which the hidden layers would be taught on this batch

@@ -121,4 +121,14 @@ impl Trainer for PepitaTrainer {
     fn network_mut(&mut self) -> &mut Network {
         &mut self.network
     }
+
+    fn state(&self) -> Vec<(String, Tensor)> {
+        let mut state = self.network.state();
+        state.push(("projection".to_string(), self.projection.shallow_clone()));
+        state
+    }
+
+    fn generators_mut(&mut self) -> Vec<(&'static str, &mut Generator)> {
+        vec![("generator.masks", &mut self.masks)]
+    }
 }

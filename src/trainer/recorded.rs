@@ -7,6 +7,7 @@ use tch::{Device, Tensor};
 use super::Trainer;
 use crate::data::{Batch, Split};
 use crate::error_store::ErrorStore;
+use crate::generator::Generator;
 use crate::native::cuda_graph::{CudaGraph, SideStream};
 use crate::network::Network;
 
@@ -75,6 +76,14 @@ impl Trainer for RecordedTrainer {
 
     fn error_store_mut(&mut self) -> Option<&mut ErrorStore> {
         self.inner.error_store_mut()
+    }
+
+    fn state(&self) -> Vec<(String, Tensor)> {
+        self.inner.state()
+    }
+
+    fn generators_mut(&mut self) -> Vec<(&'static str, &mut Generator)> {
+        self.inner.generators_mut()
     }
 
     fn teaching_error(&self, batch: &Batch) -> Result<Option<Tensor>> {

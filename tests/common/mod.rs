@@ -40,7 +40,14 @@ pub fn toy(task: Task) -> Dataset {
         };
         Split { inputs, targets }
     };
-    Dataset { name: "toy".into(), task, image: Some([1, 2, 3]), train: split(30), test: split(10) }
+    Dataset {
+        name: "toy".into(),
+        task,
+        image: Some([1, 2, 3]),
+        train: split(30),
+        test: split(10),
+        preparation: None,
+    }
 }
 
 /// The experiment that some lines of YAML describe, on the toy data.

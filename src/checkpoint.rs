@@ -1,0 +1,221 @@
+//! Checkpoints: all that a run depends on, in one file that is either whole or not there.
+//!
+//! A checkpoint is a safetensors file, so PyTorch's loader opens it. Its tensors are the network's
+//! (under the names of [`Network::named_tensors`](crate::network::Network::named_tensors)), the
+//! optimizers' states, the stored errors, and the generators' states as bytes; its metadata hold, as
+//! YAML, the format's version, the rows of all epochs so far, and a CRC-32 of each tensor.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+use crate::model_file::Description;
+use crate::run::Experiment;
+use crate::sinks::EpochRow;
+use crate::tensor_file::{self, TensorFile, bytes_of};
+
+/// Of the format that is written; others cannot be read.
+pub const VERSION: u64 = 1;
+
+/// When checkpoints are written, and which of them stay.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CheckpointSettings {
+    /// Epochs between two; none: there are none.
+    pub every: Option<u64>,
+    /// How many of the newest ones stay.
+    pub keep: usize,
+    /// The metric whose best epoch is kept in `best.safetensors` as well, such as `test_loss`.
+    pub best: Option<String>,
+}
+
+/// The checkpoints of a run: `epoch-000012.safetensors` and so on, in a folder of their own.
+pub struct Checkpoints {
+    folder: PathBuf,
+    settings: CheckpointSettings,
+}
+
+/// What the metadata say.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    version: u64,
+    program: String,
+    epoch: u64,
+    checksums: BTreeMap<String, u32>,
+    rows: Vec<EpochRow>,
+}
+
+const HEADER: &str = "f3_tch_checkpoint";
+const HEADER_CHECKSUM: &str = "f3_tch_checkpoint_crc32";
+
+impl Checkpoints {
+    /// The checkpoints in this folder, which is made with the first one.
+    pub fn new(folder: &Path, settings: CheckpointSettings) -> Checkpoints {
+        Checkpoints { folder: folder.to_path_buf(), settings }
+    }
+
+    /// The newest one, if there is any.
+    pub fn newest(&self) -> Result<Option<PathBuf>> {
+        Ok(self.list()?.pop().map(|(_, path)| path))
+    }
+
+    /// Epochs and paths, in the epochs' order.
+    fn list(&self) -> Result<Vec<(u64, PathBuf)>> {
+        let entries = match fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => {
+                return Err(error)
+                    .with_context(|| format!("{}: cannot be read", self.folder.display()));
+            }
+        };
+        let epoch = |path: &Path| {
+            let name = path.file_name()?.to_str()?;
+            name.strip_prefix("epoch-")?.strip_suffix(".safetensors")?.parse().ok()
+        };
+        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        let mut list: Vec<(u64, PathBuf)> =
+            paths.filter_map(|path| Some((epoch(&path)?, path))).collect();
+        list.sort();
+        Ok(list)
+    }
+
+    /// Writes what is due after the last of the experiment's epochs: the checkpoint, where `finally`
+    /// or by its number, and the best one. Older ones that are to go do so when the new one is on disk.
+    pub fn after_epoch(&self, experiment: &mut Experiment, finally: bool) -> Result<()> {
+        let (Some(every), Some(row)) = (self.settings.every, experiment.rows.last()) else {
+            return Ok(());
+        };
+        let epoch = row.epoch;
+        let due = finally || epoch.is_multiple_of(every);
+        let best = self.settings.best.as_ref().is_some_and(|metric| {
+            epoch > 0 && EpochRow::best(&experiment.rows, metric) == Some(epoch)
+        });
+        if !due && !best {
+            return Ok(());
+        }
+        fs::create_dir_all(&self.folder)
+            .with_context(|| format!("{}: cannot be created", self.folder.display()))?;
+        let place = self.folder.join(format!("epoch-{epoch:06}.safetensors"));
+        if best {
+            save(experiment, &self.folder.join("best.safetensors"))?;
+        }
+        if due {
+            save(experiment, &place)?;
+            let list = self.list()?;
+            for (_, old) in &list[..list.len().saturating_sub(self.settings.keep)] {
+                fs::remove_file(old)
+                    .with_context(|| format!("{}: cannot be removed", old.display()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes a checkpoint; the file is on disk, under its name, when this returns, or not there.
+pub fn save(experiment: &mut Experiment, path: &Path) -> Result<()> {
+    let state = experiment.state()?;
+    let checksums = state.iter().map(|(name, tensor)| (name.clone(), checksum(&bytes_of(tensor))));
+    let header = Header {
+        version: VERSION,
+        program: format!("f3-tch {}", crate::VERSION),
+        epoch: experiment.rows.last().map_or(0, |row| row.epoch),
+        checksums: checksums.collect(),
+        rows: experiment.rows.clone(),
+    };
+    let header = serde_yaml::to_string(&header).context("the rows cannot be written as YAML")?;
+    let mut texts = experiment.description.iter().map(Description::text).collect::<HashMap<_, _>>();
+    texts.insert(HEADER_CHECKSUM.to_string(), checksum(header.as_bytes()).to_string());
+    texts.insert(HEADER.to_string(), header);
+    tensor_file::write(path, state, texts).context("no checkpoint")
+}
+
+fn checksum(bytes: &[u8]) -> u32 {
+    let mut crc = flate2::Crc::new();
+    crc.update(bytes);
+    crc.sum()
+}
+
+/// A checkpoint that has been opened: its metadata are read and checked, its tensors are not.
+pub struct Checkpoint {
+    file: TensorFile,
+    header: Header,
+}
+
+impl Checkpoint {
+    /// Reads the metadata.
+    ///
+    /// # Errors
+    /// If the file is no checkpoint, is damaged, or is of another version of the format.
+    pub fn open(path: &Path) -> Result<Checkpoint> {
+        let file = TensorFile::open(path).map_err(|error| anyhow!("{error:#}; {REMEDY}"))?;
+        let header = header(&file).with_context(|| path.display().to_string())?;
+        Ok(Checkpoint { file, header })
+    }
+
+    /// The last epoch that it knows.
+    pub fn epoch(&self) -> u64 {
+        self.header.epoch
+    }
+
+    /// Takes an experiment that has been assembled from the same configuration to where the run was.
+    ///
+    /// # Errors
+    /// If a tensor is missing, is of another shape, has changed since it was written, or is one that
+    /// the experiment does not have. The experiment is of no use then.
+    pub fn restore(mut self, experiment: &mut Experiment) -> Result<()> {
+        let _no_grad = tch::no_grad_guard();
+        let wanted = experiment.state()?;
+        for name in self.file.names() {
+            if !wanted.iter().any(|(known, _)| *known == name) {
+                bail!(
+                    "{}: holds `{name}`, for which this configuration has no place; it is of \
+                     another network, optimizer or algorithm",
+                    self.file.path().display()
+                );
+            }
+        }
+        for (name, tensor) in wanted {
+            let bytes = self.file.read(&name, &tensor)?;
+            if self.header.checksums.get(&name) != Some(&checksum(&bytes)) {
+                let path = self.file.path().display();
+                bail!("{path}: `{name}` has changed since it was written; {REMEDY}");
+            }
+            match experiment.is_generator(&name) {
+                true => experiment.set_generator(&name, &Tensor::from_slice(&bytes))?,
+                false => tensor_file::fill(&tensor, &bytes),
+            }
+        }
+        experiment.rows = self.header.rows;
+        Ok(())
+    }
+}
+
+const REMEDY: &str = "a checkpoint that is damaged can be removed, to go on from the one before it";
+
+/// What the metadata say, checked.
+fn header(file: &TensorFile) -> Result<Header> {
+    let (Some(text), Some(sum)) = (file.text(HEADER), file.text(HEADER_CHECKSUM)) else {
+        bail!("is a safetensors file, but no checkpoint of f3-tch");
+    };
+    if *sum != checksum(text.as_bytes()).to_string() {
+        bail!("its header has changed since it was written; {REMEDY}");
+    }
+    let value: serde_yaml::Value =
+        serde_yaml::from_str(text).context("has a header that cannot be read")?;
+    match value.get("version").and_then(serde_yaml::Value::as_u64) {
+        Some(VERSION) => {}
+        found => bail!(
+            "is of version {} of the format; this program reads version {VERSION} (it was written by \
+             {})",
+            found.map_or("?".to_string(), |version| version.to_string()),
+            value.get("program").and_then(|it| it.as_str()).unwrap_or("an unknown program"),
+        ),
+    }
+    serde_yaml::from_value(value).context("has a header that cannot be read")
+}

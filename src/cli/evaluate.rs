@@ -1,0 +1,84 @@
+//! `f3-tch evaluate`: the metrics of a saved network.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use f3_tch::config::{Config, Source};
+use f3_tch::data::{DataDirectory, Split};
+use f3_tch::device::DeviceChoice;
+use f3_tch::metrics::evaluate;
+use f3_tch::model::Model;
+
+use super::{DataDirArgs, model_path, print};
+
+#[derive(Args)]
+pub struct EvaluateArgs {
+    /// A model.safetensors, a checkpoint, or the folder of a run
+    model: PathBuf,
+    /// A configuration whose data set is evaluated on [default: that of the model's own run]
+    #[arg(long, value_name = "CONFIG")]
+    data: Option<String>,
+    /// Also write the metrics to this table, which must not exist
+    #[arg(short, long, value_name = "OUT.csv")]
+    output: Option<PathBuf>,
+    /// auto, cpu, cuda, cuda:N
+    #[arg(long, default_value = "auto", value_name = "D")]
+    device: DeviceChoice,
+    #[command(flatten)]
+    data_dir: DataDirArgs,
+}
+
+impl EvaluateArgs {
+    pub fn run(self) -> Result<ExitCode> {
+        let device = self.device.choose()?.device;
+        let path = model_path(&self.model);
+        let shown = path.display();
+        let model = Model::open(&path, device)?;
+        let of_model = model.config();
+        let settings = match &self.data {
+            Some(config) => Config::read(&Source::open(config)?)?.0.data.set,
+            None => of_model.data.set.clone(),
+        };
+        let directory = DataDirectory::locate(self.data_dir.data_dir.as_deref());
+        let data = settings.load(&directory, device)?;
+        let (inputs, outputs) = model.preparation().widths();
+        if (data.train.input_count(), data.train.output_count()) != (inputs, outputs) {
+            bail!(
+                "{shown}: takes {inputs} inputs and has {outputs} outputs; the data set {} has {} and \
+                 {}",
+                data.name,
+                data.train.input_count(),
+                data.train.output_count()
+            );
+        }
+        if data.task != of_model.data.set.task() {
+            bail!("{shown}: was trained for another task than that of the data set {}", data.name);
+        }
+        let of = |split: &Split| {
+            let size = of_model.data.eval_batch_size;
+            evaluate(model.network(), split, of_model.loss, data.task, size)
+        };
+        let mut rows = vec![["part", "samples", "loss"].map(String::from).to_vec()];
+        rows[0].extend(data.task.metrics().iter().map(|metric| metric.to_string()));
+        for (part, split) in [("train", &data.train), ("test", &data.test)] {
+            let found = of(split)?;
+            let mut row = vec![part.to_string(), split.len().to_string(), found.loss.to_string()];
+            row.extend(found.metrics.iter().map(|(_, value)| value.to_string()));
+            rows.push(row);
+        }
+        if let Some(output) = &self.output {
+            let failed = || format!("{}: cannot be written", output.display());
+            let file = std::fs::File::create_new(output).with_context(failed)?;
+            let mut table = csv::Writer::from_writer(file);
+            rows.iter().try_for_each(|row| table.write_record(row)).with_context(failed)?;
+            table.flush().with_context(failed)?;
+        }
+        for row in &rows {
+            let cells: Vec<String> = row.iter().map(|cell| format!("{cell:>20}")).collect();
+            print(&format!("{}\n", cells.join("  ")))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

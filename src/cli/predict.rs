@@ -1,0 +1,107 @@
+//! `f3-tch predict`: a saved network's answers for samples that it has not seen.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use f3_tch::data::{Samples, Targets};
+use f3_tch::device::DeviceChoice;
+use f3_tch::model::Model;
+use tch::{Device, Kind, Tensor};
+
+use super::{model_path, print};
+
+#[derive(Args)]
+pub struct PredictArgs {
+    /// A model.safetensors, a checkpoint, or the folder of a run
+    model: PathBuf,
+    /// A table (CSV) with the training set's columns, an IDX file of images (both also with .gz), a PNG
+    /// or JPEG file, or a folder of these, which are taken in their names' order
+    input: PathBuf,
+    /// The table of answers to write; must not exist
+    #[arg(short, long, value_name = "OUT.csv")]
+    output: PathBuf,
+    /// What stands between the cells of a table
+    #[arg(long, default_value = ",", value_name = "C")]
+    delimiter: String,
+    /// Samples per forward pass
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    batch_size: u32,
+    /// auto, cpu, cuda, cuda:N
+    #[arg(long, default_value = "auto", value_name = "D")]
+    device: DeviceChoice,
+}
+
+impl PredictArgs {
+    pub fn run(self) -> Result<ExitCode> {
+        let delimiter = match self.delimiter.as_bytes() {
+            [b'\\', b't'] => b'\t',
+            [byte] if byte.is_ascii() => *byte,
+            _ => bail!("--delimiter {}: is not one character", self.delimiter),
+        };
+        let shown = self.output.display();
+        if self.output.exists() {
+            bail!("{shown}: exists already; name another file");
+        }
+        let device = self.device.choose()?.device;
+        let model = Model::open(&model_path(&self.model), device)?;
+        let mut samples = Samples::open(&self.input, delimiter, model.preparation())?;
+
+        // Whole or not at all.
+        let folder = self.output.parent().filter(|it| !it.as_os_str().is_empty());
+        let failed = || format!("{shown}: cannot be written");
+        let file = tempfile::Builder::new()
+            .permissions(permissions())
+            .tempfile_in(folder.unwrap_or(Path::new(".")))
+            .with_context(failed)?;
+        let mut table = csv::Writer::from_writer(file);
+        table.write_record(header(&model)).with_context(failed)?;
+        let mut count = 0;
+        while let Some(inputs) = samples.next(self.batch_size as usize)? {
+            let answers = model.answer(&inputs.to_device(device))?;
+            count += write(&mut table, &answers, &model).with_context(failed)?;
+        }
+        let mut file = table.into_inner().map_err(|error| error.into_error()).with_context(failed)?;
+        file.flush().with_context(failed)?;
+        file.as_file().sync_all().with_context(failed)?;
+        file.persist_noclobber(&self.output).map_err(|error| error.error).with_context(failed)?;
+        print(&format!("{count} answers in {shown}\n"))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+#[cfg(unix)]
+fn permissions() -> std::fs::Permissions {
+    std::os::unix::fs::PermissionsExt::from_mode(0o666)
+}
+
+fn header(model: &Model) -> Vec<String> {
+    match &model.preparation().targets {
+        Targets::Classes(names) => {
+            [vec!["class".to_string()], names.clone()].concat()
+        }
+        Targets::Numbers { names, .. } => names.clone(),
+    }
+}
+
+/// A row per answer; gives how many there were.
+fn write(table: &mut csv::Writer<impl Write>, answers: &Tensor, model: &Model) -> Result<u64> {
+    let answers = answers.to_device(Device::Cpu);
+    let best = Vec::<i64>::try_from(answers.argmax(-1, false))?;
+    let single = answers.kind() == Kind::Float;
+    let rows = Vec::<Vec<f64>>::try_from(answers.to_kind(Kind::Double))?;
+    // As float32 they have fewer digits.
+    let text = |value: &f64| if single { (*value as f32).to_string() } else { value.to_string() };
+    for (row, best) in rows.iter().zip(best) {
+        let numbers = row.iter().map(text);
+        match &model.preparation().targets {
+            Targets::Classes(names) => {
+                table.write_record([names[best as usize].clone()].into_iter().chain(numbers))?;
+            }
+            Targets::Numbers { .. } => table.write_record(numbers)?,
+        }
+    }
+    Ok(rows.len() as u64)
+}

@@ -1,0 +1,73 @@
+//! `f3-tch resume`: a run that goes on where it was.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use f3_tch::assemble::assemble;
+use f3_tch::checkpoint::{Checkpoint, Checkpoints};
+use f3_tch::config::{Config, Source};
+use f3_tch::data::DataDirectory;
+use f3_tch::messages::say;
+use serde_yaml::Value;
+
+use super::DataDirArgs;
+use super::folder::RunFolder;
+use super::report::announcement;
+use super::train::carry_out;
+
+#[derive(Args)]
+pub struct ResumeArgs {
+    /// Folder of a run, such as runs/mnist/001
+    run_dir: PathBuf,
+    /// Train until so many epochs are done, in place of as many as the run was to have
+    #[arg(long, value_name = "N")]
+    epochs: Option<u64>,
+    #[command(flatten)]
+    data_dir: DataDirArgs,
+    /// Show no progress, only the closing table
+    #[arg(long)]
+    quiet: bool,
+}
+
+impl ResumeArgs {
+    pub fn run(self) -> Result<ExitCode> {
+        let shown = self.run_dir.display();
+        let place = self.run_dir.join("config.yaml");
+        if !place.is_file() {
+            bail!("{shown}: is no folder of a run, since it has no config.yaml");
+        }
+        let path = place.to_str().with_context(|| format!("{shown}: is not a name in UTF-8"))?;
+        let mut source = Source::open(path)?;
+        if let Some(epochs) = self.epochs {
+            source.set_option("epochs", Value::from(epochs), &format!("--epochs {epochs}"))?;
+        }
+        let (config, _) = Config::read(&source)?;
+        let folder = RunFolder::lock(self.run_dir.clone())?;
+        folder.tidy()?;
+        let checkpoints = Checkpoints::new(&folder.checkpoints(), config.checkpoint.clone());
+        let newest = checkpoints.newest()?;
+        if newest.is_none() && config.checkpoint.every.is_none() {
+            bail!("{shown}: has no checkpoints, as `checkpoint.every` is null in its config.yaml");
+        }
+        let checkpoint = newest.map(|path| Checkpoint::open(&path)).transpose()?;
+
+        let directory = DataDirectory::locate(self.data_dir.data_dir.as_deref());
+        let (mut experiment, device) = assemble(&config, &source, &directory)?;
+        let from = match checkpoint {
+            Some(checkpoint) => {
+                let epoch = checkpoint.epoch();
+                checkpoint.restore(&mut experiment)?;
+                format!("after epoch {epoch}")
+            }
+            None => "from the beginning: the run had no checkpoint yet".to_string(),
+        };
+        folder.write_config(&config, &device)?;
+        if !self.quiet {
+            say(announcement(&config, &experiment, &device, folder.path()).trim_end());
+            say(format_args!("resumed    {from}"));
+        }
+        carry_out(&config, &mut experiment, &folder, self.quiet)
+    }
+}

@@ -1,0 +1,177 @@
+//! How what stands in files becomes a network's inputs, and its outputs become what stands in files:
+//! kept with a model, so that it can be used on samples that nobody had when it was trained.
+
+use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind, Tensor};
+
+/// A data set's preparation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preparation {
+    /// From a sample to the network's inputs.
+    pub inputs: Inputs,
+    /// From the network's outputs to an answer.
+    pub targets: Targets,
+}
+
+/// What a sample is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Inputs {
+    /// An image: a pixel p of a channel becomes (p / largest - mean) / deviation.
+    Image {
+        /// Channels, height, width.
+        shape: [i64; 3],
+        /// What a pixel can be at most.
+        largest: f64,
+        /// For each channel.
+        scaling: Vec<Scaling>,
+    },
+    /// A row of a table.
+    Table {
+        /// Those that are inputs, in the network's order.
+        columns: Vec<Column>,
+    },
+}
+
+/// A column of a table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Column {
+    /// As the table calls it.
+    pub name: String,
+    /// What stands there.
+    pub coding: Coding,
+    /// Of the number, or of each of the numbers, that it becomes; empty: as it is.
+    pub scaling: Vec<Scaling>,
+}
+
+/// What stands in a column.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Coding {
+    /// A number.
+    Number,
+    /// One of these values; its place in the list is the number.
+    Ordinal(Vec<String>),
+    /// One of these values; a number for each of them, 1 for the one that it is.
+    OneHot(Vec<String>),
+}
+
+/// What a network's outputs mean.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Targets {
+    /// A score for each of these classes.
+    Classes(Vec<String>),
+    /// Numbers; y becomes y · deviation + mean.
+    Numbers {
+        /// What they are called.
+        names: Vec<String>,
+        /// For each; empty: as it is.
+        scaling: Vec<Scaling>,
+    },
+}
+
+/// x becomes (x - mean) / deviation.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scaling {
+    /// Is subtracted.
+    pub mean: f64,
+    /// Then divided by.
+    pub deviation: f64,
+}
+
+impl Scaling {
+    /// x stays x.
+    pub const NONE: Scaling = Scaling { mean: 0.0, deviation: 1.0 };
+}
+
+impl Column {
+    /// A number that is not scaled.
+    pub fn number(name: impl Into<String>) -> Column {
+        Column { name: name.into(), coding: Coding::Number, scaling: Vec::new() }
+    }
+
+    /// How many of the network's inputs it becomes.
+    pub fn width(&self) -> usize {
+        match &self.coding {
+            Coding::OneHot(values) => values.len(),
+            _ => 1,
+        }
+    }
+}
+
+/// Pixels `[N, channels · height · width]` of any kind as inputs, float32.
+pub(super) fn scale_pixels(pixels: &Tensor, largest: f64, scaling: &[Scaling]) -> Tensor {
+    let inputs = pixels.to_kind(Kind::Float) / largest;
+    if scaling.iter().all(|it| *it == Scaling::NONE) {
+        return inputs;
+    }
+    if let [Scaling { mean, deviation }] = scaling {
+        return (inputs - *mean) / *deviation;
+    }
+    let constants = |value: fn(&Scaling) -> f64| {
+        let values: Vec<f32> = scaling.iter().map(|it| value(it) as f32).collect();
+        Tensor::from_slice(&values).to_device(pixels.device()).reshape([1, -1, 1])
+    };
+    let planes = inputs.reshape([inputs.size()[0], scaling.len() as i64, -1]);
+    let scaled = (planes - constants(|it| it.mean)) / constants(|it| it.deviation);
+    scaled.reshape(inputs.size())
+}
+
+/// Columns `[N, n]` of any kind as float32, each by its constants; one at a time, since a table may be
+/// large.
+pub(super) fn scale_columns(columns: Tensor, scaling: &[Scaling]) -> Tensor {
+    if scaling.is_empty() {
+        return columns.to_kind(Kind::Float);
+    }
+    let result = Tensor::empty(columns.size(), (Kind::Float, Device::Cpu));
+    for (index, Scaling { mean, deviation }) in (0..).zip(scaling) {
+        let column = columns.select(1, index).to_kind(Kind::Double);
+        result.select(1, index).copy_(&((column - *mean) / *deviation));
+    }
+    result
+}
+
+impl Preparation {
+    /// How many inputs and outputs a network has that goes with it.
+    pub fn widths(&self) -> (i64, i64) {
+        let inputs = match &self.inputs {
+            Inputs::Image { shape, .. } => shape.iter().product(),
+            Inputs::Table { columns } => columns.iter().map(Column::width).sum::<usize>() as i64,
+        };
+        let outputs = match &self.targets {
+            Targets::Classes(names) | Targets::Numbers { names, .. } => names.len() as i64,
+        };
+        (inputs, outputs)
+    }
+
+    /// Whether all its lists go with each other.
+    pub(crate) fn check(&self) -> Result<()> {
+        let fits = |found: usize, wanted: usize| found == 0 || found == wanted;
+        let good = match &self.inputs {
+            Inputs::Image { shape, largest, scaling } => {
+                shape.iter().all(|&size| (1..1 << 20).contains(&size))
+                    && *largest > 0.0
+                    && scaling.len() as i64 == shape[0]
+            }
+            Inputs::Table { columns } => {
+                !columns.is_empty()
+                    && columns.iter().all(|it| fits(it.scaling.len(), it.width()) && it.width() > 0)
+            }
+        };
+        let answers = match &self.targets {
+            Targets::Classes(names) => names.len() >= 2,
+            Targets::Numbers { names, scaling } => {
+                !names.is_empty() && fits(scaling.len(), names.len())
+            }
+        };
+        if !good || !answers {
+            bail!("the preparation of samples contradicts itself");
+        }
+        Ok(())
+    }
+}

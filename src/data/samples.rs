@@ -1,0 +1,240 @@
+//! Samples to be predicted, some at a time: rows of a table, images of an IDX file, picture files.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use tch::{Device, Kind, Tensor};
+
+use super::file::open;
+use super::preparation::{Coding, Column, Inputs, Preparation, scale_columns, scale_pixels};
+use super::table::{Format, Matrix, Rows};
+
+/// Samples from a file or folder, prepared as a network's training set was.
+pub struct Samples<'a> {
+    preparation: &'a Preparation,
+    source: Source,
+}
+
+enum Source {
+    /// A table, and where the columns that are wanted stand in it.
+    Table(Rows<'static>, Vec<usize>),
+    /// The rest of an IDX file, and how many images are left in it.
+    Idx { origin: String, content: Box<dyn Read>, left: u64 },
+    /// Picture files that have not been read yet, the last one first.
+    Pictures(Vec<PathBuf>),
+}
+
+impl<'a> Samples<'a> {
+    /// Opens a table (CSV), an IDX file of images, both also with `.gz`, a PNG or JPEG file, or a folder
+    /// of these. A table has the columns of the training set by their names, in any order and among
+    /// others; one for a network that was trained on images has a column for each pixel.
+    pub fn open(path: &Path, delimiter: u8, preparation: &'a Preparation) -> Result<Samples<'a>> {
+        let shown = path.display();
+        if path.is_dir() {
+            let entries = fs::read_dir(path).with_context(|| format!("{shown}: cannot be read"))?;
+            let mut pictures: Vec<PathBuf> = entries
+                .map(|entry| Ok(entry?.path()))
+                .collect::<std::io::Result<_>>()
+                .with_context(|| format!("{shown}: cannot be read"))?;
+            pictures.retain(|path| is_picture(path));
+            pictures.sort();
+            pictures.reverse();
+            if pictures.is_empty() {
+                bail!("{shown}: holds no PNG or JPEG files");
+            }
+            return Ok(Samples { preparation, source: Source::Pictures(pictures) });
+        }
+        if is_picture(path) {
+            let source = Source::Pictures(vec![path.to_path_buf()]);
+            return Ok(Samples { preparation, source });
+        }
+        let mut content = BufReader::new(open(path)?);
+        let start = content.fill_buf().with_context(|| format!("{shown}: cannot be read"))?;
+        let source = match start.starts_with(&[0, 0]) {
+            true => open_idx(&shown.to_string(), content, preparation)?,
+            false => open_table(path, delimiter, preparation)?,
+        };
+        Ok(Samples { preparation, source })
+    }
+
+    /// The inputs `[b, n_0]` of up to `most` further samples; none at the end.
+    pub fn next(&mut self, most: usize) -> Result<Option<Tensor>> {
+        let most = most.max(1);
+        match (&mut self.source, &self.preparation.inputs) {
+            (Source::Table(rows, places), Inputs::Table { columns }) => {
+                let Some(raw) = read_rows(rows, places, Some(columns), most)? else {
+                    return Ok(None);
+                };
+                let parts = columns.iter().enumerate().map(|(index, column)| {
+                    encode(&raw.narrow(1, index as i64, 1), column)
+                });
+                Ok(Some(Tensor::cat(&parts.collect::<Vec<_>>(), 1)))
+            }
+            (Source::Table(rows, places), Inputs::Image { largest, scaling, .. }) => {
+                let raw = read_rows(rows, places, None, most)?;
+                Ok(raw.map(|pixels| scale_pixels(&pixels, *largest, scaling)))
+            }
+            (Source::Idx { origin, content, left }, Inputs::Image { shape, largest, scaling }) => {
+                let count = (*left).min(most as u64) as usize;
+                if count == 0 {
+                    let mut more = [0];
+                    if content.read(&mut more).with_context(|| origin.clone())? != 0 {
+                        bail!("{origin}: is longer than it says");
+                    }
+                    return Ok(None);
+                }
+                let size = shape.iter().product::<i64>() as usize;
+                let mut bytes = vec![0; count * size];
+                content
+                    .read_exact(&mut bytes)
+                    .with_context(|| format!("{origin}: ends before the last image"))?;
+                *left -= count as u64;
+                let pixels = Tensor::from_slice(&bytes).reshape([count as i64, size as i64]);
+                Ok(Some(scale_pixels(&pixels, *largest, scaling)))
+            }
+            (Source::Pictures(left), Inputs::Image { shape, scaling, .. }) => {
+                let mut rows = Vec::new();
+                while rows.len() < most
+                    && let Some(path) = left.pop()
+                {
+                    rows.push(read_picture(&path, *shape)?);
+                }
+                if rows.is_empty() {
+                    return Ok(None);
+                }
+                Ok(Some(scale_pixels(&Tensor::cat(&rows, 0), 255.0, scaling)))
+            }
+            (_, Inputs::Table { .. }) => {
+                bail!("images were given to a network that was trained on rows of a table")
+            }
+        }
+    }
+}
+
+fn is_picture(path: &Path) -> bool {
+    let ending = path.extension().and_then(|it| it.to_str()).unwrap_or_default();
+    ["png", "jpg", "jpeg"].contains(&ending.to_ascii_lowercase().as_str())
+}
+
+fn open_table(path: &Path, delimiter: u8, preparation: &Preparation) -> Result<Source> {
+    let format = |header| Format { delimiter, header, comment: None };
+    match &preparation.inputs {
+        Inputs::Table { columns } => {
+            // A training file without a header has columns called 0, 1, 2, …
+            let numbered = columns.iter().all(|column| column.name.parse::<usize>().is_ok());
+            let rows = Rows::open(path, format(!numbered))?;
+            let places = columns.iter().map(|column| rows.column(&column.name));
+            let places = places.collect::<Result<_>>()?;
+            Ok(Source::Table(rows, places))
+        }
+        Inputs::Image { shape, .. } => {
+            let pixels = shape.iter().product::<i64>() as usize;
+            let rows = match Rows::open(path, format(true)) {
+                Ok(rows) => rows,
+                Err(_) => Rows::open(path, format(false))?,
+            };
+            if rows.names().len() != pixels {
+                bail!(
+                    "{}: has {} column(s); an image of the training set has {pixels} pixels",
+                    path.display(),
+                    rows.names().len()
+                );
+            }
+            Ok(Source::Table(rows, (0..pixels).collect()))
+        }
+    }
+}
+
+fn open_idx(origin: &str, mut content: impl Read + 'static, from: &Preparation) -> Result<Source> {
+    let Inputs::Image { shape: [channels, height, width], .. } = from.inputs else {
+        bail!("{origin}: holds images; the network was trained on rows of a table");
+    };
+    let mut header = [0u8; 16];
+    content.read_exact(&mut header).with_context(|| format!("{origin}: is too short for IDX"))?;
+    let number = |at: usize| u32::from_be_bytes([0, 1, 2, 3].map(|byte| header[at + byte]));
+    if header[..4] != [0, 0, 8, 3] {
+        bail!("{origin}: is no IDX file of images: it starts with {:?}", &header[..4]);
+    }
+    let found = [i64::from(number(8)), i64::from(number(12))];
+    if channels != 1 || found != [height, width] {
+        bail!(
+            "{origin}: holds images of {} x {}; the network was trained on {channels} x {height} x \
+             {width}",
+            found[0],
+            found[1]
+        );
+    }
+    let left = u64::from(number(4));
+    Ok(Source::Idx { origin: origin.to_string(), content: Box::new(content), left })
+}
+
+/// Some rows `[b, columns]`: numbers, and places in the lists of values.
+fn read_rows(
+    rows: &mut Rows,
+    places: &[usize],
+    columns: Option<&[Column]>,
+    most: usize,
+) -> Result<Option<Tensor>> {
+    let mut matrix = Matrix::new(places.len(), Kind::Double);
+    let mut count = 0;
+    while count < most && rows.advance()? {
+        for (index, place) in places.iter().enumerate() {
+            let coding = columns.map_or(&Coding::Number, |columns| &columns[index].coding);
+            matrix.push(match coding {
+                Coding::Number => rows.number(*place)?,
+                Coding::Ordinal(values) | Coding::OneHot(values) => {
+                    let cell = rows.cell(*place);
+                    let known = values.iter().position(|value| value.as_bytes() == cell);
+                    let known = known.ok_or_else(|| {
+                        rows.refuse(*place, &format!("one of {}", listed(values)))
+                    })?;
+                    known as f64
+                }
+            });
+        }
+        count += 1;
+    }
+    Ok((count > 0).then(|| matrix.finish()))
+}
+
+fn listed(values: &[String]) -> String {
+    let shown = values[..values.len().min(20)].join(", ");
+    if values.len() > 20 { format!("{shown}, …") } else { shown }
+}
+
+/// A column `[b, 1]` as the network's inputs `[b, width]`.
+fn encode(raw: &Tensor, column: &Column) -> Tensor {
+    let numbers = match &column.coding {
+        Coding::OneHot(values) => {
+            let places = raw.flatten(0, -1).to_kind(Kind::Int64);
+            places.onehot(values.len() as i64).to_kind(Kind::Float)
+        }
+        _ => raw.shallow_clone(),
+    };
+    scale_columns(numbers, &column.scaling)
+}
+
+/// The pixels `[1, channels · height · width]` of a picture file, unsigned bytes.
+fn read_picture(path: &Path, [channels, height, width]: [i64; 3]) -> Result<Tensor> {
+    let shown = path.display();
+    let unread = || format!("{shown}: cannot be read as a picture");
+    let reader = || {
+        let reader = image::ImageReader::open(path).with_context(unread)?;
+        reader.with_guessed_format().with_context(unread)
+    };
+    let (w, h) = reader()?.into_dimensions().with_context(unread)?;
+    if [i64::from(h), i64::from(w)] != [height, width] {
+        bail!("{shown}: is {h} x {w}; the network was trained on {height} x {width}");
+    }
+    let picture = reader()?.decode().with_context(unread)?;
+    let bytes = match channels {
+        1 => picture.to_luma8().into_raw(),
+        3 => picture.to_rgb8().into_raw(),
+        _ => bail!("the network was trained on images of {channels} channels, not on pictures"),
+    };
+    // Channels last, as pictures have it.
+    let pixels = Tensor::from_slice(&bytes).reshape([height, width, channels]);
+    Ok(pixels.permute([2, 0, 1]).contiguous().reshape([1, -1]).to_device(Device::Cpu))
+}

@@ -1,0 +1,162 @@
+//! Files of tensors in the safetensors format, which PyTorch loads: written whole or not at all, and
+//! read with distrust.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, Metadata, View};
+use tch::{Device, Kind, Tensor};
+
+use crate::files;
+
+/// Of a file's header, in bytes; what claims to be larger is no such file.
+const LARGEST_HEADER: u64 = 100_000_000;
+
+/// Writes tensors and some texts beside them; the file is on disk, under its name, when this returns,
+/// or it is not there.
+pub(crate) fn write(
+    path: &Path,
+    tensors: Vec<(String, Tensor)>,
+    mut texts: HashMap<String, String>,
+) -> Result<()> {
+    let failed = || format!("{}: could not be written", path.display());
+    texts.insert("format".to_string(), "pt".to_string());
+    let tensors = tensors.into_iter().map(|(name, tensor)| Ok((name, Elements::of(tensor)?)));
+    let tensors = tensors.collect::<Result<Vec<_>>>().with_context(failed)?;
+    let temporary = files::temporary_beside(path).with_context(failed)?;
+    safetensors::serialize_to_file(tensors, Some(texts), temporary.path()).with_context(failed)?;
+    files::persist(temporary, path).with_context(failed)
+}
+
+/// A tensor whose elements are copied when it is written, and not before: networks may be larger than
+/// memory.
+struct Elements {
+    tensor: Tensor,
+    shape: Vec<usize>,
+    dtype: Dtype,
+}
+
+impl Elements {
+    fn of(tensor: Tensor) -> Result<Elements> {
+        let shape = tensor.size().iter().map(|&size| size as usize).collect();
+        Ok(Elements { dtype: dtype(tensor.kind())?, tensor, shape })
+    }
+}
+
+impl View for Elements {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        bytes_of(&self.tensor).into()
+    }
+
+    fn data_len(&self) -> usize {
+        self.tensor.kind().elt_size_in_bytes() * self.tensor.numel()
+    }
+}
+
+/// How a kind of tensor is stored.
+fn dtype(kind: Kind) -> Result<Dtype> {
+    Ok(match kind {
+        Kind::Float => Dtype::F32,
+        Kind::Double => Dtype::F64,
+        Kind::Int64 => Dtype::I64,
+        Kind::Uint8 => Dtype::U8,
+        other => bail!("tensors of {other:?} are not stored"),
+    })
+}
+
+/// The elements, little-endian, in row-major order.
+pub(crate) fn bytes_of(tensor: &Tensor) -> Vec<u8> {
+    let tensor = tensor.detach().to_device(Device::Cpu).contiguous();
+    let mut bytes = vec![0; tensor.kind().elt_size_in_bytes() * tensor.numel()];
+    tensor.copy_data_u8(&mut bytes, tensor.numel());
+    bytes
+}
+
+/// A file that has been opened: its header is read and checked, its tensors are not.
+pub(crate) struct TensorFile {
+    path: PathBuf,
+    file: File,
+    start: u64, // of the tensors
+    metadata: Metadata,
+}
+
+impl TensorFile {
+    /// Reads the header.
+    pub fn open(path: &Path) -> Result<TensorFile> {
+        let shown = path.display();
+        let mut file = File::open(path).with_context(|| format!("{shown}: cannot be opened"))?;
+        let cut = || anyhow!("{shown}: is no safetensors file, or was cut off");
+        let unread = || format!("{shown}: cannot be read");
+        let length = file.metadata().with_context(unread)?.len();
+        let mut size = [0u8; 8];
+        file.read_exact(&mut size).map_err(|_| cut())?;
+        let size = u64::from_le_bytes(size);
+        if size > LARGEST_HEADER || size + 8 > length {
+            return Err(cut());
+        }
+        let mut header = size.to_le_bytes().to_vec();
+        header.resize(8 + size as usize, 0);
+        file.read_exact(&mut header[8..]).with_context(unread)?;
+        let (_, metadata) = SafeTensors::read_metadata(&header)
+            .map_err(|error| anyhow!("{shown}: is no safetensors file ({error})"))?;
+        if 8 + size + metadata.data_len() as u64 != length {
+            bail!("{shown}: is not as long as its header says; was it cut off?");
+        }
+        Ok(TensorFile { path: path.to_path_buf(), file, start: 8 + size, metadata })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A text that was written beside the tensors.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.metadata.metadata().as_ref()?.get(key).map(String::as_str)
+    }
+
+    /// The tensors' names, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.metadata.tensors().into_keys().collect();
+        names.sort();
+        names
+    }
+
+    /// The bytes of a tensor, which must have the shape and the kind of this one.
+    pub fn read(&mut self, name: &str, like: &Tensor) -> Result<Vec<u8>> {
+        let shown = self.path.display();
+        let Some(info) = self.metadata.info(name) else {
+            bail!("{shown}: has no `{name}`");
+        };
+        let shape: Vec<i64> = info.shape.iter().map(|&size| size as i64).collect();
+        let wanted = dtype(like.kind())?;
+        if shape != like.size() || info.dtype != wanted {
+            let found = info.dtype;
+            bail!("{shown}: `{name}` is {found:?} {shape:?}; {wanted:?} {:?} is needed", like.size());
+        }
+        let (from, to) = info.data_offsets;
+        let mut bytes = vec![0; to - from];
+        let read = self.file.seek(SeekFrom::Start(self.start + from as u64));
+        read.and_then(|_| self.file.read_exact(&mut bytes))
+            .with_context(|| format!("{}: cannot be read", self.path.display()))?;
+        Ok(bytes)
+    }
+}
+
+/// Writes the bytes of a tensor of this kind and shape into it.
+pub(crate) fn fill(tensor: &Tensor, bytes: &[u8]) {
+    let read = Tensor::from_data_size(bytes, &tensor.size(), tensor.kind());
+    tensor.shallow_clone().copy_(&read.to_device(tensor.device()));
+}

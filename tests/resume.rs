@@ -1,0 +1,318 @@
+//! Checkpoints: a run that was interrupted and resumed is the run that was not.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Result;
+use common::experiment as experiment_of;
+use f3_tch::Generator;
+use f3_tch::checkpoint::{Checkpoint, CheckpointSettings, Checkpoints};
+use f3_tch::data::Task;
+use f3_tch::network::Network;
+use f3_tch::run::{Ending, Experiment, run_with};
+use f3_tch::sinks::{EpochRow, Sink};
+use tch::{Kind, Tensor};
+use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_f3-tch");
+
+/// Asks for an end after an epoch.
+struct EndAfter(u64, Arc<AtomicBool>);
+
+impl Sink for EndAfter {
+    fn epoch(&mut self, row: &EpochRow, _network: &Network) -> Result<()> {
+        self.1.store(row.epoch >= self.0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn replay(&mut self, _row: &EpochRow) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// An experiment on the toy data; what is not said is F³, Adam and one hidden layer.
+fn experiment(yaml: &str, task: Task) -> Experiment {
+    let mut yaml = yaml.trim_end_matches('}').to_string() + &"}".repeat(trailing(yaml) - 1);
+    for (key, default) in [
+        ("algorithm:", "{name: f3}"),
+        ("optimizer:", "{name: adam, learning_rate: 1e-2}"),
+        ("model:", "{width: 5}"),
+    ] {
+        if !yaml.contains(key) {
+            yaml += &format!(", {key} {default}");
+        }
+    }
+    experiment_of(&format!("{yaml}}}"), task)
+}
+
+/// How many closing braces a text ends with.
+fn trailing(text: &str) -> usize {
+    text.len() - text.trim_end_matches('}').len()
+}
+
+fn settings(keep: usize) -> CheckpointSettings {
+    CheckpointSettings { every: Some(1), keep, best: None }
+}
+
+/// Every bit that the coming epochs depend on, and what was reported but for the times.
+fn everything(experiment: &Experiment) -> Vec<(String, Vec<u8>)> {
+    let mut state = experiment.trainer.state();
+    state.push(("generator".into(), experiment.generator.state().unwrap()));
+    let bytes = |tensor: &Tensor| {
+        let flat = tensor.detach().flatten(0, -1).contiguous();
+        let mut bytes = vec![0u8; flat.numel() * flat.kind().elt_size_in_bytes()];
+        flat.copy_data_u8(&mut bytes, flat.numel());
+        bytes
+    };
+    let mut found: Vec<(String, Vec<u8>)> =
+        state.iter().map(|(name, tensor)| (name.clone(), bytes(tensor))).collect();
+    for row in &experiment.rows {
+        let row = EpochRow { train_seconds: 0.0, eval_seconds: 0.0, wall_time: 0.0, ..row.clone() };
+        found.push((format!("row {}", row.epoch), format!("{row:?}").into_bytes()));
+    }
+    found
+}
+
+#[test]
+fn resumed_runs_equal_uninterrupted_ones() {
+    tch::set_num_threads(1);
+    let dense = "{hidden_layers: 2, width: 7}";
+    let vit = "{name: vit, patch_size: 1, token_width: 4, blocks: 2, heads: 2, head_size: 4, \
+               mlp_width: 8}";
+    let cnn = "{name: cnn, topology: 2C1-5FC}";
+    let rest = "epochs: 5, data: {batch_size: 8}";
+    let mut cases = Vec::new();
+    for algorithm in ["f3", "dfa", "drtp", "llo", "bp", "fa", "pepita"] {
+        cases.push(format!("algorithm: {{name: {algorithm}}}, model: {dense}"));
+        if !["fa", "pepita"].contains(&algorithm) {
+            cases.push(format!("algorithm: {{name: {algorithm}}}, model: {vit}"));
+        }
+    }
+    for schedule in ["{name: sequential}", "{name: layer_major}", "{name: pipelined, stages: 2}"] {
+        cases.push(format!("schedule: {schedule}, model: {dense}"));
+        cases.push(format!("schedule: {schedule}, model: {vit}"));
+        cases.push(format!("schedule: {schedule}, model: {cnn}"));
+    }
+    cases.push(format!("kernels: aten, diagnostics: {{every: 2, samples: 9}}, model: {dense}"));
+    for optimizer in [
+        "{name: sgd, learning_rate: 0.1, momentum: 0.9}",
+        "{name: adam, learning_rate: 1e-2, schedule: {name: cosine, warmup_epochs: 2}}",
+    ] {
+        cases.push(format!("optimizer: {optimizer}, model: {dense}"));
+    }
+    for case in cases {
+        let make = || experiment(&format!("{{{case}, {rest}}}"), Task::Classification);
+        let mut whole = make();
+        f3_tch::run::run(&mut whole, &mut []).unwrap();
+        let expected = everything(&whole);
+        for cut in [0, 2, 4] {
+            let folder = TempDir::new().unwrap();
+            let checkpoints = Checkpoints::new(&folder.path().join("checkpoints"), settings(1));
+            let stop = Arc::new(AtomicBool::new(false));
+            let mut first = make();
+            let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(EndAfter(cut, stop.clone()))];
+            let ending = run_with(&mut first, &mut sinks, Some(&checkpoints), &stop).unwrap();
+            assert_eq!(ending, Ending::Interrupted, "{case}");
+            drop(first);
+
+            let newest = Checkpoint::open(&checkpoints.newest().unwrap().unwrap()).unwrap();
+            assert_eq!(newest.epoch(), cut);
+            let mut second = make();
+            newest.restore(&mut second).unwrap();
+            let never = AtomicBool::new(false);
+            let ending = run_with(&mut second, &mut [], Some(&checkpoints), &never).unwrap();
+            assert_eq!(ending, Ending::Complete);
+            for ((name, found), (_, expected)) in everything(&second).iter().zip(&expected) {
+                assert_eq!(found, expected, "{case}, cut after {cut}: {name}");
+            }
+            assert_eq!(everything(&second).len(), expected.len());
+        }
+    }
+}
+
+#[test]
+fn checkpoints_come_and_go_as_the_settings_say() {
+    let folder = TempDir::new().unwrap();
+    let best = Some("test_loss".to_string());
+    let every = CheckpointSettings { every: Some(2), keep: 2, best };
+    let checkpoints = Checkpoints::new(folder.path(), every);
+    let mut run = experiment("{epochs: 9, data: {batch_size: 8}}", Task::Classification);
+    run_with(&mut run, &mut [], Some(&checkpoints), &AtomicBool::new(false)).unwrap();
+    let mut names: Vec<String> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["best.safetensors", "epoch-000008.safetensors", "epoch-000009.safetensors"]);
+    let best = Checkpoint::open(&folder.path().join("best.safetensors")).unwrap();
+    assert_eq!(Some(best.epoch()), EpochRow::best(&run.rows, "test_loss"));
+}
+
+#[test]
+fn early_stop_and_time_end_a_run_and_still_do_when_it_is_resumed() {
+    let yaml = "{epochs: 200, data: {batch_size: 8}, optimizer: {name: adam, learning_rate: 0.05}, \
+                early_stop: {metric: test_loss, patience: 4}}";
+    let mut run = experiment(yaml, Task::Classification);
+    let never = AtomicBool::new(false);
+    let ending = run_with(&mut run, &mut [], None, &never).unwrap();
+    let best = EpochRow::best(&run.rows, "test_loss").unwrap();
+    assert_eq!(ending, Ending::NoBetter(best));
+    assert_eq!(run.rows.last().unwrap().epoch, best + 4);
+    let again = run_with(&mut run, &mut [], None, &never).unwrap();
+    assert_eq!(again, ending);
+
+    let yaml = "{epochs: 1000000, data: {batch_size: 8}, max_minutes: 0.002}";
+    let mut run = experiment(yaml, Task::Classification);
+    let ending = run_with(&mut run, &mut [], None, &never).unwrap();
+    assert_eq!(ending, Ending::OutOfTime);
+    let seconds = |row: &EpochRow| row.train_seconds + row.eval_seconds;
+    assert!(run.rows.iter().map(seconds).sum::<f64>() >= 0.12);
+    let but_one = &run.rows[..run.rows.len() - 1];
+    assert!(but_one.iter().map(seconds).sum::<f64>() < 0.12);
+}
+
+#[test]
+fn divergence_is_traced_to_its_batch_and_layer_and_leaves_the_last_good_checkpoint() {
+    let folder = TempDir::new().unwrap();
+    let checkpoints = Checkpoints::new(folder.path(), settings(1));
+    let yaml = "{epochs: 5, data: {batch_size: 8}, model: {width: 7, hidden_layers: 2}}";
+    let mut run = experiment(yaml, Task::Classification);
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(EndAfter(2, stop.clone()))];
+    run_with(&mut run, &mut sinks, Some(&checkpoints), &stop).unwrap();
+
+    // A sample that no network can take; where it comes in the third epoch is looked up.
+    let sample = 5;
+    let _ = run.data.train.inputs.get(sample).fill_(f64::INFINITY);
+    let mut generator = Generator::new(0).unwrap();
+    generator.set_state(&run.generator.state().unwrap()).unwrap();
+    let order = Vec::<i64>::try_from(generator.epoch_order(30).unwrap()).unwrap();
+    let batch = order.iter().position(|it| *it == sample).unwrap() / 8 + 1;
+    let error = run_with(&mut run, &mut [], Some(&checkpoints), &AtomicBool::new(false));
+    let error = error.unwrap_err().to_string();
+    let place = format!("epoch 3: the loss has become NaN, first in batch {batch}, in hidden layer 1");
+    assert!(error.starts_with(&place), "{error}");
+    let newest = Checkpoint::open(&checkpoints.newest().unwrap().unwrap()).unwrap();
+    assert_eq!(newest.epoch(), 2);
+}
+
+#[test]
+fn damaged_checkpoints_are_refused() {
+    let folder = TempDir::new().unwrap();
+    let checkpoints = Checkpoints::new(folder.path(), settings(1));
+    let yaml = "{epochs: 2, data: {batch_size: 8}, model: {width: 7}}";
+    let mut run = experiment(yaml, Task::Classification);
+    run_with(&mut run, &mut [], Some(&checkpoints), &AtomicBool::new(false)).unwrap();
+    let path = checkpoints.newest().unwrap().unwrap();
+    let whole = fs::read(&path).unwrap();
+    let attempt = |bytes: &[u8], yaml: &str| -> Result<()> {
+        let place = folder.path().join("damaged.safetensors");
+        fs::write(&place, bytes).unwrap();
+        let mut experiment = experiment(yaml, Task::Classification);
+        Checkpoint::open(&place)?.restore(&mut experiment)
+    };
+    attempt(&whole, yaml).unwrap();
+    // Cut off anywhere, and with any byte of the tensors or the metadata changed.
+    for step in 0..60 {
+        let at = whole.len() * step / 60;
+        let error = format!("{:#}", attempt(&whole[..at], yaml).unwrap_err());
+        assert!(error.contains("damaged.safetensors"), "{error}");
+        let mut flipped = whole.clone();
+        flipped[at] ^= 0x10;
+        let error = format!("{:#}", attempt(&flipped, yaml).unwrap_err());
+        assert!(error.contains("damaged.safetensors"), "{at}: {error}");
+    }
+    let mut huge = whole.clone();
+    huge[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+    assert!(format!("{:#}", attempt(&huge, yaml).unwrap_err()).contains("was cut off"));
+    for (other, sign) in [
+        ("{data: {batch_size: 8}, model: {width: 8}}", "is needed"),
+        ("{data: {batch_size: 8}, model: {width: 7, hidden_layers: 2}}", "no place"),
+        ("{data: {batch_size: 8}, model: {width: 7}, optimizer: {name: sgd, learning_rate: 0.1}}", "no place"),
+        ("{data: {batch_size: 8}, model: {width: 7}, algorithm: {name: bp}}", "no place"),
+    ] {
+        let error = format!("{:#}", attempt(&whole, other).unwrap_err());
+        assert!(error.contains(sign), "{other}: {error}");
+    }
+}
+
+fn start(arguments: &[&str]) -> Child {
+    let mut command = Command::new(PROGRAM);
+    command.args(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// `metrics.csv` without the times, and the tensors of the newest checkpoint.
+fn left_behind(run: &Path) -> (Vec<Vec<String>>, Vec<(String, Vec<f64>)>) {
+    let mut reader = csv::Reader::from_path(run.join("metrics.csv")).unwrap();
+    let times: Vec<bool> =
+        reader.headers().unwrap().iter().map(|name| name.ends_with("_seconds")).collect();
+    let rows = reader.records().map(|row| {
+        let row = row.unwrap();
+        let cells = row.iter().zip(&times).filter(|(_, time)| !**time);
+        cells.map(|(cell, _)| cell.to_string()).collect()
+    });
+    let rows = rows.collect();
+    let checkpoints = Checkpoints::new(&run.join("checkpoints"), settings(1));
+    let newest = checkpoints.newest().unwrap().unwrap();
+    let mut tensors: Vec<(String, Vec<f64>)> = Tensor::read_safetensors(newest)
+        .unwrap()
+        .into_iter()
+        .map(|(name, tensor)| {
+            let flat = tensor.flatten(0, -1).to_kind(Kind::Double);
+            (name, Vec::<f64>::try_from(flat).unwrap())
+        })
+        .collect();
+    tensors.sort_by(|a, b| a.0.cmp(&b.0));
+    (rows, tensors)
+}
+
+#[test]
+fn run_that_is_killed_a_hundred_times_is_the_run_that_is_not() {
+    let folder = TempDir::new().unwrap();
+    let config = folder.path().join("killed.yaml");
+    let data = "{name: digits, batch_size: 32}";
+    let text = format!("name: killed\ndata: {data}\nmodel: {{width: 40}}\nepochs: 30\nthreads: 1\n\
+         algorithm: {{name: f3}}\noptimizer: {{name: adam, learning_rate: 1e-3}}\n");
+    fs::write(&config, text).unwrap();
+    let config = config.to_str().unwrap();
+    let whole = folder.path().join("whole");
+    let output = start(&["train", config, "--quiet", "--run-dir", whole.to_str().unwrap()])
+        .wait_with_output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let expected = left_behind(&whole);
+
+    let mut random = 1u64;
+    let (mut kills, mut runs) = (0, 0);
+    while kills < 100 {
+        let run = folder.path().join(format!("killed-{runs}"));
+        let place = run.to_str().unwrap();
+        runs += 1;
+        loop {
+            let mut child = match run.join("config.yaml").exists() {
+                true => start(&["resume", place, "--quiet"]),
+                false => start(&["train", config, "--quiet", "--run-dir", place]),
+            };
+            random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let moment = Duration::from_millis(20 + (random >> 33) % 500);
+            std::thread::sleep(moment);
+            if child.try_wait().unwrap().is_none() {
+                child.kill().unwrap();
+                kills += 1;
+            }
+            let output = child.wait_with_output().unwrap();
+            let complaint = String::from_utf8_lossy(&output.stderr);
+            assert!(complaint.is_empty(), "{complaint}");
+            if output.status.success() {
+                break;
+            }
+        }
+        assert_eq!(left_behind(&run), expected);
+    }
+}
