@@ -62,8 +62,7 @@ pub fn train() -> Result<(f64, f64)> {
     let loss = Loss::BinaryCrossEntropy;
     let trainer = FeedbackTrainer::new(network, ErrorInfo::DelayedError, loss, &data.train)?;
 
-    let mut experiment =
-        Experiment::new(Box::new(trainer), data, loss, generator, learning_rate);
+    let mut experiment = Experiment::new(Box::new(trainer), data, loss, generator, learning_rate);
     experiment.batch_size = 10;
     let rows = run(&mut experiment, &mut [])?;
     let accuracy = |row: usize| rows[row].test.metric("accuracy").unwrap_or(f64::NAN);

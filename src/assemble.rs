@@ -4,7 +4,7 @@ use crate::config::{
     Algorithm, Config, ConfigError, KernelsConfig, ModelConfig, Precision, ScheduleName, Source,
 };
 use crate::data::{DataDirectory, Dataset, Inputs, Split, TrainingShape};
-use crate::device::{ChosenDevice, DeviceChoice};
+use crate::device::{ChosenDevice, DeviceChoice, memory};
 use crate::diagnostics::Diagnostics;
 use crate::error_info::ErrorInfo;
 use crate::feedback::FeedbackInit;
@@ -17,9 +17,9 @@ use crate::run::Experiment;
 use crate::schedule::{
     LayerMajor, Pipelined, Schedule, best_stages, chunk_for, chunk_that_fills, stages,
 };
+use crate::tensor_file::{self, TensorFile};
 use crate::trainer::{BackpropTrainer, FeedbackTrainer, PepitaTrainer, RecordedTrainer, Trainer};
 use crate::{has_bfloat16, native::allow_tf32};
-use crate::tensor_file::{self, TensorFile};
 use anyhow::{Result, bail};
 use tch::Device;
 
@@ -109,22 +109,59 @@ fn check_against_data(
             }
         }
     }
+    check_memory(config, source, weight_count(config, source, shape)?)
+}
+
+/// How many weights the network has, at least; refuses one that the images do not allow.
+fn weight_count(
+    config: &Config,
+    source: &Source,
+    shape: &TrainingShape,
+) -> Result<f64, ConfigError> {
     match &config.model {
-        ModelConfig::Mlp { .. } => {}
+        ModelConfig::Mlp { .. } => {
+            let inputs = shape.image.map_or(1, |image| image.iter().product());
+            Ok(mlp(config, inputs, shape.outputs).weight_count())
+        }
         ModelConfig::Cnn { topology, .. } => {
-            if let Err(error) = cnn(config, source, shape)?.check() {
+            cnn(config, source, shape)?.weight_count().map_err(|error| {
                 let expected = format!("one that the images allow: {error}");
-                return Err(source.refuse("model.topology", topology, &expected));
-            }
+                source.refuse("model.topology", topology, &expected)
+            })
         }
         ModelConfig::Vit { patch_size, .. } => {
-            if let Err(error) = vit(config, source, shape)?.tokens() {
+            vit(config, source, shape)?.weight_count().map_err(|error| {
                 let expected = format!("a size that divides the images: {error}");
-                return Err(source.refuse("model.patch_size", patch_size, &expected));
-            }
+                source.refuse("model.patch_size", patch_size, &expected)
+            })
         }
     }
-    Ok(())
+}
+
+/// Refuses a network that cannot be in memory, before it takes all there is.
+fn check_memory(config: &Config, source: &Source, weights: f64) -> Result<(), ConfigError> {
+    let states = match config.algorithm {
+        Algorithm::Llo => 0,
+        _ => config.optimizer.settings.states(),
+    };
+    let bytes = weights * size_of::<f32>() as f64 * (1 + states) as f64;
+    let elsewhere = config.schedule.offload.is_some() || config.schedule.devices.is_some();
+    let Some(memory) = memory().filter(|memory| !elsewhere && bytes > *memory as f64) else {
+        return Ok(());
+    };
+    let (key, found) = match &config.model {
+        ModelConfig::Mlp { width, .. } => ("model.width", width.to_string()),
+        ModelConfig::Cnn { topology, .. } => ("model.topology", topology.to_string()),
+        ModelConfig::Vit { token_width, .. } => ("model.token_width", token_width.to_string()),
+    };
+    let gib = |bytes: f64| bytes / f64::from(1 << 30);
+    let expected = format!(
+        "a network that fits into memory: this one's weights and optimizer state take {:.0} GiB, and \
+         there are {:.0} (`schedule.offload` keeps them in files)",
+        gib(bytes),
+        gib(memory as f64)
+    );
+    Err(source.refuse(key, found, &expected))
 }
 
 /// The network that a file describes, with the file's parameters, on a device.
@@ -144,11 +181,13 @@ pub(crate) fn network_in(
     };
     let ends = Ends { inputs, shape: TrainingShape { samples: i64::MAX, outputs, image }, device };
     check_against_data(&config, &source, &ends.shape)?;
+    if 4.0 * weight_count(&config, &source, &ends.shape)? > file.bytes() as f64 {
+        bail!("{shown}: describes a network of more weights than it holds");
+    }
     let mut generator = Generator::new(config.seed)?;
     let blocks = blocks(&config, &source, &ends, &mut generator, None)?;
     let feedback = config.algorithm.feedback_init();
-    let mut network =
-        Network::new(blocks, feedback, &config.optimizer.settings, &mut generator)?;
+    let mut network = Network::new(blocks, feedback, &config.optimizer.settings, &mut generator)?;
     let tensors = network.named_tensors();
     for name in file.names() {
         let of_network = name.starts_with("layers.");
@@ -339,14 +378,8 @@ fn blocks(
     let Ends { inputs, shape, device } = ends;
     let device = *device;
     match &config.model {
-        ModelConfig::Mlp { activation, .. } => {
-            let mlp = Mlp {
-                inputs: *inputs,
-                hidden: config.model.hidden_widths().expect("this is an mlp"),
-                activation: *activation,
-                outputs: shape.outputs,
-                output_activation: config.loss.output_activation(),
-            };
+        ModelConfig::Mlp { .. } => {
+            let mlp = mlp(config, *inputs, shape.outputs);
             match &config.algorithm {
                 Algorithm::Fa { feedback_init } => {
                     let widths = [&mlp.hidden[..], &[mlp.outputs]].concat();
@@ -387,6 +420,19 @@ fn offloaded(block: Box<dyn Block>, offload: Option<&Offload>) -> Result<Box<dyn
 fn image(source: &Source, shape: &TrainingShape, name: &str) -> Result<[i64; 3], ConfigError> {
     let expected = "mlp, since the samples of this data set are no images";
     shape.image.ok_or_else(|| source.refuse("model.name", name, expected))
+}
+
+fn mlp(config: &Config, inputs: i64, outputs: i64) -> Mlp {
+    let ModelConfig::Mlp { activation, .. } = config.model else {
+        unreachable!("asked for of an mlp alone")
+    };
+    Mlp {
+        inputs,
+        hidden: config.model.hidden_widths().expect("this is an mlp"),
+        activation,
+        outputs,
+        output_activation: config.loss.output_activation(),
+    }
 }
 
 fn cnn(config: &Config, source: &Source, shape: &TrainingShape) -> Result<Cnn, ConfigError> {

@@ -147,3 +147,13 @@ pub(crate) fn last_level_cache() -> i64 {
     };
     *BYTES.get_or_init(|| (0..8).filter_map(size).max().unwrap_or(16 << 20))
 }
+
+/// Bytes of memory that the machine has, or this process may have; none where the system does not tell.
+pub(crate) fn memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = total.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    let limit = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
+    let limit = limit.and_then(|limit| limit.trim().parse::<u64>().ok());
+    Some((kib << 10).min(limit.unwrap_or(u64::MAX)))
+}

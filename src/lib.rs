@@ -26,7 +26,7 @@ pub mod diagnostics;
 pub mod error_info;
 pub mod error_store;
 pub mod feedback;
-mod files;
+pub mod files;
 pub mod generator;
 pub mod learning_rate;
 pub mod loss;

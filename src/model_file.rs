@@ -33,9 +33,9 @@ impl Description {
         Description { version: VERSION, config, preparation }
     }
 
-    /// Its place in a file, and how it is written there.
+    /// Its place in a file, and how it is written there: as JSON, which Python reads unaided.
     pub(crate) fn text(&self) -> (String, String) {
-        (KEY.to_string(), serde_yaml::to_string(self).expect("names and numbers can be written"))
+        (KEY.to_string(), serde_json::to_string(self).expect("names and numbers can be written"))
     }
 
     /// The description in a file.
@@ -44,16 +44,16 @@ impl Description {
         let Some(text) = file.text(KEY) else {
             bail!("{shown}: does not say what network it holds; f3-tch has not written it");
         };
-        let value: serde_yaml::Value = serde_yaml::from_str(text)
+        let value: serde_json::Value = serde_json::from_str(text)
             .with_context(|| format!("{shown}: the description cannot be read"))?;
-        match value.get("version").and_then(serde_yaml::Value::as_u64) {
+        match value.get("version").and_then(serde_json::Value::as_u64) {
             Some(VERSION) => {}
             found => bail!(
                 "{shown}: its description is of version {}; this program reads version {VERSION}",
                 found.map_or("?".to_string(), |version| version.to_string())
             ),
         }
-        let description: Description = serde_yaml::from_value(value)
+        let description: Description = serde_json::from_value(value)
             .with_context(|| format!("{shown}: the description cannot be read"))?;
         description.preparation.check().with_context(|| shown.to_string())?;
         Ok(description)

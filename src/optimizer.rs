@@ -55,6 +55,14 @@ impl AdamSettings {
 }
 
 impl OptimizerSettings {
+    /// How many numbers are kept for each parameter.
+    pub fn states(&self) -> usize {
+        match self {
+            OptimizerSettings::Adam(_) => 2,
+            OptimizerSettings::Sgd(settings) => usize::from(settings.momentum != 0.0),
+        }
+    }
+
     /// The step size.
     pub fn learning_rate(&self) -> f64 {
         match self {

@@ -8,7 +8,6 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, Metadata, View};
 use tch::{Device, Kind, Tensor};
 
@@ -107,10 +106,9 @@ impl TensorFile {
         if size > LARGEST_HEADER || size + 8 > length {
             return Err(cut());
         }
-        let mut header = size.to_le_bytes().to_vec();
-        header.resize(8 + size as usize, 0);
-        file.read_exact(&mut header[8..]).with_context(unread)?;
-        let (_, metadata) = SafeTensors::read_metadata(&header)
+        let mut header = vec![0; size as usize];
+        file.read_exact(&mut header).with_context(unread)?;
+        let metadata = parse_header(&header)
             .map_err(|error| anyhow!("{shown}: is no safetensors file ({error})"))?;
         if 8 + size + metadata.data_len() as u64 != length {
             bail!("{shown}: is not as long as its header says; was it cut off?");
@@ -120,6 +118,11 @@ impl TensorFile {
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Of all tensors together.
+    pub fn bytes(&self) -> usize {
+        self.metadata.data_len()
     }
 
     /// A text that was written beside the tensors.
@@ -144,7 +147,10 @@ impl TensorFile {
         let wanted = dtype(like.kind())?;
         if shape != like.size() || info.dtype != wanted {
             let found = info.dtype;
-            bail!("{shown}: `{name}` is {found:?} {shape:?}; {wanted:?} {:?} is needed", like.size());
+            bail!(
+                "{shown}: `{name}` is {found:?} {shape:?}; {wanted:?} {:?} is needed",
+                like.size()
+            );
         }
         let (from, to) = info.data_offsets;
         let mut bytes = vec![0; to - from];
@@ -153,6 +159,16 @@ impl TensorFile {
             .with_context(|| format!("{}: cannot be read", self.path.display()))?;
         Ok(bytes)
     }
+}
+
+/// The header, with tensors that lie one behind the other and are as long as their shapes say.
+fn parse_header(header: &[u8]) -> Result<Metadata> {
+    let unchecked: Metadata = serde_json::from_slice(header)?;
+    let tensors = unchecked.offset_keys().into_iter().map(|name| {
+        let info = unchecked.info(&name).expect("this is one of its names").clone();
+        (name, info)
+    });
+    Ok(Metadata::new(unchecked.metadata().clone(), tensors.collect())?)
 }
 
 /// Writes the bytes of a tensor of this kind and shape into it.

@@ -196,7 +196,8 @@ fn divergence_is_traced_to_its_batch_and_layer_and_leaves_the_last_good_checkpoi
     let batch = order.iter().position(|it| *it == sample).unwrap() / 8 + 1;
     let error = run_with(&mut run, &mut [], Some(&checkpoints), &AtomicBool::new(false));
     let error = error.unwrap_err().to_string();
-    let place = format!("epoch 3: the loss has become NaN, first in batch {batch}, in hidden layer 1");
+    let place =
+        format!("epoch 3: the loss has become NaN, first in batch {batch}, in hidden layer 1");
     assert!(error.starts_with(&place), "{error}");
     let newest = Checkpoint::open(&checkpoints.newest().unwrap().unwrap()).unwrap();
     assert_eq!(newest.epoch(), 2);
@@ -233,8 +234,11 @@ fn damaged_checkpoints_are_refused() {
     assert!(format!("{:#}", attempt(&huge, yaml).unwrap_err()).contains("was cut off"));
     for (other, sign) in [
         ("{data: {batch_size: 8}, model: {width: 8}}", "is needed"),
-        ("{data: {batch_size: 8}, model: {width: 7, hidden_layers: 2}}", "no place"),
-        ("{data: {batch_size: 8}, model: {width: 7}, optimizer: {name: sgd, learning_rate: 0.1}}", "no place"),
+        ("{data: {batch_size: 8}, model: {width: 7, hidden_layers: 2}}", "is needed"),
+        (
+            "{data: {batch_size: 8}, model: {width: 7}, optimizer: {name: sgd, learning_rate: 0.1}}",
+            "no place",
+        ),
         ("{data: {batch_size: 8}, model: {width: 7}, algorithm: {name: bp}}", "no place"),
     ] {
         let error = format!("{:#}", attempt(&whole, other).unwrap_err());
@@ -277,8 +281,10 @@ fn run_that_is_killed_a_hundred_times_is_the_run_that_is_not() {
     let folder = TempDir::new().unwrap();
     let config = folder.path().join("killed.yaml");
     let data = "{name: digits, batch_size: 32}";
-    let text = format!("name: killed\ndata: {data}\nmodel: {{width: 40}}\nepochs: 30\nthreads: 1\n\
-         algorithm: {{name: f3}}\noptimizer: {{name: adam, learning_rate: 1e-3}}\n");
+    let text = format!(
+        "name: killed\ndata: {data}\nmodel: {{width: 40}}\nepochs: 30\nthreads: 1\n\
+         algorithm: {{name: f3}}\noptimizer: {{name: adam, learning_rate: 1e-3}}\n"
+    );
     fs::write(&config, text).unwrap();
     let config = config.to_str().unwrap();
     let whole = folder.path().join("whole");

@@ -8,6 +8,7 @@ use clap::Args;
 use f3_tch::config::{Config, Source};
 use f3_tch::data::{DataDirectory, Split};
 use f3_tch::device::DeviceChoice;
+use f3_tch::files;
 use f3_tch::metrics::evaluate;
 use f3_tch::model::Model;
 
@@ -32,6 +33,9 @@ pub struct EvaluateArgs {
 
 impl EvaluateArgs {
     pub fn run(self) -> Result<ExitCode> {
+        if let Some(output) = self.output.as_ref().filter(|output| output.exists()) {
+            bail!("{}: exists already; name another file", output.display());
+        }
         let device = self.device.choose()?.device;
         let path = model_path(&self.model);
         let shown = path.display();
@@ -70,10 +74,11 @@ impl EvaluateArgs {
         }
         if let Some(output) = &self.output {
             let failed = || format!("{}: cannot be written", output.display());
-            let file = std::fs::File::create_new(output).with_context(failed)?;
-            let mut table = csv::Writer::from_writer(file);
+            let mut table = csv::Writer::from_writer(files::temporary_beside(output)?);
             rows.iter().try_for_each(|row| table.write_record(row)).with_context(failed)?;
-            table.flush().with_context(failed)?;
+            let file =
+                table.into_inner().map_err(|error| error.into_error()).with_context(failed)?;
+            files::persist_new(file, output)?;
         }
         for row in &rows {
             let cells: Vec<String> = row.iter().map(|cell| format!("{cell:>20}")).collect();

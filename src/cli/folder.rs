@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use f3_tch::config::Config;
 use f3_tch::device::ChosenDevice;
+use f3_tch::files;
 
 /// A run's folder, locked until the value is dropped or the process ends, however it does.
 pub struct RunFolder {
@@ -46,8 +47,9 @@ impl RunFolder {
             for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
                 let name = entry.file_name();
                 if name.to_str().is_some_and(|name| name.starts_with(".tmp")) {
-                    fs::remove_file(entry.path())
-                        .with_context(|| format!("{}: cannot be removed", entry.path().display()))?;
+                    fs::remove_file(entry.path()).with_context(|| {
+                        format!("{}: cannot be removed", entry.path().display())
+                    })?;
                 }
             }
         }
@@ -57,8 +59,7 @@ impl RunFolder {
     /// Writes `config.yaml`, whole or not at all.
     pub fn write_config(&self, config: &Config, device: &ChosenDevice) -> Result<()> {
         let place = self.path.join("config.yaml");
-        let failed = || format!("{}: cannot be written", place.display());
-        let mut file = tempfile::NamedTempFile::new_in(&self.path).with_context(failed)?;
+        let mut file = files::temporary_beside(&place)?;
         let text = format!(
             "# f3-tch {}, libtorch {}, on {} with {} threads\n{}",
             f3_tch::VERSION,
@@ -67,9 +68,8 @@ impl RunFolder {
             tch::get_num_threads(),
             config.to_yaml()
         );
-        file.write_all(text.as_bytes()).with_context(failed)?;
-        file.as_file().sync_all().with_context(failed)?;
-        file.persist(&place).with_context(failed)?;
-        Ok(())
+        file.write_all(text.as_bytes())
+            .with_context(|| format!("{}: cannot be written", place.display()))?;
+        files::persist(file, &place)
     }
 }

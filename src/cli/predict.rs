@@ -1,13 +1,14 @@
 //! `f3-tch predict`: a saved network's answers for samples that it has not seen.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use f3_tch::data::{Samples, Targets};
 use f3_tch::device::DeviceChoice;
+use f3_tch::files;
 use f3_tch::model::Model;
 use tch::{Device, Kind, Tensor};
 
@@ -49,13 +50,8 @@ impl PredictArgs {
         let model = Model::open(&model_path(&self.model), device)?;
         let mut samples = Samples::open(&self.input, delimiter, model.preparation())?;
 
-        // Whole or not at all.
-        let folder = self.output.parent().filter(|it| !it.as_os_str().is_empty());
         let failed = || format!("{shown}: cannot be written");
-        let file = tempfile::Builder::new()
-            .permissions(permissions())
-            .tempfile_in(folder.unwrap_or(Path::new(".")))
-            .with_context(failed)?;
+        let file = files::temporary_beside(&self.output)?; // whole or not at all
         let mut table = csv::Writer::from_writer(file);
         table.write_record(header(&model)).with_context(failed)?;
         let mut count = 0;
@@ -63,25 +59,16 @@ impl PredictArgs {
             let answers = model.answer(&inputs.to_device(device))?;
             count += write(&mut table, &answers, &model).with_context(failed)?;
         }
-        let mut file = table.into_inner().map_err(|error| error.into_error()).with_context(failed)?;
-        file.flush().with_context(failed)?;
-        file.as_file().sync_all().with_context(failed)?;
-        file.persist_noclobber(&self.output).map_err(|error| error.error).with_context(failed)?;
+        let file = table.into_inner().map_err(|error| error.into_error()).with_context(failed)?;
+        files::persist_new(file, &self.output)?;
         print(&format!("{count} answers in {shown}\n"))?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-#[cfg(unix)]
-fn permissions() -> std::fs::Permissions {
-    std::os::unix::fs::PermissionsExt::from_mode(0o666)
-}
-
 fn header(model: &Model) -> Vec<String> {
     match &model.preparation().targets {
-        Targets::Classes(names) => {
-            [vec!["class".to_string()], names.clone()].concat()
-        }
+        Targets::Classes(names) => [vec!["class".to_string()], names.clone()].concat(),
         Targets::Numbers { names, .. } => names.clone(),
     }
 }

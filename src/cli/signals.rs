@@ -22,8 +22,7 @@ impl Signals {
         let signal = Arc::new(AtomicI32::new(0));
         let watched = Signals { stop: stop.clone(), signal: signal.clone() };
         let failed = "signals cannot be watched";
-        let mut signals =
-            signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).context(failed)?;
+        let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).context(failed)?;
         std::thread::Builder::new()
             .name("signals".into())
             .spawn(move || {

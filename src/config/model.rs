@@ -1,5 +1,7 @@
 //! The section `model`: the network.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
@@ -114,6 +116,15 @@ pub enum Width {
     All(i64),
     /// In forward order.
     Each(Vec<i64>),
+}
+
+impl fmt::Display for Width {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Width::All(width) => write!(formatter, "{width}"),
+            Width::Each(widths) => write!(formatter, "{widths:?}"),
+        }
+    }
 }
 
 fn read_mlp(

@@ -155,6 +155,7 @@ impl Preparation {
         let good = match &self.inputs {
             Inputs::Image { shape, largest, scaling } => {
                 shape.iter().all(|&size| (1..1 << 20).contains(&size))
+                    && shape.iter().product::<i64>() < 1 << 28
                     && *largest > 0.0
                     && scaling.len() as i64 == shape[0]
             }

@@ -67,9 +67,10 @@ impl<'a> Samples<'a> {
                 let Some(raw) = read_rows(rows, places, Some(columns), most)? else {
                     return Ok(None);
                 };
-                let parts = columns.iter().enumerate().map(|(index, column)| {
-                    encode(&raw.narrow(1, index as i64, 1), column)
-                });
+                let parts = columns
+                    .iter()
+                    .enumerate()
+                    .map(|(index, column)| encode(&raw.narrow(1, index as i64, 1), column));
                 Ok(Some(Tensor::cat(&parts.collect::<Vec<_>>(), 1)))
             }
             (Source::Table(rows, places), Inputs::Image { largest, scaling, .. }) => {

@@ -50,9 +50,7 @@ pub(super) fn wine_quality(
     let columns = names.into_iter().map(Column::number).chain([colour]).collect();
     let targets = match task {
         Task::Classification => Targets::Classes((0..11).map(|it: i32| it.to_string()).collect()),
-        Task::Regression => {
-            Targets::Numbers { names: vec!["quality".into()], scaling: Vec::new() }
-        }
+        Task::Regression => Targets::Numbers { names: vec!["quality".into()], scaling: Vec::new() },
     };
     let name = DatasetName::WineQuality.to_string();
     Ok(dataset(name, columns, targets, pair, standardize, device))

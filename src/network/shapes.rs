@@ -27,6 +27,11 @@ pub struct Mlp {
 }
 
 impl Mlp {
+    /// How many weights there are, biases not counted; it may be absurdly many.
+    pub fn weight_count(&self) -> f64 {
+        self.sizes().iter().map(|(m, n, _)| *m as f64 * *n as f64).sum()
+    }
+
     /// Inputs, outputs and activation of each layer.
     fn sizes(&self) -> Vec<(i64, i64, Activation)> {
         let mut sizes = Vec::new();
@@ -99,6 +104,15 @@ fn boxed(dense: Vec<Dense>) -> Vec<Box<dyn Block>> {
 }
 
 impl Vit {
+    /// How many weights there are, biases and norms not counted; it may be absurdly many.
+    pub fn weight_count(&self) -> Result<f64> {
+        let pixels: i64 = self.image.iter().product();
+        let row = self.tokens()? as f64 * self.token_width as f64;
+        let inner = 4.0 * self.heads as f64 * self.head_size as f64 + 2.0 * self.mlp_width as f64;
+        let blocks = self.blocks as f64 * self.token_width as f64 * inner;
+        Ok(pixels as f64 * row + blocks + row * row + row * self.outputs as f64)
+    }
+
     /// The embedding with the first transformer block, the other transformer blocks, the hidden
     /// layer of the head, the output layer.
     pub fn blocks(&self, generator: &mut Generator, device: Device) -> Result<Vec<Box<dyn Block>>> {
@@ -131,15 +145,28 @@ pub struct Cnn {
 }
 
 impl Cnn {
-    /// Refuses a topology for which the images are too small.
-    pub fn check(&self) -> Result<()> {
+    /// How many weights there are, biases not counted; it may be absurdly many.
+    ///
+    /// # Errors
+    /// If the images are too small for the topology.
+    pub fn weight_count(&self) -> Result<f64> {
         let mut image = self.image;
+        let mut inputs = image.iter().product::<i64>() as f64;
+        let mut count = 0.0;
         for &stage in &self.topology.0 {
-            if let Stage::Convolution { channels, pool, .. } = stage {
-                image = ConvolutionBlock::image_after(image, channels, pool)?;
+            match stage {
+                Stage::Convolution { channels, kernel, pool } => {
+                    count += channels as f64 * image[0] as f64 * (kernel * kernel) as f64;
+                    image = ConvolutionBlock::image_after(image, channels, pool)?;
+                    inputs = image.iter().product::<i64>() as f64;
+                }
+                Stage::Dense { width } => {
+                    count += inputs * width as f64;
+                    inputs = width as f64;
+                }
             }
         }
-        Ok(())
+        Ok(count + inputs * self.outputs as f64)
     }
 
     /// A block for each stage, and the output layer.

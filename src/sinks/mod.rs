@@ -77,7 +77,10 @@ impl EpochRow {
         };
         let trained = rows.iter().filter(|row| row.epoch > 0);
         let values = trained.filter_map(|row| Some((row.epoch, sign * row.value(name)?)));
-        values.filter(|(_, value)| value.is_finite()).min_by(|a, b| a.1.total_cmp(&b.1)).map(|(epoch, _)| epoch)
+        values
+            .filter(|(_, value)| value.is_finite())
+            .min_by(|a, b| a.1.total_cmp(&b.1))
+            .map(|(epoch, _)| epoch)
     }
 }
 

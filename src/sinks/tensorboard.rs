@@ -15,8 +15,8 @@ use tensorboard_rs::record_writer::RecordWriter;
 use tensorboard_rs::summary::scalar;
 
 use super::{EpochRow, Sink};
-use crate::run::seconds;
 use crate::network::Network;
+use crate::run::seconds;
 
 /// Writes a TensorBoard event file, flushed at the end of each epoch.
 pub struct TensorBoardSink {

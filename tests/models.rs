@@ -1,0 +1,360 @@
+//! Models that travel: evaluated, asked for predictions, loaded by PyTorch, trained further.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use flate2::read::GzDecoder;
+use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_f3-tch");
+
+fn f3_tch(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(PROGRAM).args(arguments).current_dir(folder).output().unwrap()
+}
+
+fn succeeds(folder: &Path, arguments: &[&str]) -> String {
+    let output = f3_tch(folder, arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn fails(folder: &Path, arguments: &[&str]) -> String {
+    let output = f3_tch(folder, arguments);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {error}");
+    error
+}
+
+/// A table's header and rows.
+fn table(path: &Path) -> (Vec<String>, Vec<Vec<String>>) {
+    let mut reader = csv::Reader::from_path(path).unwrap();
+    let cells = |record: &csv::StringRecord| record.iter().map(str::to_string).collect();
+    let header = cells(reader.headers().unwrap());
+    (header, reader.records().map(|row| cells(&row.unwrap())).collect())
+}
+
+/// The last row of `metrics.csv`, by column.
+fn last_metrics(run: &Path) -> impl Fn(&str) -> f64 + use<> {
+    let (header, rows) = table(&run.join("metrics.csv"));
+    let last = rows.last().unwrap().clone();
+    move |name| {
+        let column = header.iter().position(|column| column == name).unwrap();
+        last[column].parse().unwrap()
+    }
+}
+
+fn unzipped(path: &Path) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    std::io::copy(&mut GzDecoder::new(fs::File::open(path).unwrap()), &mut bytes).unwrap();
+    bytes
+}
+
+/// A table of people: what they earn follows from their age and trade.
+fn people(count: usize, columns: [&str; 4]) -> String {
+    let trades = [("smith", 900.0), ("baker", 400.0), ("poet", 10.0)];
+    let rows = (0..count).map(|index| {
+        let (trade, base) = trades[index % 3];
+        let age = 20 + index * 7 % 40;
+        let cell = |name: &&str| match *name {
+            "age" => age.to_string(),
+            "trade" => trade.to_string(),
+            "note" => format!("\"no, {index}\""),
+            "pay" => (base + 25.0 * age as f64).to_string(),
+            other => panic!("no column {other}"),
+        };
+        columns.iter().map(cell).collect::<Vec<_>>().join(",") + "\n"
+    });
+    columns.join(",") + "\n" + &rows.collect::<String>()
+}
+
+const PEOPLE: &str = "
+name: people
+data: {name: csv, path: people.csv, task: regression, targets: pay, categorical: [trade], encoding: one_hot, ignore: [note],
+  standardize: true, batch_size: 20}
+model: {width: 40}
+algorithm: {name: bp}
+optimizer: {name: adam, learning_rate: 3e-3}
+epochs: 60
+threads: 1
+";
+
+fn data_dir() -> PathBuf {
+    std::env::var_os("F3_DATA_DIR").map_or_else(|| common::root().join("data"), PathBuf::from)
+}
+
+#[test]
+fn evaluation_of_a_saved_network_is_that_of_its_last_epoch() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    let cnn = ["model.name=cnn", "model.topology=4C3-pool-20FC"];
+    let vit = ["model.name=vit", "model.patch_size=4"];
+    let all: [&[&str]; 5] = [&[], &cnn, &vit, &["algorithm.name=pepita"], &["algorithm.name=fa"]];
+    for (number, sets) in all.into_iter().enumerate() {
+        let run = format!("run{number}");
+        let mut arguments = vec!["train", "digits", "--quiet", "--run-dir", &run];
+        let tail = ["epochs=1", "threads=1", "data.train_samples=400"];
+        sets.iter().chain(&tail).for_each(|set| arguments.extend(["--set", set]));
+        succeeds(path, &arguments);
+        let out = format!("{run}.csv");
+        let printed = succeeds(path, &["evaluate", &run, "-o", &out]);
+        let (header, rows) = table(&path.join(&out));
+        assert_eq!(header, ["part", "samples", "loss", "accuracy", "auroc", "f1"]);
+        let last = last_metrics(&path.join(&run));
+        assert_eq!(rows[1][..2], ["test", "359"]);
+        for (name, cell) in header.iter().zip(&rows[1]).skip(2) {
+            assert!(common::close(cell.parse().unwrap(), last(&format!("test_{name}")), 1e-6));
+            assert!(printed.contains(cell), "{cell} in {printed}");
+        }
+        // A checkpoint is a model, too.
+        let checkpoint = format!("{run}/checkpoints/epoch-000001.safetensors");
+        assert_eq!(succeeds(path, &["evaluate", &checkpoint]), printed);
+    }
+    let error = fails(path, &["evaluate", "run0", "-o", "run0.csv"]);
+    assert!(error.contains("run0.csv: exists already"), "{error}");
+    fs::write(path.join("people.csv"), people(100, ["age", "trade", "note", "pay"])).unwrap();
+    fs::write(path.join("people.yaml"), PEOPLE).unwrap();
+    let error = fails(path, &["evaluate", "run0", "--data", "people.yaml"]);
+    assert!(error.contains("takes 64 inputs and has 10 outputs"), "{error}");
+}
+
+#[test]
+fn images_are_predicted_as_they_were_evaluated() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    succeeds(path, &["train", "digits", "--quiet", "--run-dir", "run", "--set", "epochs=5"]);
+    let images = common::root().join("src/data/digits/images-idx3-ubyte.gz");
+    let labels = unzipped(&common::root().join("src/data/digits/labels-idx1-ubyte.gz"));
+    let images = images.to_str().unwrap();
+    succeeds(path, &["predict", "run", images, "-o", "out.csv", "--batch-size", "500"]);
+    let (header, rows) = table(&path.join("out.csv"));
+    let digits = (0..10).map(|digit: u8| digit.to_string());
+    assert_eq!(header, [vec!["class".to_string()], digits.collect()].concat());
+    assert_eq!(rows.len(), 1797);
+    let (mut right, mut all) = (0, 0);
+    for (index, row) in rows.iter().enumerate().filter(|(index, _)| index % 5 == 4) {
+        let scores: Vec<f64> = row[1..].iter().map(|cell| cell.parse().unwrap()).collect();
+        let best = scores.iter().cloned().fold(f64::MIN, f64::max);
+        let class: usize = row[0].parse().unwrap();
+        assert_eq!(scores[class], best);
+        right += usize::from(class == usize::from(labels[8 + index]));
+        all += 1;
+    }
+    let accuracy = 100.0 * right as f64 / all as f64;
+    assert!(accuracy > 70.0, "{accuracy}");
+    assert!(common::close(accuracy, last_metrics(&path.join("run"))("test_accuracy"), 1e-6));
+
+    let error = fails(path, &["predict", "run", images, "-o", "out.csv"]);
+    assert!(error.contains("out.csv: exists already"), "{error}");
+    // The same pixels as rows of a table.
+    let pixels = unzipped(Path::new(images));
+    let text: String = pixels[16..].chunks(64).fold(String::new(), |text, image| {
+        text + &image.iter().map(u8::to_string).collect::<Vec<_>>().join(",") + "\n"
+    });
+    fs::write(path.join("pixels.csv"), text).unwrap();
+    succeeds(path, &["predict", "run", "pixels.csv", "-o", "from_table.csv"]);
+    let same =
+        |a: &str, b: &str| fs::read(path.join(a)).unwrap() == fs::read(path.join(b)).unwrap();
+    assert!(same("out.csv", "from_table.csv"));
+}
+
+#[test]
+fn rows_of_a_table_are_predicted_in_their_own_units() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    fs::write(path.join("people.yaml"), PEOPLE).unwrap();
+    fs::write(path.join("people.csv"), people(600, ["age", "trade", "note", "pay"])).unwrap();
+    succeeds(path, &["train", "people.yaml", "--quiet", "--run-dir", "run"]);
+    // Other columns' places, a column that is of no use, and none of the answers.
+    fs::write(
+        path.join("new.csv"),
+        people(30, ["note", "trade", "note", "age"]).replacen("note,trade,note", "a,trade,b", 1),
+    )
+    .unwrap();
+    succeeds(path, &["predict", "run", "new.csv", "-o", "out.csv"]);
+    let (header, rows) = table(&path.join("out.csv"));
+    assert_eq!(header, ["pay"]);
+    assert_eq!(rows.len(), 30);
+    fs::write(path.join("known.csv"), people(30, ["age", "trade", "note", "pay"])).unwrap();
+    let (_, known) = table(&path.join("known.csv"));
+    for (row, known) in rows.iter().zip(known) {
+        let (found, pay): (f64, f64) = (row[0].parse().unwrap(), known[3].parse().unwrap());
+        assert!((found - pay).abs() < 100.0, "{found} in place of {pay}");
+    }
+    succeeds(path, &["predict", "run", "known.csv", "-o", "other.csv"]);
+    assert_eq!(table(&path.join("other.csv")).1, rows);
+
+    fs::write(path.join("new.csv"), "age,trade\n30,baker\n31,thief\n").unwrap();
+    let error = fails(path, &["predict", "run", "new.csv", "-o", "none.csv"]);
+    assert!(error.contains("new.csv, line 3, column `trade`: is `thief`"), "{error}");
+    assert!(!path.join("none.csv").exists());
+    // A run of one's own data goes on, too.
+    succeeds(path, &["resume", "run", "--epochs", "61"]);
+    assert_eq!(last_metrics(&path.join("run"))("epoch"), 61.0);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn predicting_takes_memory_for_some_rows_not_for_all() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    fs::write(path.join("people.yaml"), PEOPLE).unwrap();
+    fs::write(path.join("people.csv"), people(600, ["age", "trade", "note", "pay"])).unwrap();
+    succeeds(path, &["train", "people.yaml", "--quiet", "--run-dir", "run", "--set", "epochs=1"]);
+    let mut peaks = Vec::new();
+    for count in [10_000, 1_000_000] {
+        let (input, output) = (format!("{count}.csv"), format!("{count}.out.csv"));
+        fs::write(path.join(&input), people(count, ["age", "trade", "note", "pay"])).unwrap();
+        let mut child = Command::new(PROGRAM)
+            .args(["predict", "run", &input, "-o", &output])
+            .stdout(std::process::Stdio::null())
+            .current_dir(path)
+            .spawn()
+            .unwrap();
+        let status = format!("/proc/{}/status", child.id());
+        let mut peak = 0u64;
+        while child.try_wait().unwrap().is_none() {
+            let text = fs::read_to_string(&status).unwrap_or_default();
+            if let Some(line) = text.lines().find(|line| line.starts_with("VmHWM:")) {
+                peak = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+            }
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        assert!(child.wait().unwrap().success());
+        peaks.push(peak);
+        let lines = fs::read_to_string(path.join(&output)).unwrap().lines().count();
+        assert_eq!(lines, count + 1);
+    }
+    let text = fs::metadata(path.join("1000000.csv")).unwrap().len() >> 10;
+    println!("{peaks:?} KiB for 10,000 and 1,000,000 rows, {text} KiB of text");
+    assert!(peaks[1] < peaks[0] + text / 4, "{peaks:?} KiB");
+}
+
+/// Runs the README's Python on a network of MNIST, and pictures through both programs.
+#[test]
+fn readme_snippet_gives_the_same_outputs_in_pytorch() {
+    let Some(python) = common::python() else { return };
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    let run = "runs/mnist/001";
+    let sets = ["epochs=1"];
+    let directory = data_dir();
+    let mut arguments = vec!["train", "mnist", "--quiet", "--run-dir", run, "--data-dir"];
+    arguments.push(directory.to_str().unwrap());
+    sets.iter().for_each(|set| arguments.extend(["--set", set]));
+    fs::create_dir_all(path.join("runs/mnist")).unwrap();
+    succeeds(path, &arguments);
+
+    // Some test images, as an IDX file and as pictures.
+    let found = ["t10k-images-idx3-ubyte", "t10k-images-idx3-ubyte.gz"]
+        .iter()
+        .flat_map(|name| ["", "mnist"].map(|folder| directory.join(folder).join(name)))
+        .find(|path| path.is_file())
+        .expect("MNIST's test images");
+    let all = match found.extension() {
+        Some(_) => unzipped(&found),
+        None => fs::read(&found).unwrap(),
+    };
+    let count = 300;
+    let mut some = all[..16 + count * 784].to_vec();
+    some[4..8].copy_from_slice(&(count as u32).to_be_bytes());
+    fs::write(path.join("some.idx"), &some).unwrap();
+    fs::create_dir(path.join("pictures")).unwrap();
+    for (index, pixels) in some[16..].chunks(784).enumerate() {
+        let picture = image::GrayImage::from_raw(28, 28, pixels.to_vec()).unwrap();
+        picture.save(path.join(format!("pictures/{index:04}.png"))).unwrap();
+    }
+    succeeds(path, &["predict", run, "some.idx", "-o", "predicted.csv"]);
+    succeeds(path, &["predict", run, "pictures", "-o", "pictures.csv"]);
+    let read = |name: &str| fs::read(path.join(name)).unwrap();
+    assert_eq!(read("predicted.csv"), read("pictures.csv"));
+    succeeds(path, &["predict", run, "pictures/0007.png", "-o", "one.csv"]);
+    assert_eq!(table(&path.join("one.csv")).1[0][0], table(&path.join("predicted.csv")).1[7][0]);
+
+    let readme = fs::read_to_string(common::root().join("README.md")).unwrap();
+    let snippet = readme
+        .split("```python\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+        .find(|code| code.contains("model.safetensors"))
+        .unwrap();
+    let check = "
+import csv
+rows = list(csv.DictReader(open('predicted.csv')))
+theirs = torch.tensor([[float(row[name]) for name in classes] for row in rows], dtype=torch.float64)
+pixels = torch.frombuffer(bytearray(open('some.idx', 'rb').read())[16:], dtype=torch.uint8).reshape(-1, 28, 28)
+with torch.no_grad():
+    ours = network(prepare(pixels)).double()
+    scripted = torch.jit.script(network)(prepare(pixels)).double()
+    exported = torch.export.export(network, (prepare(pixels),)).module()(prepare(pixels)).double()
+assert ours.shape == theirs.shape == (300, 10)
+for other in (theirs, scripted, exported):
+    assert (ours - other).abs().max() < 1e-6, (ours - other).abs().max()
+assert [classes[i] for i in ours.argmax(1)] == [row['class'] for row in rows]
+assert ours.std() > 0.05
+";
+    fs::write(path.join("snippet.py"), format!("{snippet}{check}")).unwrap();
+    let output = Command::new(python).arg("snippet.py").current_dir(path).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn training_starts_from_given_weights() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    let train = |run: &str, sets: &[&str]| {
+        let mut arguments = vec!["train", "digits", "--quiet", "--run-dir", run];
+        sets.iter().for_each(|set| arguments.extend(["--set", set]));
+        f3_tch(path, &arguments)
+    };
+    assert!(train("first", &["epochs=3"]).status.success());
+    let loss = last_metrics(&path.join("first"))("test_loss");
+    let from = "init_from=first/model.safetensors";
+    // With the same algorithm, another one, and another seed, whose feedback is replaced too.
+    for (run, sets) in [
+        ("same", &[from, "epochs=1"][..]),
+        ("bp", &[from, "epochs=1", "algorithm.name=bp"]),
+        ("seed", &[from, "epochs=1", "seed=77"]),
+    ] {
+        let output = train(run, sets);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let (header, rows) = table(&path.join(run).join("metrics.csv"));
+        let column = header.iter().position(|name| name == "test_loss").unwrap();
+        assert!(common::close(rows[0][column].parse().unwrap(), loss, 1e-6), "{run}");
+    }
+    for (sets, signs) in [
+        (
+            &[from, "model.width=50"][..],
+            &["`layers.0.1.weight` is F32 [100, 64]; F32 [50, 64] is needed"][..],
+        ),
+        (
+            &[from, "model.hidden_layers=3"],
+            &["the network has, but the file has not: block 4 bias, block 4 weight"],
+        ),
+        (
+            &[from, "model.hidden_layers=1"],
+            &["the file has, but the network has not: block 3 bias, block 3 weight"],
+        ),
+        (&["init_from=nothing.safetensors"], &["nothing.safetensors: cannot be opened"]),
+        (&["init_from=first/metrics.csv"], &["metrics.csv: is no safetensors file"]),
+    ] {
+        let output = train("none", sets);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        signs.iter().for_each(|sign| assert!(error.contains(sign), "{sign} in {error}"));
+        assert!(!path.join("none").exists());
+    }
+}
+
+#[path = "../examples/own_tensors.rs"]
+#[allow(dead_code)] // its `main`
+mod own_tensors;
+
+#[test]
+fn tensors_of_ones_own_are_learned() {
+    let accuracy = own_tensors::train().unwrap();
+    assert!(accuracy.last().unwrap() > &90.0, "{accuracy:?}");
+    assert_eq!(accuracy.len(), 11);
+}
