@@ -1,14 +1,13 @@
 //! Files of tensors in the safetensors format, which PyTorch loads: written whole or not at all, and
 //! read with distrust.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use safetensors::tensor::{Dtype, Metadata, View};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use tch::{Device, Kind, Tensor};
 
 use crate::files;
@@ -17,52 +16,40 @@ use crate::files;
 const LARGEST_HEADER: u64 = 100_000_000;
 
 /// Writes tensors and some texts beside them; the file is on disk, under its name, when this returns,
-/// or it is not there.
+/// or it is not there. One tensor at a time is copied: networks may be larger than memory.
 pub(crate) fn write(
     path: &Path,
-    tensors: Vec<(String, Tensor)>,
+    mut tensors: Vec<(String, Tensor)>,
     mut texts: HashMap<String, String>,
 ) -> Result<()> {
     let failed = || format!("{}: could not be written", path.display());
     texts.insert("format".to_string(), "pt".to_string());
-    let tensors = tensors.into_iter().map(|(name, tensor)| Ok((name, Elements::of(tensor)?)));
-    let tensors = tensors.collect::<Result<Vec<_>>>().with_context(failed)?;
-    let temporary = files::temporary_beside(path).with_context(failed)?;
-    safetensors::serialize_to_file(tensors, Some(texts), temporary.path()).with_context(failed)?;
-    files::persist(temporary, path).with_context(failed)
-}
-
-/// A tensor whose elements are copied when it is written, and not before: networks may be larger than
-/// memory.
-struct Elements {
-    tensor: Tensor,
-    shape: Vec<usize>,
-    dtype: Dtype,
-}
-
-impl Elements {
-    fn of(tensor: Tensor) -> Result<Elements> {
+    // As others write them: those of larger elements first, so that all are aligned.
+    let size = |tensor: &Tensor| tensor.kind().elt_size_in_bytes();
+    tensors.sort_by(|(a, x), (b, y)| size(y).cmp(&size(x)).then(a.cmp(b)));
+    let mut infos = Vec::new();
+    let mut end = 0;
+    for (name, tensor) in &tensors {
+        let start = end;
+        end += tensor.numel() * size(tensor);
         let shape = tensor.size().iter().map(|&size| size as usize).collect();
-        Ok(Elements { dtype: dtype(tensor.kind())?, tensor, shape })
+        let dtype = dtype(tensor.kind()).with_context(failed)?;
+        infos.push((name.clone(), TensorInfo { dtype, shape, data_offsets: (start, end) }));
     }
-}
+    let header = Metadata::new(Some(texts), infos).with_context(failed)?;
+    let mut header = serde_json::to_vec(&header).with_context(failed)?;
+    header.resize(header.len().next_multiple_of(8), b' ');
 
-impl View for Elements {
-    fn dtype(&self) -> Dtype {
-        self.dtype
+    let temporary = files::temporary_beside(path).with_context(failed)?;
+    let mut file = BufWriter::new(temporary.as_file());
+    file.write_all(&(header.len() as u64).to_le_bytes()).with_context(failed)?;
+    file.write_all(&header).with_context(failed)?;
+    for (_, tensor) in &tensors {
+        file.write_all(&bytes_of(tensor)).with_context(failed)?;
     }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        bytes_of(&self.tensor).into()
-    }
-
-    fn data_len(&self) -> usize {
-        self.tensor.kind().elt_size_in_bytes() * self.tensor.numel()
-    }
+    file.flush().with_context(failed)?;
+    drop(file);
+    files::persist(temporary, path).with_context(failed)
 }
 
 /// How a kind of tensor is stored.

@@ -251,8 +251,10 @@ fn start(arguments: &[&str]) -> Child {
     command.args(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
+type Rows = Vec<Vec<String>>;
+
 /// `metrics.csv` without the times, and the tensors of the newest checkpoint.
-fn left_behind(run: &Path) -> (Vec<Vec<String>>, Vec<(String, Vec<f64>)>) {
+fn left_behind(run: &Path) -> (Rows, Vec<(String, Vec<f64>)>) {
     let mut reader = csv::Reader::from_path(run.join("metrics.csv")).unwrap();
     let times: Vec<bool> =
         reader.headers().unwrap().iter().map(|name| name.ends_with("_seconds")).collect();
@@ -276,26 +278,213 @@ fn left_behind(run: &Path) -> (Vec<Vec<String>>, Vec<(String, Vec<f64>)>) {
     (rows, tensors)
 }
 
+/// A configuration of quick epochs, in a file of this folder.
+fn quick(folder: &Path, epochs: u64) -> String {
+    let path = folder.join("quick.yaml");
+    let text = format!(
+        "name: quick\ndata: {{name: digits, batch_size: 32}}\nmodel: {{width: 40}}\n\
+         epochs: {epochs}\nthreads: 1\nalgorithm: {{name: f3}}\n\
+         optimizer: {{name: adam, learning_rate: 1e-3}}\n"
+    );
+    fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_string()
+}
+
+/// Trains until the end, and gives what is left behind.
+fn uninterrupted(config: &str, run: &Path) -> (Rows, Vec<(String, Vec<f64>)>) {
+    let child = start(&["train", config, "--quiet", "--run-dir", run.to_str().unwrap()]);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    left_behind(run)
+}
+
+/// Waits until a run has begun to train.
+fn wait_for_epochs(run: &Path, child: &mut Child) {
+    let lines = || fs::read_to_string(run.join("metrics.csv")).unwrap_or_default().lines().count();
+    while lines() < 4 {
+        assert!(child.try_wait().unwrap().is_none(), "ended early");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn send(signal: &str, child: &Child) {
+    let status = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+#[test]
+#[cfg(unix)]
+fn signals_end_a_run_after_its_epoch_and_it_goes_on_as_if_nothing_had_been() {
+    let folder = TempDir::new().unwrap();
+    let config = quick(folder.path(), 400);
+    let expected = uninterrupted(&config, &folder.path().join("whole"));
+    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+        let run = folder.path().join(signal);
+        let place = run.to_str().unwrap();
+        let mut child = start(&["train", &config, "--quiet", "--run-dir", place]);
+        wait_for_epochs(&run, &mut child);
+
+        // Nobody else may write there meanwhile.
+        let second = start(&["resume", place]).wait_with_output().unwrap();
+        let error = String::from_utf8(second.stderr).unwrap();
+        assert_eq!(second.status.code(), Some(1), "{error}");
+        assert!(error.contains("another process is training there"), "{error}");
+        let third = start(&["train", &config, "--run-dir", place]).wait_with_output().unwrap();
+        assert_eq!(third.status.code(), Some(1));
+
+        send(signal, &child);
+        let output = child.wait_with_output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{error}");
+        assert!(error.contains("finishing this epoch"), "{error}");
+        let (rows, _) = left_behind(&run);
+        let checkpoints = Checkpoints::new(&run.join("checkpoints"), settings(1));
+        let newest = checkpoints.newest().unwrap().unwrap();
+        assert_eq!(Checkpoint::open(&newest).unwrap().epoch(), rows.len() as u64 - 1);
+        assert!(rows.len() < 400);
+
+        let output = start(&["resume", place, "--quiet"]).wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(left_behind(&run), expected);
+    }
+
+    // TensorBoard's own reader finds each step once, and the uninterrupted run's values.
+    let Some(python) = common::python() else { return };
+    let curves = |run: &str| -> serde_json::Value {
+        let printed = common::run_python(&python, "check_run.py", &[&folder.path().join(run)]);
+        serde_json::from_str(&printed).unwrap()
+    };
+    let (whole, resumed) = (curves("whole"), curves("-INT"));
+    let whole = whole["scalars"].as_object().unwrap();
+    assert!(whole.len() > 10);
+    for (tag, values) in whole {
+        let found = &resumed["scalars"][tag];
+        let steps: Vec<&serde_json::Value> =
+            found.as_array().unwrap().iter().map(|point| &point[0]).collect();
+        let first = if ["stored_error", "norm/gradient"].iter().any(|it| tag.starts_with(it)) {
+            1
+        } else {
+            0
+        };
+        assert_eq!(steps, (first..=400).collect::<Vec<u64>>(), "{tag}");
+        if !tag.starts_with("time/") {
+            assert_eq!(found, values, "{tag}");
+        }
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn second_signal_stops_at_once() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    let place = run.to_str().unwrap();
+    let sets = ["model.width=2000", "model.hidden_layers=10", "data.batch_size=1"];
+    let mut arguments = vec!["train", "digits", "--quiet", "--run-dir", place];
+    sets.iter().for_each(|set| arguments.extend(["--set", set]));
+    let mut child = start(&arguments);
+    let metrics = || fs::read_to_string(run.join("metrics.csv")).unwrap_or_default();
+    while metrics().lines().count() < 2 {
+        assert!(child.try_wait().unwrap().is_none(), "ended early");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::thread::sleep(Duration::from_millis(300)); // into the first epoch, which is a long one
+    send("-INT", &child);
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(child.try_wait().unwrap().is_none(), "did not finish its epoch");
+    send("-INT", &child);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    assert_eq!(metrics().lines().count(), 2, "the epoch was not finished");
+}
+
+/// Runs shell commands where file systems may be mounted that nobody else sees; none if the system does
+/// not let us.
+#[cfg(target_os = "linux")]
+fn where_mounting_is_allowed(script: &str, folder: &Path) -> Option<std::process::Output> {
+    let allowed = |options: &str| {
+        let script = "mount -t tmpfs none /mnt";
+        let mut command = Command::new("unshare");
+        let status = command.args([options, "sh", "-c", script]).stderr(Stdio::null()).status();
+        status.is_ok_and(|status| status.success())
+    };
+    let Some(options) = ["-m", "-Urm"].into_iter().find(|options| allowed(options)) else {
+        eprintln!("left out: file systems cannot be mounted here");
+        return None;
+    };
+    let mut command = Command::new("unshare");
+    command.args([options, "sh", "-c", &format!("set -e\nf3_tch='{PROGRAM}'\n{script}")]);
+    Some(command.current_dir(folder).output().unwrap())
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn full_disk_and_read_only_folder_are_errors_that_leave_the_last_checkpoint() {
+    let folder = TempDir::new().unwrap();
+    let config = quick(folder.path(), 30);
+    let expected = uninterrupted(&config, &folder.path().join("whole"));
+    fs::create_dir(folder.path().join("disk")).unwrap();
+    let script = "
+        mount -t tmpfs -o size=1200k none disk
+        code=0; $f3_tch train quick.yaml --quiet --set checkpoint.keep=1000 --run-dir disk/run || code=$?
+        echo full: $code; ls disk/run/checkpoints
+        newest=$(ls disk/run/checkpoints/epoch-* | tail -n 1)
+        $f3_tch evaluate $newest >/dev/null
+        code=0; $f3_tch resume disk/run --quiet || code=$?
+        echo still full: $code
+        $f3_tch evaluate $newest >/dev/null
+        mount -o remount,ro disk
+        code=0; $f3_tch resume disk/run --quiet || code=$?
+        echo read-only: $code
+        code=0; $f3_tch train quick.yaml --quiet --run-dir disk/other || code=$?
+        echo read-only, new: $code
+        mount -o remount,rw,size=50m disk
+        $f3_tch resume disk/run --quiet
+        cp -r disk/run resumed";
+    let Some(output) = where_mounting_is_allowed(script, folder.path()) else { return };
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{printed}{errors}");
+    for line in ["full: 1", "still full: 1", "read-only: 1", "read-only, new: 1"] {
+        assert!(printed.lines().any(|found| found == line), "{line}: {printed}{errors}");
+    }
+    assert!(printed.contains("epoch-000001.safetensors"), "{printed}");
+    let errors: Vec<&str> = errors.lines().collect();
+    assert_eq!(errors.len(), 4, "{errors:?}");
+    assert!(errors[..2].iter().all(|it| it.contains("disk/run/") && it.contains("No space left")));
+    assert!(errors[2..].iter().all(|it| it.contains("disk/") && it.contains("Read-only")));
+    assert_eq!(left_behind(&folder.path().join("resumed")), expected);
+}
+
+#[test]
+fn folder_that_is_removed_while_running_ends_the_run_with_an_error() {
+    let folder = TempDir::new().unwrap();
+    let config = quick(folder.path(), 100_000);
+    let run = folder.path().join("run");
+    let mut child = start(&["train", &config, "--quiet", "--run-dir", run.to_str().unwrap()]);
+    wait_for_epochs(&run, &mut child);
+    fs::rename(&run, folder.path().join("away")).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.starts_with("error: ") && error.lines().count() == 1, "{error}");
+    assert!(error.contains("run") && error.contains("No such file"), "{error}");
+    let checkpoints = Checkpoints::new(&folder.path().join("away/checkpoints"), settings(1));
+    Checkpoint::open(&checkpoints.newest().unwrap().unwrap()).unwrap();
+}
+
 #[test]
 fn run_that_is_killed_a_hundred_times_is_the_run_that_is_not() {
     let folder = TempDir::new().unwrap();
-    let config = folder.path().join("killed.yaml");
-    let data = "{name: digits, batch_size: 32}";
-    let text = format!(
-        "name: killed\ndata: {data}\nmodel: {{width: 40}}\nepochs: 30\nthreads: 1\n\
-         algorithm: {{name: f3}}\noptimizer: {{name: adam, learning_rate: 1e-3}}\n"
-    );
-    fs::write(&config, text).unwrap();
-    let config = config.to_str().unwrap();
-    let whole = folder.path().join("whole");
-    let output = start(&["train", config, "--quiet", "--run-dir", whole.to_str().unwrap()])
-        .wait_with_output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let expected = left_behind(&whole);
+    let config = quick(folder.path(), 30);
+    let expected = uninterrupted(&config, &folder.path().join("whole"));
+    let unfinished = |run: &Path| {
+        let entries = fs::read_dir(run.join("checkpoints")).into_iter().flatten().flatten();
+        entries.filter(|it| it.file_name().to_str().unwrap().starts_with('.')).count()
+    };
 
     let mut random = 1u64;
-    let (mut kills, mut runs) = (0, 0);
+    let (mut kills, mut runs, mut while_writing) = (0, 0, 0);
     while kills < 100 {
         let run = folder.path().join(format!("killed-{runs}"));
         let place = run.to_str().unwrap();
@@ -303,7 +492,7 @@ fn run_that_is_killed_a_hundred_times_is_the_run_that_is_not() {
         loop {
             let mut child = match run.join("config.yaml").exists() {
                 true => start(&["resume", place, "--quiet"]),
-                false => start(&["train", config, "--quiet", "--run-dir", place]),
+                false => start(&["train", &config, "--quiet", "--run-dir", place]),
             };
             random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             let moment = Duration::from_millis(20 + (random >> 33) % 500);
@@ -313,6 +502,7 @@ fn run_that_is_killed_a_hundred_times_is_the_run_that_is_not() {
                 kills += 1;
             }
             let output = child.wait_with_output().unwrap();
+            while_writing += unfinished(&run);
             let complaint = String::from_utf8_lossy(&output.stderr);
             assert!(complaint.is_empty(), "{complaint}");
             if output.status.success() {
@@ -321,4 +511,6 @@ fn run_that_is_killed_a_hundred_times_is_the_run_that_is_not() {
         }
         assert_eq!(left_behind(&run), expected);
     }
+    println!("{kills} kills in {runs} runs, {while_writing} while a checkpoint was written");
+    assert!(while_writing > 0);
 }
