@@ -3,9 +3,9 @@
 //! A checkpoint is a safetensors file, so PyTorch's loader opens it. Its tensors are the network's
 //! (under the names of [`Network::named_tensors`](crate::network::Network::named_tensors)), the
 //! optimizers' states, the stored errors, and the generators' states as bytes; its metadata hold, as
-//! YAML, the format's version, the rows of all epochs so far, and a CRC-32 of each tensor.
+//! YAML, the format's version and the rows of all epochs so far, and a CRC-32 of everything.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use tch::Tensor;
 use crate::model_file::Description;
 use crate::run::Experiment;
 use crate::sinks::EpochRow;
-use crate::tensor_file::{self, TensorFile, bytes_of};
+use crate::tensor_file::{self, TensorFile};
 
 /// Of the format that is written; others cannot be read.
 pub const VERSION: u64 = 1;
@@ -46,12 +46,10 @@ struct Header {
     version: u64,
     program: String,
     epoch: u64,
-    checksums: BTreeMap<String, u32>,
     rows: Vec<EpochRow>,
 }
 
 const HEADER: &str = "f3_tch_checkpoint";
-const HEADER_CHECKSUM: &str = "f3_tch_checkpoint_crc32";
 
 impl Checkpoints {
     /// The checkpoints in this folder, which is made with the first one.
@@ -120,25 +118,16 @@ impl Checkpoints {
 /// Writes a checkpoint; the file is on disk, under its name, when this returns, or not there.
 pub fn save(experiment: &mut Experiment, path: &Path) -> Result<()> {
     let state = experiment.state()?;
-    let checksums = state.iter().map(|(name, tensor)| (name.clone(), checksum(&bytes_of(tensor))));
     let header = Header {
         version: VERSION,
         program: format!("f3-tch {}", crate::VERSION),
         epoch: experiment.rows.last().map_or(0, |row| row.epoch),
-        checksums: checksums.collect(),
         rows: experiment.rows.clone(),
     };
     let header = serde_yaml::to_string(&header).context("the rows cannot be written as YAML")?;
     let mut texts = experiment.description.iter().map(Description::text).collect::<HashMap<_, _>>();
-    texts.insert(HEADER_CHECKSUM.to_string(), checksum(header.as_bytes()).to_string());
     texts.insert(HEADER.to_string(), header);
     tensor_file::write(path, state, texts).context("no checkpoint")
-}
-
-fn checksum(bytes: &[u8]) -> u32 {
-    let mut crc = flate2::Crc::new();
-    crc.update(bytes);
-    crc.sum()
 }
 
 /// A checkpoint that has been opened: its metadata are read and checked, its tensors are not.
@@ -182,10 +171,6 @@ impl Checkpoint {
         }
         for (name, tensor) in wanted {
             let bytes = self.file.read(&name, &tensor)?;
-            if self.header.checksums.get(&name) != Some(&checksum(&bytes)) {
-                let path = self.file.path().display();
-                bail!("{path}: `{name}` has changed since it was written; {REMEDY}");
-            }
             match experiment.is_generator(&name) {
                 true => experiment.set_generator(&name, &Tensor::from_slice(&bytes))?,
                 false => tensor_file::fill(&tensor, &bytes),
@@ -200,12 +185,9 @@ const REMEDY: &str = "a checkpoint that is damaged can be removed, to go on from
 
 /// What the metadata say, checked.
 fn header(file: &TensorFile) -> Result<Header> {
-    let (Some(text), Some(sum)) = (file.text(HEADER), file.text(HEADER_CHECKSUM)) else {
+    let Some(text) = file.text(HEADER).filter(|_| file.is_checked()) else {
         bail!("is a safetensors file, but no checkpoint of f3-tch");
     };
-    if *sum != checksum(text.as_bytes()).to_string() {
-        bail!("its header has changed since it was written; {REMEDY}");
-    }
     let value: serde_yaml::Value =
         serde_yaml::from_str(text).context("has a header that cannot be read")?;
     match value.get("version").and_then(serde_yaml::Value::as_u64) {

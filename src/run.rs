@@ -324,7 +324,7 @@ fn diverged(
     };
     anyhow!(
         "epoch {epoch}: {wrong}{place}: training diverged, which a learning rate below \
-         {learning_rate:e} may prevent; what was written is of the epochs before"
+         {learning_rate:e} may prevent"
     )
 }
 

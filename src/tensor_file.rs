@@ -1,7 +1,7 @@
 //! Files of tensors in the safetensors format, which PyTorch loads: written whole or not at all, and
 //! read with distrust.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -14,6 +14,9 @@ use crate::files;
 
 /// Of a file's header, in bytes; what claims to be larger is no such file.
 const LARGEST_HEADER: u64 = 100_000_000;
+
+/// Where the metadata have a CRC-32 of every tensor, and of every other text in the metadata.
+const CHECKSUMS: &str = "f3_tch_crc32";
 
 /// Writes tensors and some texts beside them; the file is on disk, under its name, when this returns,
 /// or it is not there. One tensor at a time is copied: networks may be larger than memory.
@@ -36,6 +39,12 @@ pub(crate) fn write(
         let dtype = dtype(tensor.kind()).with_context(failed)?;
         infos.push((name.clone(), TensorInfo { dtype, shape, data_offsets: (start, end) }));
     }
+    let checksums: BTreeMap<String, u32> = texts
+        .iter()
+        .map(|(key, text)| (text_name(key), checksum(text.as_bytes())))
+        .chain(tensors.iter().map(|(name, tensor)| (name.clone(), checksum(&bytes_of(tensor)))))
+        .collect();
+    texts.insert(CHECKSUMS.to_string(), serde_json::to_string(&checksums).with_context(failed)?);
     let header = Metadata::new(Some(texts), infos).with_context(failed)?;
     let mut header = serde_json::to_vec(&header).with_context(failed)?;
     header.resize(header.len().next_multiple_of(8), b' ');
@@ -77,6 +86,7 @@ pub(crate) struct TensorFile {
     file: File,
     start: u64, // of the tensors
     metadata: Metadata,
+    checksums: Option<BTreeMap<String, u32>>, // others' files have none
 }
 
 impl TensorFile {
@@ -100,7 +110,31 @@ impl TensorFile {
         if 8 + size + metadata.data_len() as u64 != length {
             bail!("{shown}: is not as long as its header says; was it cut off?");
         }
-        Ok(TensorFile { path: path.to_path_buf(), file, start: 8 + size, metadata })
+        let checksums = metadata.metadata().as_ref().and_then(|texts| texts.get(CHECKSUMS));
+        let checksums = checksums.map(|text| serde_json::from_str(text)).transpose();
+        let checksums = checksums.map_err(|_| anyhow!("{shown}: {ALTERED}"))?;
+        let opened =
+            TensorFile { path: path.to_path_buf(), file, start: 8 + size, metadata, checksums };
+        for (key, text) in opened.metadata.metadata().iter().flatten() {
+            if key != CHECKSUMS {
+                opened.check(&text_name(key), text.as_bytes())?;
+            }
+        }
+        Ok(opened)
+    }
+
+    /// Whether there are checksums, without which damage goes unnoticed.
+    pub fn is_checked(&self) -> bool {
+        self.checksums.is_some()
+    }
+
+    fn check(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        match &self.checksums {
+            Some(checksums) if checksums.get(name) != Some(&checksum(bytes)) => {
+                bail!("{}: `{name}` has changed since it was written", self.path.display())
+            }
+            _ => Ok(()),
+        }
     }
 
     pub fn path(&self) -> &Path {
@@ -144,8 +178,22 @@ impl TensorFile {
         let read = self.file.seek(SeekFrom::Start(self.start + from as u64));
         read.and_then(|_| self.file.read_exact(&mut bytes))
             .with_context(|| format!("{}: cannot be read", self.path.display()))?;
+        self.check(name, &bytes)?;
         Ok(bytes)
     }
+}
+
+const ALTERED: &str = "has changed since it was written";
+
+/// What the checksum of a text in the metadata is called; no tensor is called so.
+fn text_name(key: &str) -> String {
+    format!("metadata {key}")
+}
+
+fn checksum(bytes: &[u8]) -> u32 {
+    let mut crc = flate2::Crc::new();
+    crc.update(bytes);
+    crc.sum()
 }
 
 /// The header, with tensors that lie one behind the other and are as long as their shapes say.

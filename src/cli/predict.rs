@@ -25,8 +25,8 @@ pub struct PredictArgs {
     #[arg(short, long, value_name = "OUT.csv")]
     output: PathBuf,
     /// What stands between the cells of a table
-    #[arg(long, default_value = ",", value_name = "C")]
-    delimiter: String,
+    #[arg(long, default_value = ",", value_name = "C", value_parser = delimiter)]
+    delimiter: u8,
     /// Samples per forward pass
     #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch_size: u32,
@@ -37,18 +37,13 @@ pub struct PredictArgs {
 
 impl PredictArgs {
     pub fn run(self) -> Result<ExitCode> {
-        let delimiter = match self.delimiter.as_bytes() {
-            [b'\\', b't'] => b'\t',
-            [byte] if byte.is_ascii() => *byte,
-            _ => bail!("--delimiter {}: is not one character", self.delimiter),
-        };
         let shown = self.output.display();
         if self.output.exists() {
             bail!("{shown}: exists already; name another file");
         }
         let device = self.device.choose()?.device;
         let model = Model::open(&model_path(&self.model), device)?;
-        let mut samples = Samples::open(&self.input, delimiter, model.preparation())?;
+        let mut samples = Samples::open(&self.input, self.delimiter, model.preparation())?;
 
         let failed = || format!("{shown}: cannot be written");
         let file = files::temporary_beside(&self.output)?; // whole or not at all
@@ -63,6 +58,14 @@ impl PredictArgs {
         files::persist_new(file, &self.output)?;
         print(&format!("{count} answers in {shown}\n"))?;
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn delimiter(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        b"\\t" => Ok(b'\t'),
+        [byte] if byte.is_ascii() => Ok(*byte),
+        _ => Err("expected one ASCII character, or \\t".to_string()),
     }
 }
 

@@ -58,6 +58,10 @@ impl ResumeArgs {
         let from = match checkpoint {
             Some(checkpoint) => {
                 let epoch = checkpoint.epoch();
+                if config.epochs < epoch {
+                    let expected = format!("at least {epoch}, which is how many epochs are done");
+                    return Err(source.refuse("epochs", config.epochs, &expected).into());
+                }
                 checkpoint.restore(&mut experiment)?;
                 format!("after epoch {epoch}")
             }
@@ -67,6 +71,9 @@ impl ResumeArgs {
         if !self.quiet {
             say(announcement(&config, &experiment, &device, folder.path()).trim_end());
             say(format_args!("resumed    {from}"));
+        }
+        if experiment.rows.last().is_some_and(|row| row.epoch == config.epochs) {
+            say("note: all epochs are done; `--epochs N` trains until there are N");
         }
         carry_out(&config, &mut experiment, &folder, self.quiet)
     }

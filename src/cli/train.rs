@@ -7,16 +7,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use f3_tch::assemble::assemble;
-use f3_tch::checkpoint::Checkpoints;
+use f3_tch::checkpoint::{Checkpoint, Checkpoints};
 use f3_tch::config::Config;
 use f3_tch::data::DataDirectory;
 use f3_tch::messages::say;
 use f3_tch::run::{Ending, Experiment, run_with};
 use f3_tch::sinks::{
-    CsvSink, DiagnosticsSink, ModelSink, PlainProgress, ProgressBarSink, Sink, TensorBoardSink,
+    CsvSink, DiagnosticsSink, EpochRow, ModelSink, PlainProgress, ProgressBarSink, Sink,
+    TensorBoardSink,
 };
 
 use super::folder::RunFolder;
@@ -86,10 +87,13 @@ pub(super) fn carry_out(
     }
     let checkpoints = Checkpoints::new(&folder.checkpoints(), config.checkpoint.clone());
     let signals = Signals::watch()?;
+    let seconds = |row: &EpochRow| row.train_seconds + row.eval_seconds;
+    let earlier: f64 = experiment.rows.iter().map(seconds).sum();
     let start = Instant::now();
-    let ending = run_with(experiment, &mut sinks, Some(&checkpoints), signals.stop())?;
+    let ending = run_with(experiment, &mut sinks, Some(&checkpoints), signals.stop())
+        .map_err(|error| anyhow!("{error:#}{}", what_is_saved(&checkpoints, path)))?;
     drop(sinks);
-    print(&closing_table(&experiment.rows, start.elapsed().as_secs_f64(), path))?;
+    print(&closing_table(&experiment.rows, earlier + start.elapsed().as_secs_f64(), path))?;
     let done = experiment.rows.last().map_or(0, |row| row.epoch);
     let resume = format!("f3-tch resume {}", path.display());
     match ending {
@@ -111,6 +115,19 @@ pub(super) fn carry_out(
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The end of an error's message: where the run can be taken up again.
+fn what_is_saved(checkpoints: &Checkpoints, run: &Path) -> String {
+    let newest = checkpoints.newest().ok().flatten();
+    match newest.and_then(|path| Checkpoint::open(&path).ok()) {
+        Some(checkpoint) => format!(
+            "; the run is saved up to epoch {} (`f3-tch resume {}` goes on)",
+            checkpoint.epoch(),
+            run.display()
+        ),
+        None => String::new(),
+    }
 }
 
 /// Makes a folder for a run, or takes one that is empty but for what an attempt may have left.

@@ -342,6 +342,9 @@ impl Categories {
         if let Some(number) = self.0.get(value) {
             return Ok(*number as f64);
         }
+        if std::str::from_utf8(value).is_err() {
+            return Err(rows.refuse(column, "text in UTF-8"));
+        }
         if let Some(first) = closed {
             return Err(rows.refuse(column, &format!("a value that occurs in {first}")));
         }

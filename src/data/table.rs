@@ -1,7 +1,9 @@
 //! Tables of comma-separated values, read row by row: no more of the text than a row is in memory.
 
-use std::io::Read;
+use std::cell::Cell;
+use std::io::{self, Read};
 use std::path::Path;
+use std::rc::Rc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use tch::{Device, Kind, Tensor};
@@ -10,6 +12,9 @@ use super::file::{File, open};
 
 /// Values per tensor, about, while a table is read.
 const CHUNK: usize = 1 << 20;
+
+/// Bytes that a row may have, with the comments before it.
+const LONGEST_ROW: usize = 16 << 20;
 
 /// How a table is written.
 #[derive(Clone, Copy)]
@@ -28,7 +33,27 @@ pub(super) struct Rows<'a> {
     reader: csv::Reader<Box<dyn Read + 'a>>,
     row: csv::ByteRecord,
     line: u64,
-    held: bool, // the first row has been read to count the columns
+    held: bool,             // the first row has been read to count the columns
+    since: Rc<Cell<usize>>, // bytes that were read since the last row
+}
+
+/// Ends a reading in which no row comes to an end: a quote that is not closed, or no table at all.
+struct Limited<'a> {
+    content: Box<dyn Read + 'a>,
+    since: Rc<Cell<usize>>,
+}
+
+impl Read for Limited<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.content.read(buffer)?;
+        self.since.set(self.since.get() + count);
+        if self.since.get() > LONGEST_ROW {
+            let limit = LONGEST_ROW >> 20;
+            let reason = format!("a row is longer than {limit} MiB; is a quote not closed?");
+            return Err(io::Error::other(reason));
+        }
+        Ok(count)
+    }
 }
 
 impl<'a> Rows<'a> {
@@ -43,6 +68,8 @@ impl<'a> Rows<'a> {
     }
 
     fn new(origin: String, content: Box<dyn Read + 'a>, format: Format) -> Result<Rows<'a>> {
+        let since = Rc::new(Cell::new(0));
+        let content = Limited { content, since: since.clone() };
         let mut reader = csv::ReaderBuilder::new()
             .delimiter(format.delimiter)
             .comment(format.comment)
@@ -69,7 +96,7 @@ impl<'a> Rows<'a> {
             true => row.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect(),
             false => (0..row.len()).map(|index| index.to_string()).collect(),
         };
-        Ok(Rows { origin, names, reader, row, line, held: !format.header })
+        Ok(Rows { origin, names, reader, row, line, held: !format.header, since })
     }
 
     /// The table's name.
@@ -108,6 +135,7 @@ impl<'a> Rows<'a> {
         if std::mem::take(&mut self.held) {
             return Ok(true);
         }
+        self.since.set(0);
         if !read(&mut self.reader, &mut self.row, &self.origin)? {
             return Ok(false);
         }
