@@ -71,6 +71,21 @@ mod tests {
         assert_eq!(rows, [[9, 8], [7, 255]]);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(sizes: [u32; 3], few: [u8; 3], content: Vec<u8>) {
+            for dimensions in [1u8, 3] {
+                for sizes in [sizes, few.map(u32::from)] {
+                    let sizes: Vec<u8> = sizes[..dimensions.into()].iter().flat_map(|it| it.to_be_bytes()).collect();
+                    let bytes = [&[0, 0, 8, dimensions], &sizes[..], &content].concat();
+                    let _ = images(&file(&bytes));
+                    let _ = labels(&file(&bytes), 10);
+                    let _ = images(&file(&content));
+                }
+            }
+        }
+    }
+
     #[test]
     fn malformed_files_are_refused_by_name() {
         let refused = |bytes: &[u8], reason: &str| {

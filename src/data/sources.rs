@@ -308,17 +308,35 @@ mod tests {
         }
     }
 
-    /// A tar or zip archive with a file that is not wanted, and one that is.
+    /// A tar or zip archive with files that are not wanted, one that is called as the wanted one but would
+    /// lie outside, a link of that name, and the wanted one.
     fn archive(kind: ArchiveKind) -> Vec<u8> {
-        let members = [("package/other", &b"x"[..]), ("package/data/ten-digits", CONTENT)];
+        let wanted = "package/data/ten-digits";
+        let members = [
+            ("package/other", &b"x"[..]),
+            ("../../outside", b"x"),
+            ("/tmp/outside", b"x"),
+            (wanted, CONTENT),
+        ];
         match kind {
             ArchiveKind::TarGz => {
                 let mut builder = tar::Builder::new(Vec::new());
-                for (name, content) in members {
+                let mut append = |name: &str, kind: tar::EntryType, content: &[u8]| {
                     let mut header = tar::Header::new_gnu();
+                    // Not by `set_path`, which refuses to write what others write.
+                    header.as_gnu_mut().unwrap().name[..name.len()]
+                        .copy_from_slice(name.as_bytes());
+                    header.set_entry_type(kind);
                     header.set_size(content.len() as u64);
+                    if kind.is_symlink() {
+                        header.set_link_name("/etc/hostname").unwrap();
+                    }
                     header.set_cksum();
-                    builder.append_data(&mut header, name, content).unwrap();
+                    builder.append(&header, content).unwrap();
+                };
+                append(wanted, tar::EntryType::Symlink, b"");
+                for (name, content) in members {
+                    append(name, tar::EntryType::Regular, content);
                 }
                 gzip(&builder.into_inner().unwrap())
             }
@@ -339,11 +357,18 @@ mod tests {
             let folder = TempDir::new().unwrap();
             let path = folder.path().join("archive");
             fs::write(&path, archive(kind)).unwrap();
-            let target = TempDir::new().unwrap();
-            unpack(&path, kind, &FILE, target.path()).unwrap();
-            assert_eq!(names(target.path()), [FILE.name]);
+            let around = TempDir::new().unwrap();
+            let target = around.path().join("a/b/c");
+            fs::create_dir_all(&target).unwrap();
+            unpack(&path, kind, &FILE, &target).unwrap();
+            assert_eq!(names(&target), [FILE.name]);
+            assert_eq!(fs::read(target.join(FILE.name)).unwrap(), CONTENT);
+            assert!(target.join(FILE.name).symlink_metadata().unwrap().is_file());
+            assert_eq!(names(around.path()), ["a"]);
+            assert_eq!(names(&around.path().join("a")), ["b"]);
+            assert!(!Path::new("/tmp/outside").exists());
             fs::write(&path, &archive(kind)[..40]).unwrap();
-            unpack(&path, kind, &FILE, target.path()).unwrap_err();
+            unpack(&path, kind, &FILE, &target).unwrap_err();
         }
     }
 
