@@ -5,19 +5,21 @@
 //! optimizers' states, the stored errors, and the generators' states as bytes; its metadata hold, as
 //! YAML, the format's version and the rows of all epochs so far, and a CRC-32 of everything.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
+use flate2::Crc;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::model_file::Description;
 use crate::run::Experiment;
 use crate::sinks::EpochRow;
-use crate::tensor_file::{self, TensorFile};
+use crate::tensor_file::{self, TensorFile, bytes_of};
 
 /// Of the format that is written; others cannot be read.
 pub const VERSION: u64 = 1;
@@ -37,6 +39,7 @@ pub struct CheckpointSettings {
 pub struct Checkpoints {
     folder: PathBuf,
     settings: CheckpointSettings,
+    data: OnceCell<u32>,
 }
 
 /// What the metadata say.
@@ -46,6 +49,7 @@ struct Header {
     version: u64,
     program: String,
     epoch: u64,
+    data: u32, // a checksum
     rows: Vec<EpochRow>,
 }
 
@@ -54,7 +58,7 @@ const HEADER: &str = "f3_tch_checkpoint";
 impl Checkpoints {
     /// The checkpoints in this folder, which is made with the first one.
     pub fn new(folder: &Path, settings: CheckpointSettings) -> Checkpoints {
-        Checkpoints { folder: folder.to_path_buf(), settings }
+        Checkpoints { folder: folder.to_path_buf(), settings, data: OnceCell::new() }
     }
 
     /// The newest one, if there is any.
@@ -97,14 +101,20 @@ impl Checkpoints {
         if !due && !best {
             return Ok(());
         }
-        fs::create_dir_all(&self.folder)
-            .with_context(|| format!("{}: cannot be created", self.folder.display()))?;
+        // Only this folder: one above it that is gone is to be noticed.
+        match fs::create_dir(&self.folder) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                let failed = || format!("{}: cannot be created", self.folder.display());
+                return Err(error).with_context(failed);
+            }
+            _ => {}
+        }
         let place = self.folder.join(format!("epoch-{epoch:06}.safetensors"));
         if best {
-            save(experiment, &self.folder.join("best.safetensors"))?;
+            self.save(experiment, &self.folder.join("best.safetensors"))?;
         }
         if due {
-            save(experiment, &place)?;
+            self.save(experiment, &place)?;
             let list = self.list()?;
             for (_, old) in &list[..list.len().saturating_sub(self.settings.keep)] {
                 fs::remove_file(old)
@@ -113,15 +123,21 @@ impl Checkpoints {
         }
         Ok(())
     }
+
+    fn save(&self, experiment: &mut Experiment, path: &Path) -> Result<()> {
+        let data = *self.data.get_or_init(|| data_checksum(experiment));
+        save(experiment, path, data)
+    }
 }
 
 /// Writes a checkpoint; the file is on disk, under its name, when this returns, or not there.
-pub fn save(experiment: &mut Experiment, path: &Path) -> Result<()> {
+fn save(experiment: &mut Experiment, path: &Path, data: u32) -> Result<()> {
     let state = experiment.state()?;
     let header = Header {
         version: VERSION,
         program: format!("f3-tch {}", crate::VERSION),
         epoch: experiment.rows.last().map_or(0, |row| row.epoch),
+        data,
         rows: experiment.rows.clone(),
     };
     let header = serde_yaml::to_string(&header).context("the rows cannot be written as YAML")?;
@@ -152,6 +168,19 @@ impl Checkpoint {
         self.header.epoch
     }
 
+    /// Refuses an experiment on other data than those that the run had.
+    pub fn check_data(&self, experiment: &Experiment) -> Result<()> {
+        if self.header.data != data_checksum(experiment) {
+            bail!(
+                "{}: the run was trained on other data than those that {} has now; are they looked for in \
+                 another folder (`--data-dir`), or have they changed?",
+                self.file.path().display(),
+                experiment.data.name
+            );
+        }
+        Ok(())
+    }
+
     /// Takes an experiment that has been assembled from the same configuration to where the run was.
     ///
     /// # Errors
@@ -179,6 +208,17 @@ impl Checkpoint {
         experiment.rows = self.header.rows;
         Ok(())
     }
+}
+
+/// A CRC-32 of all samples.
+fn data_checksum(experiment: &Experiment) -> u32 {
+    let mut crc = Crc::new();
+    for split in [&experiment.data.train, &experiment.data.test] {
+        for tensor in [&split.inputs, &split.targets] {
+            crc.update(&bytes_of(tensor));
+        }
+    }
+    crc.sum()
 }
 
 const REMEDY: &str = "a checkpoint that is damaged can be removed, to go on from the one before it";

@@ -61,7 +61,7 @@ impl Description {
 }
 
 /// Sets a network's parameters to those of a file; the n-th block of one is the n-th of the other, and
-/// feedback matrices are set where both have them.
+/// feedback matrices (of blocks, or of feedback alignment) are set where both have them.
 ///
 /// # Errors
 /// If a parameter is missing, is left over, or is of another shape; the error lists all of them. The
@@ -72,7 +72,9 @@ pub fn init(network: &Network, path: &Path) -> Result<()> {
     let in_file: BTreeMap<String, String> = by_block(&file.names());
     let named: BTreeMap<String, Tensor> = network.named_tensors().into_iter().collect();
     let in_network = by_block(&named.keys().cloned().collect::<Vec<_>>());
-    let is_feedback = |place: &str| place.ends_with("feedback_weight");
+    let is_feedback = |place: &str| {
+        ["feedback_weight", "backward_weight"].iter().any(|name| place.ends_with(name))
+    };
     let without = |a: &BTreeMap<String, String>, b: &BTreeMap<String, String>| {
         let left = a.keys().filter(|place| !b.contains_key(*place) && !is_feedback(place));
         left.cloned().collect::<Vec<String>>().join(", ")
@@ -100,6 +102,12 @@ pub fn init(network: &Network, path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Whether a tensor is not one that a checkpoint has besides: states of optimizers and generators, stored
+/// errors.
+fn is_of_a_model(name: &str) -> bool {
+    !["optimizer.", "generator", "errors", "projection"].iter().any(|it| name.starts_with(it))
+}
+
 /// Names of tensors by their place, such as `block 2 weight`: of `layers.<module>.…`, where modules that
 /// hold a feedback matrix belong to the block before them.
 fn by_block(names: &[String]) -> BTreeMap<String, String> {
@@ -110,6 +118,8 @@ fn by_block(names: &[String]) -> BTreeMap<String, String> {
     let mut tensors: Vec<(u64, String, String)> = names.iter().filter_map(split).collect();
     tensors.sort();
     let (mut block, mut last, mut places) = (0, None, BTreeMap::new());
+    let others = names.iter().filter(|name| is_of_a_model(name) && split(name).is_none());
+    places.extend(others.map(|name| (name.clone(), name.clone())));
     for (module, rest, name) in tensors {
         let feedback = rest == "feedback_weight";
         if !feedback && last != Some(module) {

@@ -141,10 +141,10 @@ pub fn run_with(
     for row in &experiment.rows {
         sinks.iter_mut().try_for_each(|sink| sink.replay(row))?;
     }
+    if let Some(ending) = experiment.ending(stop) {
+        return Ok(ending);
+    }
     loop {
-        if let Some(ending) = experiment.ending(stop) {
-            return Ok(ending);
-        }
         let row = experiment.train_epoch(sinks)?;
         if let Some(wrong) = row.not_finite() {
             match experiment.on_nan {
@@ -156,9 +156,12 @@ pub fn run_with(
             sink.epoch(&row, experiment.trainer.network())?;
         }
         experiment.rows.push(row);
+        let ending = experiment.ending(stop);
         if let Some(checkpoints) = checkpoints {
-            let last = experiment.ending(stop).is_some();
-            checkpoints.after_epoch(experiment, last)?;
+            checkpoints.after_epoch(experiment, ending.is_some())?;
+        }
+        if let Some(ending) = ending {
+            return Ok(ending);
         }
     }
 }
@@ -180,7 +183,7 @@ impl Experiment {
         if self.max_minutes.is_some_and(|minutes| seconds >= 60.0 * minutes) {
             return Some(Ending::OutOfTime);
         }
-        stop.load(Ordering::Relaxed).then_some(Ending::Interrupted)
+        stop.load(Ordering::Acquire).then_some(Ending::Interrupted)
     }
 
     /// The next epoch, if there is none yet the one before training: trains, evaluates.

@@ -48,6 +48,9 @@ pub(crate) fn write(
     let header = Metadata::new(Some(texts), infos).with_context(failed)?;
     let mut header = serde_json::to_vec(&header).with_context(failed)?;
     header.resize(header.len().next_multiple_of(8), b' ');
+    if header.len() as u64 > LARGEST_HEADER {
+        bail!("{}: its header would be larger than the format allows", path.display());
+    }
 
     let temporary = files::temporary_beside(path).with_context(failed)?;
     let mut file = BufWriter::new(temporary.as_file());

@@ -83,14 +83,17 @@ impl Bench {
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
-    /// Every file with its content.
+    /// Every file with its content, and every folder.
     fn content(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let mut found = BTreeMap::new();
         let mut folders = vec![self.folder.path().to_path_buf()];
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).unwrap().flatten() {
                 match entry.path().is_dir() {
-                    true => folders.push(entry.path()),
+                    true => {
+                        found.insert(entry.path(), Vec::new());
+                        folders.push(entry.path());
+                    }
                     false => drop(found.insert(entry.path(), fs::read(entry.path()).unwrap())),
                 }
             }
@@ -417,7 +420,7 @@ fn checkpoints_that_cannot_be_used_are_refused() {
     for (name, bytes, sign) in [
         ("empty", &[][..], "was cut off"),
         ("model", &model, "no checkpoint of f3-tch"),
-        ("of_another_run", &other, "is needed"),
+        ("of_another_run", &other, "trained on other data"),
         ("text", b"epoch 3", "was cut off"),
     ] {
         copy(&bench, name, Some(bytes));
@@ -443,6 +446,13 @@ fn checkpoints_that_cannot_be_used_are_refused() {
     let config = fs::read_to_string(&place).unwrap();
     fs::write(&place, config.replace("every: 1", "every: null")).unwrap();
     bench.refuses("none", &["resume", "none"], 1, &["none: has no checkpoints"]);
+    copy(&bench, "lost", None);
+    bench.refuses(
+        "lost",
+        &["resume", "lost"],
+        1,
+        &["lost: has results of some epochs, but no checkpoint"],
+    );
     fs::create_dir(bench.path("bare")).unwrap();
     bench.refuses("bare", &["resume", "bare"], 1, &["bare: is no folder of a run"]);
     bench.refuses("nowhere", &["resume", "nowhere"], 1, &["nowhere: is no folder of a run"]);

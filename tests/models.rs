@@ -6,7 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use f3_tch::data::Targets;
+use f3_tch::model::Model;
 use flate2::read::GzDecoder;
+use tch::Device;
 use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_f3-tch");
@@ -108,6 +111,10 @@ fn evaluation_of_a_saved_network_is_that_of_its_last_epoch() {
             assert!(common::close(cell.parse().unwrap(), last(&format!("test_{name}")), 1e-6));
             assert!(printed.contains(cell), "{cell} in {printed}");
         }
+        assert_eq!(rows[0][..2], ["train", "400"]);
+        for (name, cell) in header.iter().zip(&rows[0]).skip(2) {
+            assert!(common::close(cell.parse().unwrap(), last(&format!("train_{name}")), 1e-6));
+        }
         // A checkpoint is a model, too.
         let checkpoint = format!("{run}/checkpoints/epoch-000001.safetensors");
         assert_eq!(succeeds(path, &["evaluate", &checkpoint]), printed);
@@ -117,7 +124,53 @@ fn evaluation_of_a_saved_network_is_that_of_its_last_epoch() {
     fs::write(path.join("people.csv"), people(100, ["age", "trade", "note", "pay"])).unwrap();
     fs::write(path.join("people.yaml"), PEOPLE).unwrap();
     let error = fails(path, &["evaluate", "run0", "--data", "people.yaml"]);
-    assert!(error.contains("takes 64 inputs and has 10 outputs"), "{error}");
+    assert!(error.contains("images and rows of tables"), "{error}");
+}
+
+/// Other rows are prepared with the constants and categories that the network has learned with.
+#[test]
+fn evaluation_on_other_data_agrees_with_predictions() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    fs::write(path.join("people.yaml"), PEOPLE).unwrap();
+    fs::write(path.join("people.csv"), people(600, ["age", "trade", "note", "pay"])).unwrap();
+    succeeds(path, &["train", "people.yaml", "--quiet", "--run-dir", "run"]);
+    // Old smiths and poets alone, and the columns in another order.
+    let rows = people(300, ["trade", "age", "pay", "note"]);
+    let kept = |line: &&str| {
+        let old = line
+            .split(',')
+            .nth(1)
+            .and_then(|age| age.parse::<u32>().ok())
+            .is_none_or(|age| age > 45);
+        old && !line.starts_with("baker")
+    };
+    let rows: Vec<&str> = rows.lines().filter(kept).collect();
+    assert!(rows.len() > 50);
+    fs::write(path.join("old.csv"), rows.join("\n")).unwrap();
+    let config = PEOPLE.replace("path: people.csv", "train: old.csv, test: old.csv");
+    fs::write(path.join("old.yaml"), config).unwrap();
+    succeeds(path, &["evaluate", "run", "--data", "old.yaml", "-o", "found.csv"]);
+    succeeds(path, &["predict", "run", "old.csv", "-o", "predicted.csv"]);
+    let (header, found) = table(&path.join("found.csv"));
+    let mae = header.iter().position(|name| name == "mae").unwrap();
+    let predicted = table(&path.join("predicted.csv")).1;
+    let apart = predicted.iter().zip(&rows[1..]).map(|(row, line)| {
+        let pay: f64 = line.split(',').nth(2).unwrap().parse().unwrap();
+        (row[0].parse::<f64>().unwrap() - pay).abs()
+    });
+    let model = Model::open(&path.join("run/model.safetensors"), Device::Cpu).unwrap();
+    let Targets::Numbers { scaling, .. } = &model.preparation().targets else { panic!() };
+    let expected = apart.sum::<f64>() / predicted.len() as f64 / scaling[0].deviation;
+    assert!(common::close(found[1][mae].parse().unwrap(), expected, 1e-4), "{found:?} {expected}");
+
+    fs::write(
+        path.join("old.csv"),
+        people(60, ["age", "trade", "note", "pay"]).replace("poet", "thief"),
+    )
+    .unwrap();
+    let error = fails(path, &["evaluate", "run", "--data", "old.yaml"]);
+    assert!(error.contains("column `trade`: the network does not know `thief`"), "{error}");
 }
 
 #[test]
@@ -190,9 +243,12 @@ fn rows_of_a_table_are_predicted_in_their_own_units() {
     let error = fails(path, &["predict", "run", "new.csv", "-o", "none.csv"]);
     assert!(error.contains("new.csv, line 3, column `trade`: is `thief`"), "{error}");
     assert!(!path.join("none.csv").exists());
-    // A run of one's own data goes on, too.
+    // A run of one's own data goes on, too; not on others.
     succeeds(path, &["resume", "run", "--epochs", "61"]);
     assert_eq!(last_metrics(&path.join("run"))("epoch"), 61.0);
+    fs::write(path.join("people.csv"), people(601, ["age", "trade", "note", "pay"])).unwrap();
+    let error = fails(path, &["resume", "run", "--epochs", "62"]);
+    assert!(error.contains("trained on other data than those that people.csv has now"), "{error}");
 }
 
 #[test]
@@ -317,12 +373,16 @@ fn training_starts_from_given_weights() {
         ("same", &[from, "epochs=1"][..]),
         ("bp", &[from, "epochs=1", "algorithm.name=bp"]),
         ("seed", &[from, "epochs=1", "seed=77"]),
+        ("fa", &[from, "epochs=1", "algorithm.name=fa"]),
+        ("dfa", &["init_from=fa/model.safetensors", "epochs=1", "algorithm.name=dfa"]),
     ] {
         let output = train(run, sets);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let (header, rows) = table(&path.join(run).join("metrics.csv"));
         let column = header.iter().position(|name| name == "test_loss").unwrap();
-        assert!(common::close(rows[0][column].parse().unwrap(), loss, 1e-6), "{run}");
+        let expected =
+            if run == "dfa" { last_metrics(&path.join("fa"))("test_loss") } else { loss };
+        assert!(common::close(rows[0][column].parse().unwrap(), expected, 1e-6), "{run}");
     }
     for (sets, signs) in [
         (

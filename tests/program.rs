@@ -69,7 +69,10 @@ fn digits_run_leaves_what_is_promised() {
     assert_eq!(names[..3], [".lock", "checkpoints", "config.yaml"]);
     assert!(names[3].starts_with("events.out.tfevents."), "{names:?}");
     assert_eq!(names[4..], ["metrics.csv", "model.safetensors"]);
-    assert_eq!(entries(&run.join("checkpoints")), ["epoch-000003.safetensors"]);
+    assert_eq!(
+        entries(&run.join("checkpoints")),
+        ["epoch-000002.safetensors", "epoch-000003.safetensors"]
+    );
 
     let header = fs::read_to_string(run.join("metrics.csv")).unwrap();
     assert_eq!(

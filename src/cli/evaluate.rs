@@ -46,19 +46,10 @@ impl EvaluateArgs {
             None => of_model.data.set.clone(),
         };
         let directory = DataDirectory::locate(self.data_dir.data_dir.as_deref());
-        let data = settings.load(&directory, device)?;
-        let (inputs, outputs) = model.preparation().widths();
-        if (data.train.input_count(), data.train.output_count()) != (inputs, outputs) {
-            bail!(
-                "{shown}: takes {inputs} inputs and has {outputs} outputs; the data set {} has {} and \
-                 {}",
-                data.name,
-                data.train.input_count(),
-                data.train.output_count()
-            );
-        }
-        if data.task != of_model.data.set.task() {
-            bail!("{shown}: was trained for another task than that of the data set {}", data.name);
+        let data = settings.load_as(model.preparation(), &directory, device);
+        let mut data = data.with_context(|| format!("{shown} cannot be evaluated"))?;
+        if let (None, Some(samples)) = (&self.data, of_model.data.train_samples) {
+            data.train = data.train.first(data.train.len().min(samples as i64));
         }
         let of = |split: &Split| {
             let size = of_model.data.eval_batch_size;

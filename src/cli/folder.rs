@@ -41,6 +41,12 @@ impl RunFolder {
         self.path.join("checkpoints")
     }
 
+    /// How many epochs of training `metrics.csv` has.
+    pub fn epochs_in_metrics(&self) -> usize {
+        let text = fs::read_to_string(self.path.join("metrics.csv")).unwrap_or_default();
+        text.lines().count().saturating_sub(2) // the header, and epoch 0
+    }
+
     /// Removes what a process that was killed had not finished writing.
     pub fn tidy(&self) -> Result<()> {
         for folder in [self.path.clone(), self.checkpoints()] {

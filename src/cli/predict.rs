@@ -24,9 +24,9 @@ pub struct PredictArgs {
     /// The table of answers to write; must not exist
     #[arg(short, long, value_name = "OUT.csv")]
     output: PathBuf,
-    /// What stands between the cells of a table
-    #[arg(long, default_value = ",", value_name = "C", value_parser = delimiter)]
-    delimiter: u8,
+    /// What stands between the cells of a table [default: as in the training set's]
+    #[arg(long, value_name = "C", value_parser = delimiter)]
+    delimiter: Option<u8>,
     /// Samples per forward pass
     #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch_size: u32,
@@ -43,7 +43,11 @@ impl PredictArgs {
         }
         let device = self.device.choose()?.device;
         let model = Model::open(&model_path(&self.model), device)?;
-        let mut samples = Samples::open(&self.input, self.delimiter, model.preparation())?;
+        let mut samples = {
+            let (delimiter, header) = model.config().data.set.table_format();
+            let delimiter = self.delimiter.unwrap_or(delimiter);
+            Samples::open(&self.input, delimiter, header, model.preparation())?
+        };
 
         let failed = || format!("{shown}: cannot be written");
         let file = files::temporary_beside(&self.output)?; // whole or not at all

@@ -52,9 +52,21 @@ impl ResumeArgs {
             bail!("{shown}: has no checkpoints, as `checkpoint.every` is null in its config.yaml");
         }
         let checkpoint = newest.map(|path| Checkpoint::open(&path)).transpose()?;
+        if checkpoint.is_none() && folder.epochs_in_metrics() > 0 {
+            bail!(
+                "{shown}: has results of some epochs, but no checkpoint to go on from; \
+                 `f3-tch train {shown}/config.yaml` begins a new run"
+            );
+        }
 
         let directory = DataDirectory::locate(self.data_dir.data_dir.as_deref());
-        let (mut experiment, device) = assemble(&config, &source, &directory)?;
+        // What the run had started from is in the checkpoint.
+        let init_from = config.init_from.clone().filter(|_| checkpoint.is_none());
+        let assembled = Config { init_from, ..config.clone() };
+        let (mut experiment, device) = assemble(&assembled, &source, &directory)?;
+        if let Some(description) = &mut experiment.description {
+            description.config = config.to_yaml();
+        }
         let from = match checkpoint {
             Some(checkpoint) => {
                 let epoch = checkpoint.epoch();
@@ -62,6 +74,7 @@ impl ResumeArgs {
                     let expected = format!("at least {epoch}, which is how many epochs are done");
                     return Err(source.refuse("epochs", config.epochs, &expected).into());
                 }
+                checkpoint.check_data(&experiment)?;
                 checkpoint.restore(&mut experiment)?;
                 format!("after epoch {epoch}")
             }
@@ -71,9 +84,9 @@ impl ResumeArgs {
         if !self.quiet {
             say(announcement(&config, &experiment, &device, folder.path()).trim_end());
             say(format_args!("resumed    {from}"));
-        }
-        if experiment.rows.last().is_some_and(|row| row.epoch == config.epochs) {
-            say("note: all epochs are done; `--epochs N` trains until there are N");
+            if experiment.rows.last().is_some_and(|row| row.epoch == config.epochs) {
+                say("note: all epochs are done; `--epochs N` trains until there are N");
+            }
         }
         carry_out(&config, &mut experiment, &folder, self.quiet)
     }

@@ -31,7 +31,7 @@ impl Signals {
                         low_level::exit(128 + received);
                     }
                     signal.store(received, Ordering::Relaxed);
-                    stop.store(true, Ordering::Relaxed);
+                    stop.store(true, Ordering::Release);
                     say("\nfinishing this epoch, to save it; a second Ctrl-C stops at once");
                 }
             })
@@ -46,6 +46,6 @@ impl Signals {
 
     /// 128 and the signal's number, as a shell has it.
     pub fn exit_code(&self) -> ExitCode {
-        ExitCode::from((128 + self.signal.load(Ordering::Relaxed)) as u8)
+        ExitCode::from((128 + self.signal.load(Ordering::Acquire)) as u8)
     }
 }

@@ -52,6 +52,7 @@ impl TrainArgs {
             None => numbered(&Path::new("runs").join(&config.name))?,
         };
         let run = RunFolder::lock(folder)?;
+        check_is_empty(run.path())?; // somebody may have been faster
         run.write_config(&config, &device)?;
         if !self.quiet {
             let text = announcement(&config, &experiment, &device, run.path());
@@ -134,8 +135,13 @@ fn what_is_saved(checkpoints: &Checkpoints, run: &Path) -> String {
 fn claim(folder: PathBuf) -> Result<PathBuf> {
     fs::create_dir_all(&folder)
         .with_context(|| format!("{}: cannot be created", folder.display()))?;
+    check_is_empty(&folder)?;
+    Ok(folder)
+}
+
+fn check_is_empty(folder: &Path) -> Result<()> {
     let entries =
-        fs::read_dir(&folder).with_context(|| format!("{}: cannot be read", folder.display()))?;
+        fs::read_dir(folder).with_context(|| format!("{}: cannot be read", folder.display()))?;
     let is_hidden = |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with('.'));
     if !entries.flatten().all(|entry| is_hidden(&entry.file_name())) {
         bail!(
@@ -144,7 +150,7 @@ fn claim(folder: PathBuf) -> Result<PathBuf> {
             folder.display()
         );
     }
-    Ok(folder)
+    Ok(())
 }
 
 /// Makes the next numbered folder: 001, 002, …

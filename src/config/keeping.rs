@@ -15,7 +15,7 @@ pub(super) fn read_checkpoint(
         true => section.whole_or_null("every", 1..=1_000_000_000)?,
         false => Some(1),
     };
-    let keep = section.whole("keep", 1..=1_000_000)?.unwrap_or(1);
+    let keep = section.whole("keep", 1..=1_000_000)?.unwrap_or(2);
     let best = read_metric(section, "best", task)?;
     if let (None, Some(metric)) = (every, &best) {
         return Err(section.refuse("best", metric, "null, or a number of epochs for `every`"));

@@ -16,6 +16,7 @@ mod settings;
 mod sources;
 mod split;
 mod table;
+mod translate;
 mod uci;
 
 pub use catalog::DatasetName;

@@ -28,9 +28,15 @@ enum Source {
 
 impl<'a> Samples<'a> {
     /// Opens a table (CSV), an IDX file of images, both also with `.gz`, a PNG or JPEG file, or a folder
-    /// of these. A table has the columns of the training set by their names, in any order and among
+    /// of these. `header` says whether a table's first row names its columns (else they are called 0, 1,
+    /// 2, …). A table has the columns of the training set by their names, in any order and among
     /// others; one for a network that was trained on images has a column for each pixel.
-    pub fn open(path: &Path, delimiter: u8, preparation: &'a Preparation) -> Result<Samples<'a>> {
+    pub fn open(
+        path: &Path,
+        delimiter: u8,
+        header: bool,
+        preparation: &'a Preparation,
+    ) -> Result<Samples<'a>> {
         let shown = path.display();
         if path.is_dir() {
             let entries = fs::read_dir(path).with_context(|| format!("{shown}: cannot be read"))?;
@@ -54,7 +60,7 @@ impl<'a> Samples<'a> {
         let start = content.fill_buf().with_context(|| format!("{shown}: cannot be read"))?;
         let source = match start.starts_with(&[0, 0]) {
             true => open_idx(&shown.to_string(), content, preparation)?,
-            false => open_table(path, delimiter, preparation)?,
+            false => open_table(path, delimiter, header, preparation)?,
         };
         Ok(Samples { preparation, source })
     }
@@ -119,13 +125,16 @@ fn is_picture(path: &Path) -> bool {
     ["png", "jpg", "jpeg"].contains(&ending.to_ascii_lowercase().as_str())
 }
 
-fn open_table(path: &Path, delimiter: u8, preparation: &Preparation) -> Result<Source> {
+fn open_table(
+    path: &Path,
+    delimiter: u8,
+    header: bool,
+    preparation: &Preparation,
+) -> Result<Source> {
     let format = |header| Format { delimiter, header, comment: None };
     match &preparation.inputs {
         Inputs::Table { columns } => {
-            // A training file without a header has columns called 0, 1, 2, …
-            let numbered = columns.iter().all(|column| column.name.parse::<usize>().is_ok());
-            let rows = Rows::open(path, format(!numbered))?;
+            let rows = Rows::open(path, format(header))?;
             let places = columns.iter().map(|column| rows.column(&column.name));
             let places = places.collect::<Result<_>>()?;
             Ok(Source::Table(rows, places))

@@ -5,6 +5,8 @@ use serde::Serialize;
 use tch::Device;
 
 use super::csv_files::{self, CsvSettings};
+use super::preparation::Preparation;
+use super::translate::translate;
 use super::{DataDirectory, Dataset, DatasetName, Task, fetch, images, uci};
 
 /// A data set and its preparation.
@@ -55,6 +57,53 @@ pub(crate) struct TrainingShape {
 }
 
 impl DataSettings {
+    /// What stands between the cells of its tables, and whether their first row names the columns.
+    pub fn table_format(&self) -> (u8, bool) {
+        match self {
+            DataSettings::Csv(settings) => (settings.delimiter as u8, settings.header),
+            DataSettings::WineQuality { .. } => (b';', true),
+            _ => (b',', true),
+        }
+    }
+
+    /// As [`DataSettings::load`], with another data set's preparation in place of its own.
+    ///
+    /// # Errors
+    /// Also if the two do not have the same columns, or this one has categories or classes that the other
+    /// has not.
+    pub fn load_as(
+        &self,
+        preparation: &Preparation,
+        directory: &DataDirectory,
+        device: Device,
+    ) -> Result<Dataset> {
+        let data = self.load(directory, device)?;
+        if data.preparation.as_ref() == Some(preparation) {
+            return Ok(data);
+        }
+        let raw = self.not_standardized().load(directory, Device::Cpu)?;
+        let mut data = translate(raw, preparation)?;
+        for split in [&mut data.train, &mut data.test] {
+            split.inputs = split.inputs.to_device(device);
+            split.targets = split.targets.to_device(device);
+        }
+        Ok(data)
+    }
+
+    fn not_standardized(&self) -> DataSettings {
+        let mut settings = self.clone();
+        match &mut settings {
+            DataSettings::Mnist { standardize }
+            | DataSettings::FashionMnist { standardize }
+            | DataSettings::Cifar10 { standardize }
+            | DataSettings::WineQuality { standardize, .. }
+            | DataSettings::Sgemm { standardize }
+            | DataSettings::Csv(CsvSettings { standardize, .. }) => *standardize = false,
+            DataSettings::Digits => {}
+        }
+        settings
+    }
+
     /// The data set's name, if the program knows it.
     pub fn known(&self) -> Option<DatasetName> {
         Some(match self {

@@ -68,13 +68,14 @@ impl FeedbackTrainer {
         let (hidden, output) = self.network.split_output();
         let mut h = batch.inputs.shallow_clone();
         for layer in hidden {
-            h = layer.learn(&h, &error, batch.len())?;
+            h = layer.learn(&layer.bring(&h), &layer.bring(&error), batch.len())?;
         }
-        let y = output.fit(&h, &batch.targets, batch.len(), self.loss)?;
+        let targets = output.bring(&batch.targets);
+        let y = output.fit(&output.bring(&h), &targets, batch.len(), self.loss)?;
 
         if let Some(store) = &mut self.store {
-            let observed = self.error_info.observe(&y, &batch.targets, self.loss);
-            store.write(&batch.positions, &observed);
+            let observed = self.error_info.observe(&y, &targets, self.loss);
+            store.write(&batch.positions, &observed.to_device(batch.targets.device()));
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use f3_tch::assemble::assemble_on;
 use f3_tch::config::{Config, Source};
 use f3_tch::data::{DataDirectory, Dataset, Split, Task};
 use f3_tch::run::Experiment;
+use f3_tch::sinks::EpochRow;
 use tch::{Kind, Tensor};
 use tempfile::TempDir;
 
@@ -81,6 +82,25 @@ pub fn train_epoch(experiment: &mut Experiment) {
 pub fn snapshot(experiment: &Experiment) -> Vec<(String, Tensor)> {
     let tensors = experiment.trainer.network().named_tensors();
     tensors.into_iter().map(|(name, tensor)| (name, tensor.copy())).collect()
+}
+
+/// Every bit that the coming epochs depend on, and what was reported but for the times.
+pub fn everything(experiment: &Experiment) -> Vec<(String, Vec<u8>)> {
+    let mut state = experiment.trainer.state();
+    state.push(("generator".into(), experiment.generator.state().unwrap()));
+    let bytes = |tensor: &Tensor| {
+        let flat = tensor.detach().flatten(0, -1).contiguous();
+        let mut bytes = vec![0u8; flat.numel() * flat.kind().elt_size_in_bytes()];
+        flat.copy_data_u8(&mut bytes, flat.numel());
+        bytes
+    };
+    let mut found: Vec<(String, Vec<u8>)> =
+        state.iter().map(|(name, tensor)| (name.clone(), bytes(tensor))).collect();
+    for row in &experiment.rows {
+        let row = EpochRow { train_seconds: 0.0, eval_seconds: 0.0, wall_time: 0.0, ..row.clone() };
+        found.push((format!("row {}", row.epoch), format!("{row:?}").into_bytes()));
+    }
+    found
 }
 
 /// The folder of this project.
