@@ -23,6 +23,7 @@ pub mod config;
 pub mod data;
 pub mod device;
 pub mod diagnostics;
+mod divergence;
 pub mod error_info;
 pub mod error_store;
 pub mod feedback;

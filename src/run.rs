@@ -3,20 +3,20 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use crate::checkpoint::{Checkpoint, Checkpoints};
+use crate::checkpoint::Checkpoints;
 use crate::data::{Dataset, Split};
 use crate::diagnostics::{Diagnostics, measure};
+use crate::divergence;
 use crate::generator::Generator;
 use crate::learning_rate::LearningRateSchedule;
 use crate::loss::Loss;
 use crate::messages::say;
 use crate::metrics::{Evaluation, evaluate, synchronize};
 use crate::model_file::Description;
-use crate::network::Layer;
 use crate::sinks::{EpochRow, LayerNorms, Sink};
 use crate::trainer::Trainer;
 
@@ -138,18 +138,18 @@ pub fn run_with(
     checkpoints: Option<&Checkpoints>,
     stop: &AtomicBool,
 ) -> Result<Ending> {
-    for row in &experiment.rows {
-        sinks.iter_mut().try_for_each(|sink| sink.replay(row))?;
-    }
+    sinks.iter_mut().try_for_each(|sink| sink.replay(&experiment.rows))?;
     if let Some(ending) = experiment.ending(stop) {
         return Ok(ending);
     }
     loop {
         let row = experiment.train_epoch(sinks)?;
-        if let Some(wrong) = row.not_finite() {
+        if let Some(wrong) = divergence::in_row(&row) {
             match experiment.on_nan {
-                OnNan::Warn => say(format_args!("warning: epoch {}: {wrong}", row.epoch)),
-                OnNan::Stop => return Err(diverged(experiment, &row, &wrong, checkpoints)),
+                OnNan::Warn => say(divergence::warning(experiment, &row, &wrong)?),
+                OnNan::Stop => {
+                    return Err(divergence::error(experiment, &row, &wrong, checkpoints));
+                }
             }
         }
         for sink in sinks.iter_mut() {
@@ -187,7 +187,7 @@ impl Experiment {
     }
 
     /// The next epoch, if there is none yet the one before training: trains, evaluates.
-    fn train_epoch(&mut self, sinks: &mut [Box<dyn Sink>]) -> Result<EpochRow> {
+    pub(crate) fn train_epoch(&mut self, sinks: &mut [Box<dyn Sink>]) -> Result<EpochRow> {
         let epoch = self.rows.last().map_or(0, |row| row.epoch + 1);
         let device = self.data.train.inputs.device();
         let samples = self.data.train.len();
@@ -241,34 +241,6 @@ impl Experiment {
         })
     }
 
-    /// Repeats an epoch, batch by batch, from the newest checkpoint on; gives the first batch after which
-    /// a layer has a parameter that is not finite, and the first such layer, both counted from 1.
-    fn first_wrong_batch(
-        &mut self,
-        epoch: u64,
-        checkpoints: &Checkpoints,
-    ) -> Result<Option<(usize, usize)>> {
-        let Some(newest) = checkpoints.newest()? else {
-            return Ok(None);
-        };
-        Checkpoint::open(&newest)?.restore(self)?;
-        while self.rows.last().is_some_and(|row| row.epoch + 1 < epoch) {
-            let row = self.train_epoch(&mut [])?;
-            self.rows.push(row);
-        }
-        self.trainer.network_mut().set_learning_rate(self.schedule.at(self.learning_rate, epoch));
-        let data = &self.data.train;
-        let order = self.generator.epoch_order(data.len())?.to_device(data.inputs.device());
-        for (index, batch) in data.batches(&order, self.batch_size).enumerate() {
-            self.trainer.train_batch(&batch)?;
-            let layers = self.trainer.network().layers().iter();
-            if let Some(layer) = layers.map(Layer::weight_norm).position(|it| !it.is_finite()) {
-                return Ok(Some((index + 1, layer + 1)));
-            }
-        }
-        Ok(None)
-    }
-
     /// Every tensor that the coming epochs depend on, by name. Those of the networks, optimizers and
     /// the error store are the ones in use: to write to them is to set them. Generators are copies,
     /// see [`Experiment::set_generator`].
@@ -295,51 +267,6 @@ impl Experiment {
             Some((_, generator)) => generator.set_state(state),
             None => bail!("there is no generator `{name}`"),
         }
-    }
-}
-
-/// The error of an epoch after which something is not finite. Where there is a checkpoint, the batch
-/// and the layer in which it began are found by training again from there.
-fn diverged(
-    experiment: &mut Experiment,
-    row: &EpochRow,
-    wrong: &str,
-    checkpoints: Option<&Checkpoints>,
-) -> anyhow::Error {
-    let EpochRow { epoch, learning_rate, .. } = *row;
-    if epoch == 0 {
-        return anyhow!(
-            "before training, {wrong}: inputs or targets are too large; `data.standardize: true` \
-             scales them"
-        );
-    }
-    let layers = experiment.trainer.network().layers().len();
-    let found = checkpoints.map(|it| experiment.first_wrong_batch(epoch, it));
-    let place = match found {
-        Some(Ok(Some((batch, layer)))) if layer == layers => {
-            format!(", first in batch {batch}, in the output layer")
-        }
-        Some(Ok(Some((batch, layer)))) => {
-            format!(", first in batch {batch}, in hidden layer {layer}")
-        }
-        Some(Err(error)) => format!(" (training again to find the batch failed: {error:#})"),
-        _ => String::new(),
-    };
-    anyhow!(
-        "epoch {epoch}: {wrong}{place}: training diverged, which a learning rate below \
-         {learning_rate:e} may prevent"
-    )
-}
-
-impl EpochRow {
-    /// What is NaN or infinite, if anything is.
-    fn not_finite(&self) -> Option<String> {
-        let losses = [self.train.loss, self.test.loss];
-        if let Some(loss) = losses.iter().find(|loss| !loss.is_finite()) {
-            return Some(format!("the loss has become {loss}"));
-        }
-        let weights = self.norms.iter().position(|norms| !norms.weight.is_finite())?;
-        Some(format!("weights of layer {} are not finite any more", weights + 1))
     }
 }
 

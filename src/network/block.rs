@@ -92,11 +92,15 @@ pub fn trainable(values: Tensor) -> Tensor {
     values.detach().contiguous().set_requires_grad(true)
 }
 
-/// The L2 norm of some tensors taken as one long vector, as a scalar tensor.
+/// The L2 norm of some tensors taken as one long vector, as a scalar tensor in float64: squares of
+/// float32 numbers may be larger than such numbers can be.
 pub(super) fn norm<'a>(tensors: impl Iterator<Item = &'a Tensor>) -> Tensor {
-    let squares: Vec<Tensor> = tensors.map(|it| it.square().sum(Kind::Float)).collect();
-    if squares.is_empty() {
-        return Tensor::from(0f32);
+    const PART: i64 = 1 << 20; // elements that are copied at a time
+    let norm = |part: Tensor| part.norm_scalaropt_dtype(2, Kind::Double);
+    let parts = tensors.flat_map(|tensor| tensor.flatten(0, -1).split(PART, 0));
+    let norms: Vec<Tensor> = parts.map(norm).collect();
+    if norms.is_empty() {
+        return Tensor::from(0f64);
     }
-    Tensor::stack(&squares, 0).sum(Kind::Float).sqrt()
+    norm(Tensor::stack(&norms, 0))
 }
