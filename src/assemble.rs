@@ -13,6 +13,7 @@ use crate::loss::Loss;
 use crate::model_file::{self, Description};
 use crate::network::{Block, Cnn, Mlp, Network, Vit, WeightInit};
 use crate::offload::Offload;
+use crate::optimizer::OptimizerSettings;
 use crate::run::Experiment;
 use crate::schedule::{
     LayerMajor, Pipelined, Schedule, best_stages, chunk_for, chunk_that_fills, stages,
@@ -174,6 +175,8 @@ pub(crate) fn network_in(
     let source = Source::parse(&shown, &description.config)?;
     let (mut config, _) = Config::read(&source)?;
     config.schedule.offload = None;
+    let kept = config.optimizer.settings;
+    config.optimizer.settings = OptimizerSettings::without_state(); // it is not trained
     let (inputs, outputs) = description.preparation.widths();
     let image = match description.preparation.inputs {
         Inputs::Image { shape, .. } => Some(shape),
@@ -204,6 +207,7 @@ pub(crate) fn network_in(
     if config.kernels != KernelsConfig::Aten && crate::kernels_are_fast() {
         network.fuse();
     }
+    config.optimizer.settings = kept;
     Ok((network, config))
 }
 

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use flate2::Crc;
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use crate::model_file::Description;
 use crate::run::Experiment;
@@ -48,6 +48,7 @@ pub struct Checkpoints {
 struct Header {
     version: u64,
     program: String,
+    machine: String,
     epoch: u64,
     data: u32, // a checksum
     rows: Vec<EpochRow>,
@@ -136,6 +137,7 @@ fn save(experiment: &mut Experiment, path: &Path, data: u32) -> Result<()> {
     let header = Header {
         version: VERSION,
         program: format!("f3-tch {}", crate::VERSION),
+        machine: machine(experiment),
         epoch: experiment.rows.last().map_or(0, |row| row.epoch),
         data,
         rows: experiment.rows.clone(),
@@ -166,6 +168,13 @@ impl Checkpoint {
     /// The last epoch that it knows.
     pub fn epoch(&self) -> u64 {
         self.header.epoch
+    }
+
+    /// On what the run was computed, if this is not what it would go on with: numbers may then differ in
+    /// their last digits.
+    pub fn other_machine(&self, experiment: &Experiment) -> Option<(&str, String)> {
+        let now = machine(experiment);
+        (self.header.machine != now).then_some((&self.header.machine, now))
     }
 
     /// Refuses an experiment on other data than those that the run had.
@@ -208,6 +217,21 @@ impl Checkpoint {
         experiment.rows = self.header.rows;
         Ok(())
     }
+}
+
+/// All that decides how numbers are rounded.
+fn machine(experiment: &Experiment) -> String {
+    let device = match experiment.data.train.inputs.device() {
+        Device::Cpu => "cpu".to_string(),
+        Device::Cuda(index) => format!("cuda:{index}"),
+        other => format!("{other:?}"),
+    };
+    format!(
+        "libtorch {} on {device} ({}, {} threads)",
+        crate::libtorch_version(),
+        crate::instruction_set(),
+        tch::get_num_threads()
+    )
 }
 
 /// A CRC-32 of all samples.

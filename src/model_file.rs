@@ -64,8 +64,8 @@ impl Description {
 /// feedback matrices (of blocks, or of feedback alignment) are set where both have them.
 ///
 /// # Errors
-/// If a parameter is missing, is left over, or is of another shape; the error lists all of them. The
-/// network is as it was then.
+/// If a parameter is missing, is left over, or is of another shape; the error lists all of them, and the
+/// network is as it was. If the file is damaged or cannot be read; the network is of no use then.
 pub fn init(network: &Network, path: &Path) -> Result<()> {
     let _no_grad = tch::no_grad_guard();
     let mut file = TensorFile::open(path)?;
@@ -90,15 +90,17 @@ pub fn init(network: &Network, path: &Path) -> Result<()> {
     let mut found = Vec::new();
     for (place, name) in &in_network {
         let Some(other) = in_file.get(place) else { continue };
-        match file.read(other, &named[name]) {
-            Ok(bytes) => found.push((&named[name], bytes)),
+        match file.check_shape(other, &named[name]) {
+            Ok(()) => found.push((&named[name], other)),
             Err(error) => complaints.push(format!("{error:#}")),
         }
     }
     if !complaints.is_empty() {
         bail!("{}: cannot be started from: {}", path.display(), complaints.join("; "));
     }
-    found.iter().for_each(|(tensor, bytes)| tensor_file::fill(tensor, bytes));
+    for (tensor, name) in found {
+        tensor_file::fill(tensor, &file.read(name, tensor)?);
+    }
     Ok(())
 }
 

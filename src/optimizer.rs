@@ -55,6 +55,17 @@ impl AdamSettings {
 }
 
 impl OptimizerSettings {
+    /// Settings that take no memory, for a network that is not trained.
+    pub(crate) fn without_state() -> OptimizerSettings {
+        OptimizerSettings::Sgd(SgdSettings {
+            learning_rate: 0.0,
+            momentum: 0.0,
+            nesterov: false,
+            classical_momentum: false,
+            weight_decay: 0.0,
+        })
+    }
+
     /// How many numbers are kept for each parameter.
     pub fn states(&self) -> usize {
         match self {

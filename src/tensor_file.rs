@@ -161,8 +161,12 @@ impl TensorFile {
         names
     }
 
-    /// The bytes of a tensor, which must have the shape and the kind of this one.
-    pub fn read(&mut self, name: &str, like: &Tensor) -> Result<Vec<u8>> {
+    /// Refuses a tensor that has not the shape and the kind of this one.
+    pub fn check_shape(&self, name: &str, like: &Tensor) -> Result<()> {
+        self.find(name, like).map(|_| ())
+    }
+
+    fn find(&self, name: &str, like: &Tensor) -> Result<&TensorInfo> {
         let shown = self.path.display();
         let Some(info) = self.metadata.info(name) else {
             bail!("{shown}: has no `{name}`");
@@ -176,7 +180,12 @@ impl TensorFile {
                 like.size()
             );
         }
-        let (from, to) = info.data_offsets;
+        Ok(info)
+    }
+
+    /// The bytes of a tensor, which must have the shape and the kind of this one.
+    pub fn read(&mut self, name: &str, like: &Tensor) -> Result<Vec<u8>> {
+        let (from, to) = self.find(name, like)?.data_offsets;
         let mut bytes = vec![0; to - from];
         let read = self.file.seek(SeekFrom::Start(self.start + from as u64));
         read.and_then(|_| self.file.read_exact(&mut bytes))

@@ -11,7 +11,8 @@ use std::sync::OnceLock;
 use f3_tch::checkpoint::{Checkpoint, CheckpointSettings, Checkpoints};
 use f3_tch::config::{Config, Source};
 use f3_tch::data::{
-    Coding, Column, DataDirectory, Inputs, Preparation, Samples, Scaling, Targets, Task,
+    Coding, Column, DataDirectory, Header, Inputs, Preparation, Samples, Scaling, TableFormat,
+    Targets, Task,
 };
 use f3_tch::model::Model;
 use f3_tch::run::run_with;
@@ -23,6 +24,8 @@ use tempfile::TempDir;
 fn config() -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
 }
+
+const COMMAS: TableFormat = TableFormat { delimiter: b',', header: Header::Names, comment: None };
 
 /// Something that happens to a file.
 #[derive(Clone, Debug)]
@@ -141,7 +144,7 @@ fn read_samples(name: &str, bytes: &[u8], preparation: &Preparation) {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join(name);
     fs::write(&path, bytes).unwrap();
-    let Ok(mut samples) = Samples::open(&path, b',', true, preparation) else { return };
+    let Ok(mut samples) = Samples::open(&path, COMMAS, preparation) else { return };
     let (width, _) = preparation.widths();
     while let Ok(Some(inputs)) = samples.next(3) {
         let [rows, columns] = inputs.size()[..] else { panic!("{:?}", inputs.size()) };
@@ -318,7 +321,7 @@ fn undamaged_files_are_read() {
     ] {
         let path = folder.path().join(name);
         fs::write(&path, bytes).unwrap();
-        let mut samples = Samples::open(&path, b',', true, &preparation).unwrap();
+        let mut samples = Samples::open(&path, COMMAS, &preparation).unwrap();
         assert_eq!(samples.next(9).unwrap().unwrap().size()[0], count);
         assert!(samples.next(9).unwrap().is_none());
     }

@@ -3,8 +3,10 @@
 mod common;
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use f3_tch::data::Targets;
 use f3_tch::model::Model;
@@ -75,7 +77,7 @@ fn people(count: usize, columns: [&str; 4]) -> String {
 
 const PEOPLE: &str = "
 name: people
-data: {name: csv, path: people.csv, task: regression, targets: pay, categorical: [trade], encoding: one_hot, ignore: [note],
+data: {name: csv, path: people.csv, task: regression, targets: pay, categorical: [trade], encoding: one_hot, ignore: [note], comment: '#',
   standardize: true, batch_size: 20}
 model: {width: 40}
 algorithm: {name: bp}
@@ -243,12 +245,57 @@ fn rows_of_a_table_are_predicted_in_their_own_units() {
     let error = fails(path, &["predict", "run", "new.csv", "-o", "none.csv"]);
     assert!(error.contains("new.csv, line 3, column `trade`: is `thief`"), "{error}");
     assert!(!path.join("none.csv").exists());
+    // Comments are what they were in the training set.
+    fs::write(path.join("new.csv"), "# now\nage,trade\n# young\n30,baker\n").unwrap();
+    succeeds(path, &["predict", "run", "new.csv", "-o", "one.csv"]);
+    assert_eq!(table(&path.join("one.csv")).1.len(), 1);
     // A run of one's own data goes on, too; not on others.
     succeeds(path, &["resume", "run", "--epochs", "61"]);
     assert_eq!(last_metrics(&path.join("run"))("epoch"), 61.0);
     fs::write(path.join("people.csv"), people(601, ["age", "trade", "note", "pay"])).unwrap();
     let error = fails(path, &["resume", "run", "--epochs", "62"]);
     assert!(error.contains("trained on other data than those that people.csv has now"), "{error}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn rows_can_be_piped_in_and_an_interrupted_prediction_leaves_nothing() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    fs::write(path.join("people.yaml"), PEOPLE).unwrap();
+    fs::write(path.join("people.csv"), people(600, ["age", "trade", "note", "pay"])).unwrap();
+    let train = ["train", "people.yaml", "--quiet", "--run-dir", "run", "--set", "epochs=1"];
+    succeeds(path, &train);
+    succeeds(path, &["predict", "run", "people.csv", "-o", "out.csv"]);
+    let (_, expected) = table(&path.join("out.csv"));
+    let piped = |output: &str| {
+        let arguments = ["predict", "run", "/dev/stdin", "--batch-size", "1", "-o", output];
+        let mut command = Command::new(PROGRAM);
+        command.args(arguments).current_dir(path).stdin(Stdio::piped()).spawn().unwrap()
+    };
+    let text = fs::read(path.join("people.csv")).unwrap();
+    assert!(text.len() > 1 << 13, "is more than is read at once");
+    let mut child = piped("piped.csv");
+    child.stdin.take().unwrap().write_all(&text).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(table(&path.join("piped.csv")).1, expected);
+
+    let names = || -> Vec<String> {
+        let entries = fs::read_dir(path).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    let before = names().len();
+    let mut child = piped("never.csv");
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&text).unwrap(); // and more to come
+    while names().len() == before {
+        assert!(child.try_wait().unwrap().is_none(), "ended early");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(names().len(), before, "{:?}", names());
 }
 
 #[test]

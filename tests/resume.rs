@@ -3,6 +3,7 @@
 mod common;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -31,7 +32,7 @@ impl Sink for EndAfter {
         Ok(())
     }
 
-    fn replay(&mut self, _row: &EpochRow) -> Result<()> {
+    fn replay(&mut self, _rows: &[EpochRow]) -> Result<()> {
         Ok(())
     }
 }
@@ -62,7 +63,7 @@ fn settings(keep: usize) -> CheckpointSettings {
 
 #[test]
 fn resumed_runs_equal_uninterrupted_ones() {
-    tch::set_num_threads(1);
+    let files = TempDir::new().unwrap();
     let dense = "{hidden_layers: 2, width: 7}";
     let vit = "{name: vit, patch_size: 1, token_width: 4, blocks: 2, heads: 2, head_size: 4, \
                mlp_width: 8}";
@@ -87,8 +88,20 @@ fn resumed_runs_equal_uninterrupted_ones() {
     ] {
         cases.push(format!("optimizer: {optimizer}, model: {dense}"));
     }
-    for case in cases {
-        let make = || experiment(&format!("{{{case}, {rest}}}"), Task::Classification);
+    let offload = files.path().display();
+    cases.push(format!("schedule: {{name: layer_major, offload: {offload}}}, model: {dense}"));
+    if f3_tch::has_bfloat16() {
+        cases.push(format!("precision: bf16, kernels: fused, model: {dense}"));
+    }
+    let with_one_thread = |case: String| (case, Task::Classification, 1);
+    let mut cases: Vec<(String, Task, i32)> = cases.into_iter().map(with_one_thread).collect();
+    for case in ["kernels: fused", "kernels: aten", "schedule: {name: pipelined, stages: 2}"] {
+        cases.push((format!("{case}, model: {dense}"), Task::Regression, 1));
+        cases.push((format!("{case}, model: {dense}"), Task::Regression, 2));
+    }
+    for (case, task, threads) in cases {
+        tch::set_num_threads(threads);
+        let make = || experiment(&format!("{{{case}, {rest}}}"), task);
         let mut whole = make();
         f3_tch::run::run(&mut whole, &mut []).unwrap();
         let expected = common::everything(&whole);
@@ -116,6 +129,23 @@ fn resumed_runs_equal_uninterrupted_ones() {
             assert_eq!(common::everything(&second).len(), expected.len());
         }
     }
+}
+
+/// How a run ended, and the run, that had been cut off after an epoch.
+fn cut_and_resumed(yaml: &str, epoch: u64) -> (Ending, Experiment) {
+    let folder = TempDir::new().unwrap();
+    let checkpoints = Checkpoints::new(folder.path(), settings(1));
+    let mut first = experiment(yaml, Task::Classification);
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(EndAfter(epoch, stop.clone()))];
+    run_with(&mut first, &mut sinks, Some(&checkpoints), &stop).unwrap();
+    assert_eq!(first.rows.last().unwrap().epoch, epoch);
+
+    let mut second = experiment(yaml, Task::Classification);
+    let newest = checkpoints.newest().unwrap().unwrap();
+    Checkpoint::open(&newest).unwrap().restore(&mut second).unwrap();
+    let ending = run_with(&mut second, &mut [], Some(&checkpoints), &AtomicBool::new(false));
+    (ending.unwrap(), second)
 }
 
 #[test]
@@ -148,10 +178,12 @@ fn early_stop_and_time_end_a_run_and_still_do_when_it_is_resumed() {
     assert_eq!(run.rows.last().unwrap().epoch, best + 4);
     let again = run_with(&mut run, &mut [], None, &never).unwrap();
     assert_eq!(again, ending);
+    let resumed = cut_and_resumed(yaml, best + 2);
+    assert_eq!(resumed.0, ending);
+    assert_eq!(resumed.1.rows.len(), run.rows.len());
 
     let yaml = "{epochs: 1000000, data: {batch_size: 8}, max_minutes: 0.002}";
-    let mut run = experiment(yaml, Task::Classification);
-    let ending = run_with(&mut run, &mut [], None, &never).unwrap();
+    let (ending, run) = cut_and_resumed(yaml, 2);
     assert_eq!(ending, Ending::OutOfTime);
     let seconds = |row: &EpochRow| row.train_seconds + row.eval_seconds;
     assert!(run.rows.iter().map(seconds).sum::<f64>() >= 0.12);
@@ -183,6 +215,58 @@ fn divergence_is_traced_to_its_batch_and_layer_and_leaves_the_last_good_checkpoi
     assert!(error.starts_with(&place), "{error}");
     let newest = Checkpoint::open(&checkpoints.newest().unwrap().unwrap()).unwrap();
     assert_eq!(newest.epoch(), 2);
+}
+
+/// The error of a run on the toy data after something has been done to it.
+fn error_of(yaml: &str, task: Task, with: impl Fn(&mut Experiment), checkpoints: bool) -> String {
+    let folder = TempDir::new().unwrap();
+    let checkpoints = checkpoints.then(|| Checkpoints::new(folder.path(), settings(1)));
+    let mut run = experiment(yaml, task);
+    // What is done after epoch 0 comes as a surprise.
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(EndAfter(0, stop.clone()))];
+    run_with(&mut run, &mut sinks, checkpoints.as_ref(), &stop).unwrap();
+    with(&mut run);
+    let error = run_with(&mut run, &mut [], checkpoints.as_ref(), &AtomicBool::new(false));
+    error.unwrap_err().to_string()
+}
+
+#[test]
+fn divergence_is_placed_where_weights_stay_finite() {
+    let yaml = "{epochs: 5, data: {batch_size: 30}, kernels: aten}";
+    // y - y* is finite, its square is not.
+    let targets = |run: &mut Experiment| {
+        let _ = run.data.train.targets.get(7).fill_(-1e30);
+    };
+    let error = error_of(yaml, Task::Regression, targets, true);
+    let expected = "epoch 1: the loss has become inf, first in batch 1, in the output layer:";
+    assert!(error.starts_with(expected), "{error}");
+    let error = error_of(yaml, Task::Regression, targets, false);
+    assert!(error.starts_with("epoch 1: the loss has become inf, in the output layer:"), "{error}");
+    // Samples that are not trained on.
+    let tests = |run: &mut Experiment| {
+        let _ = run.data.test.targets.fill_(-1e30);
+    };
+    let error = error_of(yaml, Task::Regression, tests, true);
+    assert!(error.starts_with("epoch 1: the loss has become inf, in the output layer:"), "{error}");
+
+    let mut run = experiment(yaml, Task::Regression);
+    let _ = tch::no_grad(|| run.trainer.network().named_tensors()[0].1.fill_(f64::NAN));
+    let error = run_with(&mut run, &mut [], None, &AtomicBool::new(false)).unwrap_err();
+    let expected =
+        "before training, the loss has become NaN, in hidden layer 1: inputs, targets or the";
+    assert!(error.to_string().starts_with(expected), "{error}");
+}
+
+#[test]
+fn large_weights_are_no_divergence() {
+    let mut run = experiment("{epochs: 1, data: {batch_size: 8}}", Task::Classification);
+    let weight = &run.trainer.network().named_tensors()[0].1;
+    let count = weight.numel() as f64;
+    let _ = tch::no_grad(|| weight.shallow_clone().fill_(1e25)); // tanh makes 1 or -1 of it
+    let norm = run.trainer.network().layers()[0].weight_norm();
+    assert!((norm / (1e25 * count.sqrt()) - 1.0).abs() < 1e-6, "{norm}");
+    run_with(&mut run, &mut [], None, &AtomicBool::new(false)).unwrap();
 }
 
 #[test]
@@ -325,7 +409,10 @@ fn signals_end_a_run_after_its_epoch_and_it_goes_on_as_if_nothing_had_been() {
         assert_eq!(Checkpoint::open(&newest).unwrap().epoch(), rows.len() as u64 - 1);
         assert!(rows.len() < 400);
 
-        let output = start(&["resume", place, "--quiet"]).wait_with_output().unwrap();
+        // From another folder than the one that it was started in.
+        let mut resumed = Command::new(PROGRAM);
+        resumed.args(["resume", place, "--quiet"]).current_dir(folder.path());
+        let output = resumed.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(left_behind(&run), expected);
     }
@@ -372,11 +459,11 @@ fn second_signal_stops_at_once() {
     }
     std::thread::sleep(Duration::from_millis(300)); // into the first epoch, which is a long one
     send("-INT", &child);
-    std::thread::sleep(Duration::from_millis(300));
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().contains("finishing this epoch")));
     assert!(child.try_wait().unwrap().is_none(), "did not finish its epoch");
     send("-INT", &child);
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(130));
+    assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(metrics().lines().count(), 2, "the epoch was not finished");
 }
 

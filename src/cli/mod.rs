@@ -19,6 +19,7 @@ use clap::{Args, Parser, Subcommand};
 use f3_tch::config::{Config, ConfigError, Source};
 use f3_tch::messages::say;
 use serde_yaml::Value;
+use signals::Signals;
 
 /// Trains neural networks with F³, an algorithm without backpropagation, and with its rivals.
 #[derive(Parser)]
@@ -49,9 +50,10 @@ enum Command {
 impl Cli {
     /// Runs the command.
     pub fn run(self) -> Result<ExitCode> {
+        let signals = Signals::watch()?;
         match self.command {
-            Command::Train(args) => return args.run(),
-            Command::Resume(args) => return args.run(),
+            Command::Train(args) => return args.run(&signals),
+            Command::Resume(args) => return args.run(&signals),
             Command::Evaluate(args) => return args.run(),
             Command::Predict(args) => return args.run(),
             Command::Data(command) => command.run()?,

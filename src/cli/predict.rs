@@ -43,11 +43,9 @@ impl PredictArgs {
         }
         let device = self.device.choose()?.device;
         let model = Model::open(&model_path(&self.model), device)?;
-        let mut samples = {
-            let (delimiter, header) = model.config().data.set.table_format();
-            let delimiter = self.delimiter.unwrap_or(delimiter);
-            Samples::open(&self.input, delimiter, header, model.preparation())?
-        };
+        let mut format = model.config().data.set.table_format();
+        format.delimiter = self.delimiter.unwrap_or(format.delimiter);
+        let mut samples = Samples::open(&self.input, format, model.preparation())?;
 
         let failed = || format!("{shown}: cannot be written");
         let file = files::temporary_beside(&self.output)?; // whole or not at all

@@ -9,19 +9,22 @@ use f3_tch::assemble::assemble;
 use f3_tch::checkpoint::{Checkpoint, Checkpoints};
 use f3_tch::config::{Config, Source};
 use f3_tch::data::DataDirectory;
+use f3_tch::learning_rate::Decay;
 use f3_tch::messages::say;
 use serde_yaml::Value;
 
 use super::DataDirArgs;
 use super::folder::RunFolder;
 use super::report::announcement;
+use super::signals::Signals;
 use super::train::carry_out;
 
 #[derive(Args)]
 pub struct ResumeArgs {
     /// Folder of a run, such as runs/mnist/001
     run_dir: PathBuf,
-    /// Train until so many epochs are done, in place of as many as the run was to have
+    /// Train until so many epochs are done, in place of as many as the run was to have; all else stays as
+    /// in its config.yaml
     #[arg(long, value_name = "N")]
     epochs: Option<u64>,
     #[command(flatten)]
@@ -32,7 +35,7 @@ pub struct ResumeArgs {
 }
 
 impl ResumeArgs {
-    pub fn run(self) -> Result<ExitCode> {
+    pub fn run(self, signals: &Signals) -> Result<ExitCode> {
         let shown = self.run_dir.display();
         let place = self.run_dir.join("config.yaml");
         if !place.is_file() {
@@ -44,6 +47,15 @@ impl ResumeArgs {
             source.set_option("epochs", Value::from(epochs), &format!("--epochs {epochs}"))?;
         }
         let (config, _) = Config::read(&source)?;
+        let schedule = &config.optimizer.schedule;
+        if let Decay::Cosine { t_max, .. } = schedule.decay
+            && schedule.warmup_epochs + t_max < config.epochs
+        {
+            say(format_args!(
+                "note: `optimizer.schedule.t_max` stays {t_max}, as {path} has it; the step size rises \
+                 again after that many epochs"
+            ));
+        }
         let folder = RunFolder::lock(self.run_dir.clone())?;
         folder.tidy()?;
         let checkpoints = Checkpoints::new(&folder.checkpoints(), config.checkpoint.clone());
@@ -75,6 +87,12 @@ impl ResumeArgs {
                     return Err(source.refuse("epochs", config.epochs, &expected).into());
                 }
                 checkpoint.check_data(&experiment)?;
+                if let Some((then, now)) = checkpoint.other_machine(&experiment) {
+                    say(format_args!(
+                        "note: up to epoch {epoch} the run was computed by {then}, from now on by {now}: \
+                         results may differ in their last digits from those of a run that was not cut off"
+                    ));
+                }
                 checkpoint.restore(&mut experiment)?;
                 format!("after epoch {epoch}")
             }
@@ -88,6 +106,6 @@ impl ResumeArgs {
                 say("note: all epochs are done; `--epochs N` trains until there are N");
             }
         }
-        carry_out(&config, &mut experiment, &folder, self.quiet)
+        carry_out(&config, &mut experiment, &folder, self.quiet, signals)
     }
 }

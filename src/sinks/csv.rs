@@ -2,6 +2,7 @@
 //! epoch has ended.
 
 use std::fs::File;
+use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -17,9 +18,9 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Starts the file, anew if there is one, with its header.
+    /// Starts the file with its header, over what is there.
     pub fn create<T: AsRef<[u8]>>(path: &Path, header: &[T]) -> Result<Table> {
-        let file = File::create(path).with_context(|| could_not(path))?;
+        let file = over(path).with_context(|| could_not(path))?;
         let mut table = Table { path: path.to_path_buf(), writer: csv::Writer::from_writer(file) };
         table.write(header)?;
         Ok(table)
@@ -31,13 +32,30 @@ impl Table {
         written.with_context(|| could_not(&self.path))?;
         self.writer.flush().with_context(|| could_not(&self.path))
     }
+
+    /// Cuts off what an earlier process had written behind the rows so far.
+    pub fn cut(&mut self) -> Result<()> {
+        cut(self.writer.get_ref()).with_context(|| could_not(&self.path))
+    }
+}
+
+/// Opens a file to write over what is there. The rows of a resumed run are the same again, so nothing
+/// is lost on a disk that has become full, or by a process that does not get to their end.
+pub(super) fn over(path: &Path) -> io::Result<File> {
+    File::options().write(true).create(true).truncate(false).open(path)
+}
+
+/// Ends a file where it has been written to last.
+pub(super) fn cut(mut file: &File) -> io::Result<()> {
+    let end = file.stream_position()?;
+    file.set_len(end)
 }
 
 /// Writes `metrics.csv`.
 pub struct CsvSink(Table);
 
 impl CsvSink {
-    /// Starts the file, anew if there is one, with its header.
+    /// Starts the file with its header, over what is there.
     pub fn create(path: &Path, task: Task) -> Result<CsvSink> {
         let mut header = vec!["epoch".to_string(), "processed_samples".into()];
         for part in ["train", "test"] {
@@ -53,10 +71,17 @@ impl CsvSink {
 
 impl Sink for CsvSink {
     fn epoch(&mut self, row: &EpochRow, _network: &Network) -> Result<()> {
-        self.replay(row)
+        self.write(row)
     }
 
-    fn replay(&mut self, row: &EpochRow) -> Result<()> {
+    fn replay(&mut self, rows: &[EpochRow]) -> Result<()> {
+        rows.iter().try_for_each(|row| self.write(row))?;
+        self.0.cut()
+    }
+}
+
+impl CsvSink {
+    fn write(&mut self, row: &EpochRow) -> Result<()> {
         let mut record = vec![row.epoch.to_string(), row.processed_samples.to_string()];
         for evaluation in [&row.train, &row.test] {
             record.push(evaluation.loss.to_string());

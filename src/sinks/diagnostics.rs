@@ -23,7 +23,7 @@ const HEADER: [&str; 8] = [
 pub struct DiagnosticsSink(Table);
 
 impl DiagnosticsSink {
-    /// Starts the file, anew if there is one, with its header.
+    /// Starts the file with its header, over what is there.
     pub fn create(path: &Path) -> Result<DiagnosticsSink> {
         Ok(DiagnosticsSink(Table::create(path, &HEADER)?))
     }
@@ -31,10 +31,17 @@ impl DiagnosticsSink {
 
 impl Sink for DiagnosticsSink {
     fn epoch(&mut self, row: &EpochRow, _network: &Network) -> Result<()> {
-        self.replay(row)
+        self.write(row)
     }
 
-    fn replay(&mut self, row: &EpochRow) -> Result<()> {
+    fn replay(&mut self, rows: &[EpochRow]) -> Result<()> {
+        rows.iter().try_for_each(|row| self.write(row))?;
+        self.0.cut()
+    }
+}
+
+impl DiagnosticsSink {
+    fn write(&mut self, row: &EpochRow) -> Result<()> {
         let or_empty = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
         let errors = row.stored_errors.as_ref();
         for (index, angles) in row.angles.iter().enumerate() {

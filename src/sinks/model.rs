@@ -27,7 +27,7 @@ impl Sink for ModelSink {
     }
 
     /// There is one model, of the epoch that comes next.
-    fn replay(&mut self, _row: &EpochRow) -> Result<()> {
+    fn replay(&mut self, _rows: &[EpochRow]) -> Result<()> {
         Ok(())
     }
 }

@@ -37,10 +37,12 @@ impl Sink for ProgressBarSink {
         Ok(())
     }
 
-    fn replay(&mut self, row: &EpochRow) -> Result<()> {
-        self.bar.set_message(describe(row, self.epochs));
-        self.bar.set_position(row.processed_samples);
-        self.bar.reset_eta();
+    fn replay(&mut self, rows: &[EpochRow]) -> Result<()> {
+        if let Some(row) = rows.last() {
+            self.bar.set_message(describe(row, self.epochs));
+            self.bar.set_position(row.processed_samples);
+            self.bar.reset_eta();
+        }
         Ok(())
     }
 
@@ -68,7 +70,7 @@ impl Sink for PlainProgress {
     }
 
     /// Has been said already.
-    fn replay(&mut self, _row: &EpochRow) -> Result<()> {
+    fn replay(&mut self, _rows: &[EpochRow]) -> Result<()> {
         Ok(())
     }
 }

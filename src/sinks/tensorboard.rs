@@ -14,6 +14,7 @@ use tensorboard_proto::summary::Summary;
 use tensorboard_rs::record_writer::RecordWriter;
 use tensorboard_rs::summary::scalar;
 
+use super::csv::{cut, over};
 use super::{EpochRow, Sink};
 use crate::network::Network;
 use crate::run::seconds;
@@ -21,18 +22,22 @@ use crate::run::seconds;
 /// Writes a TensorBoard event file, flushed at the end of each epoch.
 pub struct TensorBoardSink {
     path: PathBuf,
+    file: File,
     writer: RecordWriter<BufWriter<File>>,
 }
 
 impl TensorBoardSink {
-    /// Starts the event file of a folder: anew, if f3-tch has written one there before.
+    /// Starts the event file of a folder, over what f3-tch has written there before: a TensorBoard that
+    /// is reading it finds the same bytes where it is.
     pub fn create(folder: &Path) -> Result<TensorBoardSink> {
         let path = match earlier(folder) {
             Some(path) => path,
             None => folder.join(format!("events.out.tfevents.{:.0}.f3-tch", seconds())),
         };
-        let file = File::create(&path).with_context(|| could_not(&path))?;
-        let mut sink = TensorBoardSink { path, writer: RecordWriter::new(BufWriter::new(file)) };
+        let opened = over(&path).and_then(|file| Ok((file.try_clone()?, file)));
+        let (file, same) = opened.with_context(|| could_not(&path))?;
+        let writer = RecordWriter::new(BufWriter::new(same));
+        let mut sink = TensorBoardSink { path, file, writer };
         let mut version = Event::new();
         version.set_wall_time(seconds());
         version.set_file_version("brain.Event:2".to_string());
@@ -53,10 +58,19 @@ impl TensorBoardSink {
 
 impl Sink for TensorBoardSink {
     fn epoch(&mut self, row: &EpochRow, _network: &Network) -> Result<()> {
-        self.replay(row)
+        self.add(row)?;
+        self.flush()
     }
 
-    fn replay(&mut self, row: &EpochRow) -> Result<()> {
+    fn replay(&mut self, rows: &[EpochRow]) -> Result<()> {
+        rows.iter().try_for_each(|row| self.add(row))?;
+        self.flush()?;
+        cut(&self.file).with_context(|| could_not(&self.path))
+    }
+}
+
+impl TensorBoardSink {
+    fn add(&mut self, row: &EpochRow) -> Result<()> {
         let mut summary = Summary::new();
         for (tag, value) in scalars(row) {
             for value in scalar(&tag, value as f32).take_value() {
@@ -67,8 +81,7 @@ impl Sink for TensorBoardSink {
         event.set_wall_time(row.wall_time);
         event.set_step(row.epoch as i64);
         event.set_summary(summary);
-        self.write(&event)?;
-        self.flush()
+        self.write(&event)
     }
 }
 
