@@ -283,26 +283,14 @@ fn test_files_must_have_the_columns_and_classes_of_the_training_file() {
 /// The most memory in bytes that a run had while it trained on a file of SUSY's format.
 #[cfg(target_os = "linux")]
 fn peak_memory(folder: &Path, file: &str) -> u64 {
-    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_f3-tch"))
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_f3-tch"));
+    command
         .args(["train", "susy", "--quiet", "--run-dir", &format!("run_{file}")])
         .args(["--set", "epochs=1", "--set", "model.width=2"])
         .args(["--set", "threads=1", "--set", &format!("data.path={file}")])
         .args(["--set", "data.batch_size=100"])
-        .stdout(std::process::Stdio::null())
-        .current_dir(folder)
-        .spawn()
-        .unwrap();
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak = 0;
-    while child.try_wait().unwrap().is_none() {
-        let text = fs::read_to_string(&status).unwrap_or_default();
-        if let Some(line) = text.lines().find(|line| line.starts_with("VmHWM:")) {
-            peak = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-        }
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    }
-    assert!(child.wait().unwrap().success());
-    peak * 1024
+        .current_dir(folder);
+    common::peak_memory(&mut command)
 }
 
 #[test]

@@ -310,29 +310,15 @@ fn predicting_takes_memory_for_some_rows_not_for_all() {
     for count in [10_000, 1_000_000] {
         let (input, output) = (format!("{count}.csv"), format!("{count}.out.csv"));
         fs::write(path.join(&input), people(count, ["age", "trade", "note", "pay"])).unwrap();
-        let mut child = Command::new(PROGRAM)
-            .args(["predict", "run", &input, "-o", &output])
-            .stdout(std::process::Stdio::null())
-            .current_dir(path)
-            .spawn()
-            .unwrap();
-        let status = format!("/proc/{}/status", child.id());
-        let mut peak = 0u64;
-        while child.try_wait().unwrap().is_none() {
-            let text = fs::read_to_string(&status).unwrap_or_default();
-            if let Some(line) = text.lines().find(|line| line.starts_with("VmHWM:")) {
-                peak = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-            }
-            std::thread::sleep(std::time::Duration::from_millis(2));
-        }
-        assert!(child.wait().unwrap().success());
-        peaks.push(peak);
+        let mut command = Command::new(PROGRAM);
+        command.args(["predict", "run", &input, "-o", &output]).current_dir(path);
+        peaks.push(common::peak_memory(&mut command));
         let lines = fs::read_to_string(path.join(&output)).unwrap().lines().count();
         assert_eq!(lines, count + 1);
     }
-    let text = fs::metadata(path.join("1000000.csv")).unwrap().len() >> 10;
-    println!("{peaks:?} KiB for 10,000 and 1,000,000 rows, {text} KiB of text");
-    assert!(peaks[1] < peaks[0] + text / 4, "{peaks:?} KiB");
+    let text = fs::metadata(path.join("1000000.csv")).unwrap().len();
+    println!("{peaks:?} bytes for 10,000 and 1,000,000 rows, {text} bytes of text");
+    assert!(peaks[1] < peaks[0] + text / 4, "{peaks:?} bytes");
 }
 
 /// Runs the README's Python on a network of MNIST, and pictures through both programs.

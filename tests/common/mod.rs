@@ -2,7 +2,8 @@
 #![allow(dead_code)] // every test program uses a part
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use f3_tch::Generator;
 use f3_tch::assemble::assemble_on;
@@ -131,6 +132,23 @@ pub fn run_python(python: &str, script: &str, arguments: &[&Path]) -> String {
     let message = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{script}: {message}");
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// The most memory in bytes that a command had while it ran, with success.
+#[cfg(target_os = "linux")]
+pub fn peak_memory(command: &mut Command) -> u64 {
+    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0u64;
+    while child.try_wait().unwrap().is_none() {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        if let Some(line) = text.lines().find(|line| line.starts_with("VmHWM:")) {
+            peak = line.split_whitespace().nth(1).unwrap().parse().unwrap(); // in KiB
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(child.wait().unwrap().success());
+    peak * 1024
 }
 
 /// Whether two numbers differ by at most this much, relative to the second.
