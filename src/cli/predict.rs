@@ -54,6 +54,16 @@ impl PredictArgs {
         let mut count = 0;
         while let Some(inputs) = samples.next(self.batch_size as usize)? {
             let answers = model.answer(&inputs.to_device(device))?;
+            if answers.isfinite().all().int64_value(&[]) == 0 {
+                let wrong =
+                    answers.isfinite().all_dim(-1, false).to_kind(Kind::Int64).argmin(0, false);
+                bail!(
+                    "{}: the network's answer to sample {} is NaN or infinite; its weights or the sample's \
+                     values are too large or no numbers",
+                    self.input.display(),
+                    count + wrong.int64_value(&[]) as u64 + 1
+                );
+            }
             count += write(&mut table, &answers, &model).with_context(failed)?;
         }
         let file = table.into_inner().map_err(|error| error.into_error()).with_context(failed)?;

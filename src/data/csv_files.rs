@@ -56,6 +56,8 @@ impl CsvSettings {
             delimiter: self.delimiter as u8,
             header: self.header.into(),
             comment: self.comment.map(|comment| comment as u8),
+            kind: Kind::Float,
+            others: self.targets.len() + self.ignore.len(),
         }
     }
 }
@@ -161,7 +163,8 @@ impl Reading<'_> {
     /// Reads a file; categories and classes are still numbered in the order of their appearance.
     fn read(&mut self, path: &Path) -> Result<Table> {
         let settings = self.settings;
-        let mut rows = Rows::open(path, settings.table_format())?;
+        let format = settings.table_format();
+        let (mut rows, kind) = (Rows::open(path, format)?, format.kind);
         let closed = self.first.clone();
         let uses = self.uses(&rows)?;
         let inputs = uses.iter().filter(|it| it.is_input()).count();
@@ -170,7 +173,7 @@ impl Reading<'_> {
         }
         let targets: Vec<usize> =
             settings.targets.iter().map(|name| rows.column(name)).collect::<Result<_>>()?;
-        let mut table = (Matrix::new(inputs, Kind::Float), Matrix::new(targets.len(), Kind::Float));
+        let mut table = (Matrix::new(inputs, kind), Matrix::new(targets.len(), kind));
         let mut count = 0;
         while rows.advance()? {
             let missing = |column: usize| {

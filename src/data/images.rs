@@ -25,7 +25,7 @@ pub(super) fn mnist(
         let images = idx::images(files.content(&format!("{part}-images-idx3-ubyte")))?;
         let labels = idx::labels(files.content(&format!("{part}-labels-idx1-ubyte")), CLASSES)?;
         Ok(Split {
-            inputs: scale_pixels(&images.to_device(device), 255.0, &scaling),
+            inputs: scale_pixels(&images, 255.0, &scaling).to_device(device),
             targets: one_hot(&labels, i64::from(CLASSES), device),
         })
     };
@@ -51,7 +51,7 @@ pub(super) fn digits(device: Device) -> Result<Dataset> {
         CLASSES,
     )?;
     let scaling = vec![Scaling::NONE];
-    let inputs = scale_pixels(&images.to_device(device), 16.0, &scaling);
+    let inputs = scale_pixels(&images, 16.0, &scaling).to_device(device);
     let targets = one_hot(&labels, i64::from(CLASSES), device);
     let split = |is_test: bool| {
         let positions: Vec<i64> =
@@ -83,7 +83,7 @@ pub(super) fn cifar10(files: &Fetched, standardize: bool, device: Device) -> Res
         let parts = files.iter().map(|file| cifar10_records(file)).collect::<Result<Vec<_>>>()?;
         let (labels, pixels): (Vec<Tensor>, Vec<Tensor>) = parts.into_iter().unzip();
         Ok(Split {
-            inputs: scale_pixels(&Tensor::cat(&pixels, 0).to_device(device), 255.0, &scaling),
+            inputs: scale_pixels(&Tensor::cat(&pixels, 0), 255.0, &scaling).to_device(device),
             targets: one_hot(&Tensor::cat(&labels, 0), i64::from(CLASSES), device),
         })
     };

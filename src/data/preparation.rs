@@ -104,7 +104,8 @@ impl Column {
     }
 }
 
-/// Pixels `[N, channels · height · width]` of any kind as inputs, float32.
+/// Pixels `[N, channels · height · width]` of any kind as inputs, float32. On the CPU, so that all devices
+/// have the same inputs: CUDA multiplies where a number is to be divided.
 pub(super) fn scale_pixels(pixels: &Tensor, largest: f64, scaling: &[Scaling]) -> Tensor {
     let inputs = pixels.to_kind(Kind::Float) / largest;
     if scaling.iter().all(|it| *it == Scaling::NONE) {
@@ -115,7 +116,7 @@ pub(super) fn scale_pixels(pixels: &Tensor, largest: f64, scaling: &[Scaling]) -
     }
     let constants = |value: fn(&Scaling) -> f64| {
         let values: Vec<f32> = scaling.iter().map(|it| value(it) as f32).collect();
-        Tensor::from_slice(&values).to_device(pixels.device()).reshape([1, -1, 1])
+        Tensor::from_slice(&values).reshape([1, -1, 1])
     };
     let planes = inputs.reshape([inputs.size()[0], scaling.len() as i64, -1]);
     let scaled = (planes - constants(|it| it.mean)) / constants(|it| it.deviation);

@@ -9,7 +9,10 @@ use tch::{Device, Kind, Tensor};
 
 use super::file::open;
 use super::preparation::{Coding, Column, Inputs, Preparation, scale_columns, scale_pixels};
-use super::table::{Matrix, Rows, TableFormat};
+use super::table::{Header, Matrix, Rows, TableFormat};
+
+/// Inputs that are in memory at once, whatever is asked for.
+const MOST_NUMBERS: usize = 1 << 24;
 
 /// Samples from a file or folder, prepared as a network's training set was.
 pub struct Samples<'a> {
@@ -18,8 +21,8 @@ pub struct Samples<'a> {
 }
 
 enum Source {
-    /// A table, and where the columns that are wanted stand in it.
-    Table(Rows<'static>, Vec<usize>),
+    /// A table, where the columns that are wanted stand in it, and as what their numbers are read.
+    Table(Box<Rows<'static>>, Vec<usize>, Kind),
     /// The rest of an IDX file, and how many images are left in it.
     Idx { origin: String, content: Box<dyn Read>, left: u64 },
     /// Picture files that have not been read yet, the last one first.
@@ -29,7 +32,11 @@ enum Source {
 impl<'a> Samples<'a> {
     /// Opens a table (CSV), an IDX file of images, both also with `.gz`, a PNG or JPEG file, or a folder
     /// of these. A table has the columns of the training set by their names, in any order and among
-    /// others; one for a network that was trained on images has a column for each pixel.
+    /// others (where columns have no names, just the training set's columns); one for a network that was
+    /// trained on images has a column for each pixel.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is not what the network was trained on.
     pub fn open(
         path: &Path,
         format: TableFormat,
@@ -64,11 +71,21 @@ impl<'a> Samples<'a> {
     }
 
     /// The inputs `[b, n_0]` of up to `most` further samples; none at the end.
+    ///
+    /// # Errors
+    /// If a sample cannot be read, with its place.
     pub fn next(&mut self, most: usize) -> Result<Option<Tensor>> {
-        let most = most.max(1);
+        let (width, _) = self.preparation.widths();
+        let most = most.clamp(1, (MOST_NUMBERS / width.max(1) as usize).max(1));
         match (&mut self.source, &self.preparation.inputs) {
-            (Source::Table(rows, places), Inputs::Table { columns }) => {
-                let Some(raw) = read_rows(rows, places, Some(columns), most)? else {
+            (Source::Table(rows, places, kind), Inputs::Table { columns }) => {
+                let cell = |rows: &Rows, index: usize| match &columns[index].coding {
+                    Coding::Number => rows.number(places[index]),
+                    Coding::Ordinal(values) | Coding::OneHot(values) => {
+                        place_of(rows, places[index], values)
+                    }
+                };
+                let Some(raw) = read_rows(rows, (places.len(), *kind), most, cell)? else {
                     return Ok(None);
                 };
                 let parts = columns
@@ -77,8 +94,12 @@ impl<'a> Samples<'a> {
                     .map(|(index, column)| encode(&raw.narrow(1, index as i64, 1), column));
                 Ok(Some(Tensor::cat(&parts.collect::<Vec<_>>(), 1)))
             }
-            (Source::Table(rows, places), Inputs::Image { largest, scaling, .. }) => {
-                let raw = read_rows(rows, places, None, most)?;
+            (Source::Table(rows, places, kind), Inputs::Image { largest, scaling, .. }) => {
+                let pixel = |rows: &Rows, index: usize| match rows.number(places[index])? {
+                    pixel if (0.0..=*largest).contains(&pixel) => Ok(pixel),
+                    _ => Err(rows.refuse(places[index], &format!("a pixel, 0 to {largest}"))),
+                };
+                let raw = read_rows(rows, (places.len(), *kind), most, pixel)?;
                 Ok(raw.map(|pixels| scale_pixels(&pixels, *largest, scaling)))
             }
             (Source::Idx { origin, content, left }, Inputs::Image { shape, largest, scaling }) => {
@@ -91,10 +112,12 @@ impl<'a> Samples<'a> {
                     return Ok(None);
                 }
                 let size = shape.iter().product::<i64>() as usize;
-                let mut bytes = vec![0; count * size];
-                content
-                    .read_exact(&mut bytes)
-                    .with_context(|| format!("{origin}: ends before the last image"))?;
+                let mut bytes = Vec::new(); // grows with what is there, not with what is said
+                let read = content.take((count * size) as u64).read_to_end(&mut bytes);
+                read.with_context(|| format!("{origin}: cannot be read"))?;
+                if bytes.len() < count * size {
+                    bail!("{origin}: ends before the last image");
+                }
                 *left -= count as u64;
                 let pixels = Tensor::from_slice(&bytes).reshape([count as i64, size as i64]);
                 Ok(Some(scale_pixels(&pixels, *largest, scaling)))
@@ -129,12 +152,19 @@ fn open_table(
     format: TableFormat,
     preparation: &Preparation,
 ) -> Result<Source> {
-    let rows = Rows::new(origin.to_string(), Box::new(content), format)?;
+    let rows = Box::new(Rows::new(origin.to_string(), Box::new(content), format)?);
     match &preparation.inputs {
         Inputs::Table { columns } => {
             let places = columns.iter().map(|column| rows.column(&column.name));
-            let places = places.collect::<Result<_>>()?;
-            Ok(Source::Table(rows, places))
+            let places = places.collect::<Result<Vec<_>>>()?;
+            let (found, all) = (rows.names().len(), places.len() + format.others);
+            if format.header == Header::Row && found != all {
+                bail!(
+                    "{origin}: has {found} column(s); without names they are told by their places, so all \
+                     {all} of the training set must be there"
+                );
+            }
+            Ok(Source::Table(rows, places, format.kind))
         }
         Inputs::Image { shape, .. } => {
             let pixels = shape.iter().product::<i64>() as usize;
@@ -144,7 +174,7 @@ fn open_table(
                     rows.names().len()
                 );
             }
-            Ok(Source::Table(rows, (0..pixels).collect()))
+            Ok(Source::Table(rows, (0..pixels).collect(), format.kind))
         }
     }
 }
@@ -172,33 +202,30 @@ fn open_idx(origin: &str, mut content: impl Read + 'static, from: &Preparation) 
     Ok(Source::Idx { origin: origin.to_string(), content: Box::new(content), left })
 }
 
-/// Some rows `[b, columns]`: numbers, and places in the lists of values.
+/// Some rows of a table, whose cells `cell` reads from the present row.
 fn read_rows(
     rows: &mut Rows,
-    places: &[usize],
-    columns: Option<&[Column]>,
+    (width, kind): (usize, Kind),
     most: usize,
+    cell: impl Fn(&Rows, usize) -> Result<f64>,
 ) -> Result<Option<Tensor>> {
-    let mut matrix = Matrix::new(places.len(), Kind::Double);
+    let mut matrix = Matrix::new(width, kind);
     let mut count = 0;
     while count < most && rows.advance()? {
-        for (index, place) in places.iter().enumerate() {
-            let coding = columns.map_or(&Coding::Number, |columns| &columns[index].coding);
-            matrix.push(match coding {
-                Coding::Number => rows.number(*place)?,
-                Coding::Ordinal(values) | Coding::OneHot(values) => {
-                    let cell = rows.cell(*place);
-                    let known = values.iter().position(|value| value.as_bytes() == cell);
-                    let known = known.ok_or_else(|| {
-                        rows.refuse(*place, &format!("one of {}", listed(values)))
-                    })?;
-                    known as f64
-                }
-            });
+        for index in 0..width {
+            matrix.push(cell(rows, index)?);
         }
         count += 1;
     }
     Ok((count > 0).then(|| matrix.finish()))
+}
+
+/// Where what stands in a cell stands in a list.
+fn place_of(rows: &Rows, column: usize, values: &[String]) -> Result<f64> {
+    let cell = rows.cell(column);
+    let known = values.iter().position(|value| value.as_bytes() == cell);
+    let place = known.ok_or_else(|| rows.refuse(column, &format!("one of {}", listed(values))))?;
+    Ok(place as f64)
 }
 
 fn listed(values: &[String]) -> String {

@@ -60,12 +60,12 @@ pub(crate) struct TrainingShape {
 impl DataSettings {
     /// How its tables are written; pixels may have no names.
     pub fn table_format(&self) -> TableFormat {
-        let delimiter = |delimiter| TableFormat { delimiter, header: Header::Names, comment: None };
+        let plain = TableFormat::default();
         match self {
             DataSettings::Csv(settings) => settings.table_format(),
-            DataSettings::WineQuality { .. } => delimiter(b';'),
-            DataSettings::Sgemm { .. } => delimiter(b','),
-            _ => TableFormat { header: Header::Either, ..delimiter(b',') },
+            DataSettings::WineQuality { .. } => TableFormat { delimiter: b';', ..plain },
+            DataSettings::Sgemm { .. } => plain,
+            _ => TableFormat { header: Header::Either, ..plain },
         }
     }
 
@@ -84,6 +84,7 @@ impl DataSettings {
         if data.preparation.as_ref() == Some(preparation) {
             return Ok(data);
         }
+        drop(data); // one of the two at a time
         let raw = self.not_standardized().load(directory, Device::Cpu)?;
         let mut data = translate(raw, preparation)?;
         for split in [&mut data.train, &mut data.test] {

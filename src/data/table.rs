@@ -25,6 +25,18 @@ pub struct TableFormat {
     pub header: Header,
     /// What a line that is no row starts with.
     pub comment: Option<u8>,
+    /// As what numbers are read.
+    pub kind: Kind,
+    /// How many columns are no inputs. Where columns have no names, a table must have all of them.
+    pub others: usize,
+}
+
+/// Numbers between commas, under the columns' names.
+impl Default for TableFormat {
+    fn default() -> TableFormat {
+        let (kind, header) = (Kind::Double, Header::Names);
+        TableFormat { delimiter: b',', header, comment: None, kind, others: 0 }
+    }
 }
 
 /// What a table's first row is.
@@ -34,7 +46,7 @@ pub enum Header {
     Names,
     /// A row; the columns are called 0, 1, 2, …
     Row,
-    /// A row if it holds numbers alone, else names.
+    /// Names if it holds no number, else a row.
     Either,
 }
 
@@ -109,15 +121,14 @@ impl<'a> Rows<'a> {
         let line = line_of(&reader, &row);
         let is_number =
             |cell: &[u8]| std::str::from_utf8(cell).is_ok_and(|cell| cell.parse::<f64>().is_ok());
-        let numbers = row.iter().all(is_number);
-        if format.header == Header::Names && numbers {
+        if format.header == Header::Names && row.iter().all(is_number) {
             bail!(
                 "{origin}, line {line}: holds numbers where columns are named; if it is a row, \
                  set `data.header: false`"
             );
         }
         let named = match format.header {
-            Header::Either => !numbers,
+            Header::Either => !row.iter().any(is_number),
             header => header == Header::Names,
         };
         let names = match named {
@@ -269,8 +280,13 @@ impl Matrix {
 mod tests {
     use super::*;
 
-    const FORMAT: TableFormat =
-        TableFormat { delimiter: b';', header: Header::Names, comment: Some(b'#') };
+    const FORMAT: TableFormat = TableFormat {
+        delimiter: b';',
+        header: Header::Names,
+        comment: Some(b'#'),
+        kind: Kind::Double,
+        others: 0,
+    };
 
     fn read(text: &str) -> Result<Tensor> {
         let file = File { origin: "t.csv".into(), bytes: text.as_bytes().to_vec() };
