@@ -1,10 +1,14 @@
-//! A loss or weight that is NaN or infinite: where it began.
+//! A loss or weight that is NaN or infinite: after which batch, and in which layer, the first one on the
+//! way forward.
+
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, anyhow};
 use tch::{Kind, Tensor};
 
 use crate::checkpoint::{Checkpoint, Checkpoints};
 use crate::data::Batch;
+use crate::messages::say;
 use crate::run::Experiment;
 use crate::sinks::EpochRow;
 
@@ -26,14 +30,15 @@ pub fn warning(experiment: &Experiment, row: &EpochRow, wrong: &str) -> Result<S
 }
 
 /// The error that ends the run. Where there is a checkpoint, the batch is found by training again from
-/// there.
+/// there; the experiment is of no use then.
 pub fn error(
     experiment: &mut Experiment,
     row: &EpochRow,
     wrong: &str,
     checkpoints: Option<&Checkpoints>,
+    stop: &AtomicBool,
 ) -> anyhow::Error {
-    let place = place(experiment, row.epoch, checkpoints);
+    let place = place(experiment, row.epoch, checkpoints, stop);
     let place =
         place.unwrap_or_else(|error| format!(" (the search for its place failed: {error:#})"));
     let EpochRow { epoch, learning_rate, .. } = row;
@@ -42,9 +47,12 @@ pub fn error(
             "before training, {wrong}{place}: inputs, targets or the weights of `init_from` are too \
              large or no numbers; `data.standardize: true` scales inputs and targets"
         ),
+        _ if !row.train.loss.is_finite() || row.test.loss.is_finite() => anyhow!(
+            "epoch {epoch}: {wrong}{place}: training diverged, which an \
+             `optimizer.learning_rate` below {learning_rate:e} in the configuration may prevent"
+        ),
         _ => anyhow!(
-            "epoch {epoch}: {wrong}{place}: training diverged, which a learning rate below \
-             {learning_rate:e} may prevent"
+            "epoch {epoch}: {wrong}{place}, on the test set alone: its inputs or targets may be too large"
         ),
     }
 }
@@ -53,13 +61,19 @@ fn place(
     experiment: &mut Experiment,
     epoch: u64,
     checkpoints: Option<&Checkpoints>,
+    stop: &AtomicBool,
 ) -> Result<String> {
     let newest = checkpoints.map(Checkpoints::newest).transpose()?.flatten();
-    if epoch > 0
-        && let Some(newest) = newest
+    // A network that lives in files would be read anew for every batch.
+    if let Some(newest) =
+        newest.filter(|_| epoch > 0 && !experiment.trainer.network().is_offloaded())
     {
-        let found = first_batch(experiment, epoch, Checkpoint::open(&newest)?)?;
-        if let Some((batch, layer)) = found {
+        let checkpoint = Checkpoint::open(&newest)?;
+        say(format_args!(
+            "epoch {epoch} has diverged; training again from epoch {} to find the batch",
+            checkpoint.epoch()
+        ));
+        if let Some((batch, layer)) = first_batch(experiment, epoch, checkpoint, stop)? {
             return Ok(format!(", first in batch {batch}, in {}", named(experiment, layer)));
         }
     }
@@ -68,25 +82,35 @@ fn place(
 }
 
 /// Repeats an epoch, batch by batch, from a checkpoint on; gives the first batch after which something is
-/// not finite, counted from 1, and the layer.
+/// not finite, counted from 1, and the layer. Gives up when `stop` becomes true.
 fn first_batch(
     experiment: &mut Experiment,
     epoch: u64,
     checkpoint: Checkpoint,
+    stop: &AtomicBool,
 ) -> Result<Option<(usize, usize)>> {
+    let wanted = || stop.load(Ordering::Acquire);
+    let before = checkpoint.epoch();
     checkpoint.restore(experiment)?;
-    while experiment.rows.last().is_some_and(|row| row.epoch + 1 < epoch) {
-        let row = experiment.train_epoch(&mut [])?;
-        experiment.rows.push(row);
+    for epoch in before + 1..epoch {
+        if wanted() {
+            return Ok(None);
+        }
+        experiment.train_only(epoch, &mut |_| {})?;
+        // The evaluations draw numbers, too.
+        experiment.generator.int64()?;
+        experiment.generator.int64()?;
     }
-    let rate = experiment.schedule.at(experiment.learning_rate, epoch);
-    experiment.trainer.network_mut().set_learning_rate(rate);
+    experiment.set_step_size(epoch);
     let data = experiment.data.train.shallow_clone();
     let order = experiment.generator.epoch_order(data.len())?.to_device(data.inputs.device());
     for (index, batch) in data.batches(&order, experiment.batch_size).enumerate() {
         experiment.trainer.train_batch(&batch)?;
         if let Some(layer) = first_layer(experiment, &batch)? {
             return Ok(Some((index + 1, layer)));
+        }
+        if wanted() {
+            break;
         }
     }
     Ok(None)

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use anyhow::{Result, anyhow};
 use clap::Parser;
 use f3_tch::config::ConfigError;
-use f3_tch::messages::{libtorch_error, say};
+use f3_tch::messages::{libtorch_error, say, text_of};
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     if is_closed_pipe(&error) {
         return ExitCode::SUCCESS; // whoever read the output has seen enough
     }
-    say(format_args!("error: {}", without_cpp_stack(&format!("{error:#}"))));
+    say(format_args!("error: {}", text_of(&error)));
     match error.downcast_ref::<ConfigError>() {
         Some(_) => ExitCode::from(2),
         None => ExitCode::FAILURE,
@@ -51,12 +51,4 @@ fn libtorch_panics_as_errors(run: impl FnOnce() -> Result<ExitCode>) -> Result<E
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let io_error = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
     io_error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-}
-
-/// Drops the C++ stack that libtorch adds to its messages.
-fn without_cpp_stack(text: &str) -> String {
-    let kept = text
-        .lines()
-        .filter(|line| !line.starts_with("frame #") && !line.starts_with("Exception raised from"));
-    kept.collect::<Vec<_>>().join("\n").trim_end().to_string()
 }

@@ -10,6 +10,15 @@ pub fn say(line: impl Display) {
     let _ = writeln!(stderr(), "{line}");
 }
 
+/// An error with its causes, without the C++ stack that libtorch adds to its messages.
+pub fn text_of(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    let kept = text
+        .lines()
+        .filter(|line| !line.starts_with("frame #") && !line.starts_with("Exception raised from"));
+    kept.collect::<Vec<_>>().join("\n").trim_end().to_string()
+}
+
 /// What libtorch said, if a panic's payload is tch's report of it: most of tch's functions and all of
 /// its operators panic where libtorch throws, as it does when memory runs out.
 pub fn libtorch_error(payload: &dyn Any) -> Option<String> {

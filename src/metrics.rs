@@ -102,8 +102,12 @@ pub fn regression(outputs: &Tensor, targets: &Tensor) -> Vec<f64> {
 /// The area under the ROC curve of each of the C outputs `[N, C]` against its binary target, exact
 /// (ties count half), averaged over the outputs.
 ///
-/// As in torchmetrics, an output that has no positive or no negative sample counts as 0.
+/// As in torchmetrics, an output that has no positive or no negative sample counts as 0. NaN if an output
+/// is.
 pub fn macro_auroc(outputs: &Tensor, targets: &Tensor) -> f64 {
+    if outputs.isnan().any().int64_value(&[]) != 0 {
+        return f64::NAN;
+    }
     // The statistic of Mann and Whitney: positives' ranks, averaged within ties.
     let scores = outputs.tr().contiguous(); // [C, N]
     let positive = targets.tr().to_kind(Kind::Double);

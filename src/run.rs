@@ -131,14 +131,16 @@ pub fn run(experiment: &mut Experiment, sinks: &mut [Box<dyn Sink>]) -> Result<V
 ///
 /// # Errors
 /// A loss or weight that is NaN or infinite, unless the experiment only warns of it; that epoch goes to
-/// no sink and into no checkpoint. Anything that fails while training or writing.
+/// no sink and into no checkpoint, and the experiment is of no use then. Anything that fails while
+/// training or writing.
 pub fn run_with(
     experiment: &mut Experiment,
     sinks: &mut [Box<dyn Sink>],
     checkpoints: Option<&Checkpoints>,
     stop: &AtomicBool,
 ) -> Result<Ending> {
-    sinks.iter_mut().try_for_each(|sink| sink.replay(&experiment.rows))?;
+    let network = experiment.trainer.network();
+    sinks.iter_mut().try_for_each(|sink| sink.replay(&experiment.rows, network))?;
     if let Some(ending) = experiment.ending(stop) {
         return Ok(ending);
     }
@@ -148,7 +150,7 @@ pub fn run_with(
             match experiment.on_nan {
                 OnNan::Warn => say(divergence::warning(experiment, &row, &wrong)?),
                 OnNan::Stop => {
-                    return Err(divergence::error(experiment, &row, &wrong, checkpoints));
+                    return Err(divergence::error(experiment, &row, &wrong, checkpoints, stop));
                 }
             }
         }
@@ -174,10 +176,11 @@ impl Experiment {
             return Some(Ending::Complete);
         }
         let EarlyStop { metric, patience } = &self.early_stop;
-        if let Some(best) = metric.as_ref().and_then(|metric| EpochRow::best(&self.rows, metric))
-            && done - best >= *patience
-        {
-            return Some(Ending::NoBetter(best));
+        if let Some(metric) = metric {
+            let best = EpochRow::best(&self.rows, metric).unwrap_or(0); // none is a number
+            if done - best >= *patience {
+                return Some(Ending::NoBetter(best));
+            }
         }
         let seconds: f64 = self.rows.iter().map(|row| row.train_seconds + row.eval_seconds).sum();
         if self.max_minutes.is_some_and(|minutes| seconds >= 60.0 * minutes) {
@@ -187,22 +190,19 @@ impl Experiment {
     }
 
     /// The next epoch, if there is none yet the one before training: trains, evaluates.
-    pub(crate) fn train_epoch(&mut self, sinks: &mut [Box<dyn Sink>]) -> Result<EpochRow> {
+    fn train_epoch(&mut self, sinks: &mut [Box<dyn Sink>]) -> Result<EpochRow> {
         let epoch = self.rows.last().map_or(0, |row| row.epoch + 1);
-        let device = self.data.train.inputs.device();
         let samples = self.data.train.len();
         let before = epoch.saturating_sub(1) * samples as u64;
-        let learning_rate = self.schedule.at(self.learning_rate, epoch);
-        self.trainer.network_mut().set_learning_rate(learning_rate);
+        let learning_rate = self.set_step_size(epoch);
         let start = Instant::now();
         if epoch > 0 {
-            let order = self.generator.epoch_order(samples)?.to_device(device);
-            self.trainer.train_epoch(&self.data.train, &order, self.batch_size, &mut |done| {
+            self.train_only(epoch, &mut |done| {
                 for sink in sinks.iter_mut() {
                     sink.samples(before + done as u64);
                 }
             })?;
-            synchronize(device);
+            synchronize(self.data.train.inputs.device());
         }
         let train_seconds = start.elapsed().as_secs_f64();
 
@@ -239,6 +239,21 @@ impl Experiment {
                 _ => Vec::new(),
             },
         })
+    }
+
+    /// An epoch's training, without evaluating.
+    pub(crate) fn train_only(&mut self, epoch: u64, on_batch: &mut dyn FnMut(i64)) -> Result<()> {
+        self.set_step_size(epoch);
+        let data = &self.data.train;
+        let order = self.generator.epoch_order(data.len())?.to_device(data.inputs.device());
+        self.trainer.train_epoch(data, &order, self.batch_size, on_batch)
+    }
+
+    /// Sets the step size to that of an epoch.
+    pub(crate) fn set_step_size(&mut self, epoch: u64) -> f64 {
+        let rate = self.schedule.at(self.learning_rate, epoch);
+        self.trainer.network_mut().set_learning_rate(rate);
+        rate
     }
 
     /// Every tensor that the coming epochs depend on, by name. Those of the networks, optimizers and

@@ -73,25 +73,22 @@ fn describe_schedule(schedule: &LearningRateSchedule) -> String {
 pub fn closing_table(rows: &[EpochRow], seconds: f64, folder: &Path) -> String {
     let last = rows.last().expect("there is a row for epoch 0");
     let mut text = format!("\n{:14}  {:>10}  {:>10}  {:>10}\n", "", "best", "at epoch", "final");
-    let mut line = |name: &str, unit: &str, value: &dyn Fn(&EpochRow) -> f64, sign: f64| {
-        let best = rows
-            .iter()
-            .rev() // of equal ones the first
-            .max_by(|a, b| (sign * value(a)).total_cmp(&(sign * value(b))))
-            .unwrap_or(last);
+    let names = ["test_loss", "test_accuracy", "test_mae"];
+    for name in names.into_iter().filter(|name| last.value(name).is_some()) {
+        let unit = if name == "test_accuracy" { " %" } else { "" };
+        let shown = |row: &EpochRow| match row.value(name) {
+            Some(value) => format!("{value:.4}{unit}"),
+            None => String::new(),
+        };
+        let best = EpochRow::best(rows, name);
+        let best = rows.iter().find(|row| Some(row.epoch) == best).unwrap_or(last);
         text += &format!(
-            "{name:14}  {:>10}  {:>10}  {:>10}\n",
-            format!("{:.4}{unit}", value(best)),
+            "{:14}  {:>10}  {:>10}  {:>10}\n",
+            name.replace('_', " "),
+            shown(best),
             best.epoch,
-            format!("{:.4}{unit}", value(last))
+            shown(last)
         );
-    };
-    line("test loss", "", &|row| row.test.loss, -1.0);
-    for (metric, unit, sign) in [("accuracy", " %", 1.0), ("mae", "", -1.0)] {
-        if last.test.metric(metric).is_some() {
-            let value = |row: &EpochRow| row.test.metric(metric).unwrap_or(f64::NAN);
-            line(&format!("test {metric}"), unit, &value, sign);
-        }
     }
     let training: f64 = rows.iter().map(|row| row.train_seconds).sum();
     text += &format!(

@@ -71,6 +71,11 @@ impl Layer {
         Ok(())
     }
 
+    /// Whether its parameters live in files.
+    pub(crate) fn is_offloaded(&self) -> bool {
+        self.offloaded
+    }
+
     /// Lets the system take back the memory of what lives in files, for it is another layer's turn.
     fn rest(&self) -> Result<()> {
         match self.offloaded {

@@ -89,6 +89,11 @@ impl Network {
         (hidden, output)
     }
 
+    /// Whether its parameters live in files.
+    pub(crate) fn is_offloaded(&self) -> bool {
+        self.layers.iter().any(Layer::is_offloaded)
+    }
+
     /// The outputs `[b, C]` for inputs `[b, n_0]`, on the device of the inputs.
     pub fn forward(&self, inputs: &Tensor) -> Result<Tensor> {
         let mut h = inputs.shallow_clone();
