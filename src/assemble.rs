@@ -13,7 +13,6 @@ use crate::loss::Loss;
 use crate::model_file::{self, Description};
 use crate::network::{Block, Cnn, Mlp, Network, Vit, WeightInit};
 use crate::offload::Offload;
-use crate::optimizer::OptimizerSettings;
 use crate::run::Experiment;
 use crate::schedule::{
     LayerMajor, Pipelined, Schedule, best_stages, chunk_for, chunk_that_fills, stages,
@@ -176,7 +175,7 @@ pub(crate) fn network_in(
     let (mut config, _) = Config::read(&source)?;
     config.schedule.offload = None;
     let kept = config.optimizer.settings;
-    config.optimizer.settings = OptimizerSettings::without_state(); // it is not trained
+    config.optimizer.settings = kept.without_state(); // it is not trained
     let (inputs, outputs) = description.preparation.widths();
     let image = match description.preparation.inputs {
         Inputs::Image { shape, .. } => Some(shape),
@@ -204,10 +203,16 @@ pub(crate) fn network_in(
         }
         Ok(())
     })?;
-    if config.kernels != KernelsConfig::Aten && crate::kernels_are_fast() {
+    config.optimizer.settings = kept;
+    // Whatever it was trained with, where that is possible: the numbers are the same then.
+    let fused = match config.kernels {
+        KernelsConfig::Aten => false,
+        KernelsConfig::Auto => crate::kernels_are_fast(),
+        KernelsConfig::Fused => true,
+    };
+    if fused && kept.can_be_fused() {
         network.fuse();
     }
-    config.optimizer.settings = kept;
     Ok((network, config))
 }
 
@@ -234,7 +239,8 @@ fn trainer(
     let optimizer = &config.optimizer.settings;
     let mut network = Network::offloaded(blocks, feedback, optimizer, generator, offload.as_ref())?;
     if let Some(path) = &config.init_from {
-        model_file::init(&network, path)?;
+        let of_run = path.join("model.safetensors");
+        model_file::init(&network, if path.is_dir() { &of_run } else { path })?;
     }
     if let Some(devices) = &config.schedule.devices {
         place(&mut network, devices, source)?;

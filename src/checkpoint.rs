@@ -2,10 +2,10 @@
 //!
 //! A checkpoint is a safetensors file, so PyTorch's loader opens it. Its tensors are the network's
 //! (under the names of [`Network::named_tensors`](crate::network::Network::named_tensors)), the
-//! optimizers' states, the stored errors, and the generators' states as bytes; its metadata hold, as
-//! YAML, the format's version and the rows of all epochs so far, and a CRC-32 of everything.
+//! optimizers' states, the stored errors, and as bytes the generators' states and the rows of all epochs
+//! so far (YAML); its metadata hold, as YAML, the format's version, and a CRC-32 of everything.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::fs;
 use std::io::ErrorKind;
@@ -16,6 +16,8 @@ use flate2::Crc;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
+use crate::device::processor;
+use crate::metrics::Evaluation;
 use crate::model_file::Description;
 use crate::run::Experiment;
 use crate::sinks::EpochRow;
@@ -40,6 +42,29 @@ pub struct Checkpoints {
     folder: PathBuf,
     settings: CheckpointSettings,
     data: OnceCell<u32>,
+    rows: RefCell<RowsText>,
+}
+
+/// The rows of a run as YAML, to which each epoch adds its own.
+#[derive(Default)]
+struct RowsText {
+    count: usize,
+    text: String,
+}
+
+impl RowsText {
+    fn of(&mut self, rows: &[EpochRow]) -> Result<&str> {
+        if self.count > rows.len() {
+            *self = RowsText::default();
+        }
+        for row in &rows[self.count..] {
+            // Lists of one, one behind the other, are a list.
+            self.text +=
+                &serde_yaml::to_string(&[row]).context("a row cannot be written as YAML")?;
+        }
+        self.count = rows.len();
+        Ok(&self.text)
+    }
 }
 
 /// What the metadata say.
@@ -51,15 +76,20 @@ struct Header {
     machine: String,
     epoch: u64,
     data: u32, // a checksum
-    rows: Vec<EpochRow>,
 }
 
+/// The rows, as YAML in bytes.
+const ROWS: &str = "rows";
+
 const HEADER: &str = "f3_tch_checkpoint";
+
+const BEST: &str = "best.safetensors";
 
 impl Checkpoints {
     /// The checkpoints in this folder, which is made with the first one.
     pub fn new(folder: &Path, settings: CheckpointSettings) -> Checkpoints {
-        Checkpoints { folder: folder.to_path_buf(), settings, data: OnceCell::new() }
+        let (data, rows) = (OnceCell::new(), RefCell::default());
+        Checkpoints { folder: folder.to_path_buf(), settings, data, rows }
     }
 
     /// The newest one, if there is any.
@@ -90,6 +120,9 @@ impl Checkpoints {
 
     /// Writes what is due after the last of the experiment's epochs: the checkpoint, where `finally`
     /// or by its number, and the best one. Older ones that are to go do so when the new one is on disk.
+    ///
+    /// # Errors
+    /// If a file cannot be written or removed; the checkpoints that were there are whole.
     pub fn after_epoch(&self, experiment: &mut Experiment, finally: bool) -> Result<()> {
         let (Some(every), Some(row)) = (self.settings.every, experiment.rows.last()) else {
             return Ok(());
@@ -112,7 +145,7 @@ impl Checkpoints {
         }
         let place = self.folder.join(format!("epoch-{epoch:06}.safetensors"));
         if best {
-            self.save(experiment, &self.folder.join("best.safetensors"))?;
+            self.save(experiment, &self.folder.join(BEST))?;
         }
         if due {
             self.save(experiment, &place)?;
@@ -127,25 +160,42 @@ impl Checkpoints {
 
     fn save(&self, experiment: &mut Experiment, path: &Path) -> Result<()> {
         let data = *self.data.get_or_init(|| data_checksum(experiment));
-        save(experiment, path, data)
+        let mut rows = self.rows.borrow_mut();
+        let rows = rows.of(&experiment.rows)?;
+        save(experiment, path, data, rows)
+    }
+
+    /// Removes the best one if it is of an epoch behind `epoch`, after which a run goes on.
+    pub fn forget_best_after(&self, epoch: u64) -> Result<()> {
+        let best = self.folder.join(BEST);
+        if Checkpoint::open(&best).is_ok_and(|best| best.epoch() > epoch) {
+            fs::remove_file(&best)
+                .with_context(|| format!("{}: cannot be removed", best.display()))?;
+        }
+        Ok(())
     }
 }
 
 /// Writes a checkpoint; the file is on disk, under its name, when this returns, or not there.
-fn save(experiment: &mut Experiment, path: &Path, data: u32) -> Result<()> {
-    let state = experiment.state()?;
+fn save(experiment: &mut Experiment, path: &Path, data: u32, rows: &str) -> Result<()> {
+    let mut state = experiment.state()?;
+    state.push((ROWS.to_string(), Tensor::from_slice(rows.as_bytes())));
     let header = Header {
         version: VERSION,
         program: format!("f3-tch {}", crate::VERSION),
         machine: machine(experiment),
         epoch: experiment.rows.last().map_or(0, |row| row.epoch),
         data,
-        rows: experiment.rows.clone(),
     };
-    let header = serde_yaml::to_string(&header).context("the rows cannot be written as YAML")?;
+    let header = serde_yaml::to_string(&header).context("the header cannot be written as YAML")?;
     let mut texts = experiment.description.iter().map(Description::text).collect::<HashMap<_, _>>();
     texts.insert(HEADER.to_string(), header);
     tensor_file::write(path, state, texts).context("no checkpoint")
+}
+
+/// Whether a file is a checkpoint, which has more tensors than a network's.
+pub(crate) fn is_one(file: &TensorFile) -> bool {
+    file.text(HEADER).is_some()
 }
 
 /// A checkpoint that has been opened: its metadata are read and checked, its tensors are not.
@@ -170,6 +220,11 @@ impl Checkpoint {
         self.header.epoch
     }
 
+    /// The run's configuration (YAML) as it was when this was written, if it was known.
+    pub fn config(&self) -> Option<String> {
+        Description::of(&self.file).ok().map(|description| description.config)
+    }
+
     /// On what the run was computed, if this is not what it would go on with: numbers may then differ in
     /// their last digits.
     pub fn other_machine(&self, experiment: &Experiment) -> Option<(&str, String)> {
@@ -177,7 +232,8 @@ impl Checkpoint {
         (self.header.machine != now).then_some((&self.header.machine, now))
     }
 
-    /// Refuses an experiment on other data than those that the run had.
+    /// Refuses an experiment on other data than those that the run had; to be asked before
+    /// [`Checkpoint::restore`], which cannot tell.
     pub fn check_data(&self, experiment: &Experiment) -> Result<()> {
         if self.header.data != data_checksum(experiment) {
             bail!(
@@ -199,7 +255,7 @@ impl Checkpoint {
         let _no_grad = tch::no_grad_guard();
         let wanted = experiment.state()?;
         for name in self.file.names() {
-            if !wanted.iter().any(|(known, _)| *known == name) {
+            if name != ROWS && !wanted.iter().any(|(known, _)| *known == name) {
                 bail!(
                     "{}: holds `{name}`, for which this configuration has no place; it is of \
                      another network, optimizer or algorithm",
@@ -210,20 +266,41 @@ impl Checkpoint {
         for (name, tensor) in wanted {
             let bytes = self.file.read(&name, &tensor)?;
             match experiment.is_generator(&name) {
-                true => experiment.set_generator(&name, &Tensor::from_slice(&bytes))?,
+                true => experiment
+                    .set_generator(&name, &Tensor::from_slice(&bytes))
+                    .with_context(|| format!("{}: `{name}`", self.file.path().display()))?,
                 false => tensor_file::fill(&tensor, &bytes),
             }
         }
-        experiment.rows = self.header.rows;
+        if let Some(store) = experiment.trainer.error_store_mut() {
+            store.end_epoch();
+        }
+        let rows = self.file.read_bytes(ROWS)?;
+        experiment.rows = serde_yaml::from_slice(&rows)
+            .with_context(|| format!("{}: `{ROWS}` cannot be read", self.file.path().display()))?;
+        let known = experiment.data.task.metrics();
+        let numbered = experiment.rows.iter().zip(0..).all(|(row, epoch)| {
+            let names = |it: &Evaluation| {
+                it.metrics.iter().map(|(name, _)| *name).eq(known.iter().copied())
+            };
+            row.epoch == epoch && names(&row.train) && names(&row.test)
+        });
+        if !numbered || experiment.rows.len() as u64 != self.header.epoch + 1 {
+            bail!(
+                "{}: `{ROWS}` is not a row of this task for each epoch up to {}",
+                self.file.path().display(),
+                self.header.epoch
+            );
+        }
         Ok(())
     }
 }
 
-/// All that decides how numbers are rounded.
+/// What decides, as far as is known, how numbers are rounded.
 fn machine(experiment: &Experiment) -> String {
     let device = match experiment.data.train.inputs.device() {
-        Device::Cpu => "cpu".to_string(),
-        Device::Cuda(index) => format!("cuda:{index}"),
+        Device::Cpu => processor(),
+        Device::Cuda(_) => "cuda".to_string(),
         other => format!("{other:?}"),
     };
     format!(
@@ -245,7 +322,8 @@ fn data_checksum(experiment: &Experiment) -> u32 {
     crc.sum()
 }
 
-const REMEDY: &str = "a checkpoint that is damaged can be removed, to go on from the one before it";
+const REMEDY: &str =
+    "a checkpoint that is damaged can be removed, to go on from the one before it if there is one";
 
 /// What the metadata say, checked.
 fn header(file: &TensorFile) -> Result<Header> {

@@ -148,6 +148,14 @@ pub(crate) fn last_level_cache() -> i64 {
     *BYTES.get_or_init(|| (0..8).filter_map(size).max().unwrap_or(16 << 20))
 }
 
+/// What the processor is called.
+pub(crate) fn processor() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = text.lines().find_map(|line| line.strip_prefix("model name"));
+    let name = name.map(|name| name.trim_start_matches([' ', '\t', ':']).trim());
+    name.unwrap_or(std::env::consts::ARCH).to_string()
+}
+
 /// Bytes of memory that the machine has, or this process may have; none where the system does not tell.
 pub(crate) fn memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;

@@ -58,10 +58,10 @@ impl ErrorStore {
         &self.errors
     }
 
-    /// What the store depends on, by name; to write to a tensor is to set it.
+    /// What the store depends on between epochs, by name; to write to the tensor and then call
+    /// [`ErrorStore::end_epoch`] is to set it.
     pub(crate) fn state(&self) -> Vec<(String, Tensor)> {
-        let named = [("errors", &self.errors), ("errors.previous", &self.previous)];
-        named.map(|(name, tensor)| (name.to_string(), tensor.shallow_clone())).into()
+        vec![("errors".to_string(), self.errors.shallow_clone())]
     }
 
     /// Compares the errors with those at the last call (or at the start), and remembers them.

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
-use tempfile::{NamedTempFile, PersistError};
+use tempfile::{NamedTempFile, PersistError, TempDir};
 
 /// The temporary files that have no other name yet.
 static TEMPORARY: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
@@ -16,14 +16,32 @@ fn temporary_files() -> MutexGuard<'static, BTreeSet<PathBuf>> {
     TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Removes the temporary files that nobody will finish, for a program that ends at once.
+/// Removes the temporary files and folders that nobody will finish, for a program that ends at once.
 pub fn remove_temporary_files() {
     for path in temporary_files().iter() {
-        let _ = fs::remove_file(path); // is not there if it has been given up
+        // Those that have been given up are not there.
+        let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     }
 }
 
+/// A file in the system's folder for such, which has no name to come.
+pub(crate) fn temporary_file() -> Result<NamedTempFile> {
+    let file = NamedTempFile::new().context("no temporary file can be made")?;
+    temporary_files().insert(file.path().to_path_buf());
+    Ok(file)
+}
+
+/// A folder in the system's folder for such.
+pub(crate) fn temporary_folder() -> Result<TempDir> {
+    let folder = TempDir::new().context("no temporary folder can be made")?;
+    temporary_files().insert(folder.path().to_path_buf());
+    Ok(folder)
+}
+
 /// A new file with a temporary name in the folder of `place`, readable as the user's mask allows.
+///
+/// # Errors
+/// If the folder is not there or cannot be written to.
 pub fn temporary_beside(place: &Path) -> Result<NamedTempFile> {
     let folder = folder_of(place);
     let mut builder = tempfile::Builder::new();
@@ -39,13 +57,15 @@ pub fn temporary_beside(place: &Path) -> Result<NamedTempFile> {
     Ok(file)
 }
 
-/// Flushes a temporary file to disk and gives it its name, replacing what had it. When this returns, the
-/// file would outlive a power cut.
+/// Flushes a temporary file and its name to disk, replacing what had the name.
+///
+/// # Errors
+/// If the file cannot be flushed or named; what had the name is still there.
 pub fn persist(temporary: NamedTempFile, place: &Path) -> Result<()> {
     keep(temporary, place, |temporary| temporary.persist(place))
 }
 
-/// As [`persist`], if nothing has the name yet.
+/// As [`persist`], if nothing has the name yet; else that is the error.
 pub fn persist_new(temporary: NamedTempFile, place: &Path) -> Result<()> {
     keep(temporary, place, |temporary| temporary.persist_noclobber(place))
 }
@@ -69,7 +89,16 @@ fn folder_of(place: &Path) -> &Path {
     folder.unwrap_or(Path::new("."))
 }
 
-/// Flushes the names in a folder to disk.
+/// Flushes the names in a folder to disk, where its file system knows of such a thing.
 fn sync(folder: &Path) -> io::Result<()> {
-    if cfg!(unix) { fs::File::open(folder)?.sync_all() } else { Ok(()) }
+    let synced = fs::File::open(folder).and_then(|folder| folder.sync_all());
+    let known = |error: &io::Error| {
+        let unknown =
+            [ErrorKind::InvalidInput, ErrorKind::Unsupported, ErrorKind::PermissionDenied];
+        !unknown.contains(&error.kind()) && error.raw_os_error() != Some(libc::EBADF)
+    };
+    match synced {
+        Err(error) if known(&error) => Err(error),
+        _ => Ok(()),
+    }
 }

@@ -1,12 +1,13 @@
 //! Networks as safetensors files, which PyTorch loads, with what it takes to use them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
+use crate::checkpoint;
 use crate::data::Preparation;
 use crate::network::Network;
 use crate::tensor_file::{self, TensorFile};
@@ -69,7 +70,11 @@ impl Description {
 pub fn init(network: &Network, path: &Path) -> Result<()> {
     let _no_grad = tch::no_grad_guard();
     let mut file = TensorFile::open(path)?;
-    let in_file: BTreeMap<String, String> = by_block(&file.names());
+    let mut names = file.names();
+    if checkpoint::is_one(&file) {
+        names.retain(|name| name.starts_with("layers."));
+    }
+    let in_file = by_block(&names);
     let named: BTreeMap<String, Tensor> = network.named_tensors().into_iter().collect();
     let in_network = by_block(&named.keys().cloned().collect::<Vec<_>>());
     let is_feedback = |place: &str| {
@@ -77,9 +82,15 @@ pub fn init(network: &Network, path: &Path) -> Result<()> {
     };
     let without = |a: &BTreeMap<String, String>, b: &BTreeMap<String, String>| {
         let left = a.keys().filter(|place| !b.contains_key(*place) && !is_feedback(place));
-        left.cloned().collect::<Vec<String>>().join(", ")
+        listed(left.map(String::as_str).collect())
     };
     let mut complaints = Vec::new();
+    let kept: BTreeSet<&String> = in_file.values().collect();
+    let twice = names.iter().filter(|name| !kept.contains(name)).map(String::as_str);
+    let twice = listed(twice.collect());
+    if !twice.is_empty() {
+        complaints.push(format!("the file has two tensors in one place: {twice}"));
+    }
     let (missing, extra) = (without(&in_network, &in_file), without(&in_file, &in_network));
     if !missing.is_empty() {
         complaints.push(format!("the network has, but the file has not: {missing}"));
@@ -88,13 +99,15 @@ pub fn init(network: &Network, path: &Path) -> Result<()> {
         complaints.push(format!("the file has, but the network has not: {extra}"));
     }
     let mut found = Vec::new();
+    let mut others = Vec::new();
     for (place, name) in &in_network {
         let Some(other) = in_file.get(place) else { continue };
         match file.check_shape(other, &named[name]) {
             Ok(()) => found.push((&named[name], other)),
-            Err(error) => complaints.push(format!("{error:#}")),
+            Err(error) => others.push(format!("{error:#}")),
         }
     }
+    complaints.extend(others.into_iter().take(MOST_LISTED));
     if !complaints.is_empty() {
         bail!("{}: cannot be started from: {}", path.display(), complaints.join("; "));
     }
@@ -104,10 +117,17 @@ pub fn init(network: &Network, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether a tensor is not one that a checkpoint has besides: states of optimizers and generators, stored
-/// errors.
-fn is_of_a_model(name: &str) -> bool {
-    !["optimizer.", "generator", "errors", "projection"].iter().any(|it| name.starts_with(it))
+/// Names that an error shows.
+const MOST_LISTED: usize = 20;
+
+/// The first ones, as they can be shown.
+fn listed(names: Vec<&str>) -> String {
+    let mut shown: Vec<String> =
+        names.iter().take(MOST_LISTED).map(|name| name.escape_debug().to_string()).collect();
+    if names.len() > MOST_LISTED {
+        shown.push(format!("and {} more", names.len() - MOST_LISTED));
+    }
+    shown.join(", ")
 }
 
 /// Names of tensors by their place, such as `block 2 weight`: of `layers.<module>.…`, where modules that
@@ -120,7 +140,7 @@ fn by_block(names: &[String]) -> BTreeMap<String, String> {
     let mut tensors: Vec<(u64, String, String)> = names.iter().filter_map(split).collect();
     tensors.sort();
     let (mut block, mut last, mut places) = (0, None, BTreeMap::new());
-    let others = names.iter().filter(|name| is_of_a_model(name) && split(name).is_none());
+    let others = names.iter().filter(|name| split(name).is_none());
     places.extend(others.map(|name| (name.clone(), name.clone())));
     for (module, rest, name) in tensors {
         let feedback = rest == "feedback_weight";

@@ -56,14 +56,24 @@ impl AdamSettings {
 
 impl OptimizerSettings {
     /// Settings that take no memory, for a network that is not trained.
-    pub(crate) fn without_state() -> OptimizerSettings {
+    pub(crate) fn without_state(&self) -> OptimizerSettings {
         OptimizerSettings::Sgd(SgdSettings {
-            learning_rate: 0.0,
+            learning_rate: self.learning_rate(),
             momentum: 0.0,
             nesterov: false,
             classical_momentum: false,
             weight_decay: 0.0,
         })
+    }
+
+    /// Whether the fused kernels know its step.
+    pub(crate) fn can_be_fused(&self) -> bool {
+        match self {
+            OptimizerSettings::Adam(_) => true,
+            OptimizerSettings::Sgd(settings) => {
+                !settings.classical_momentum || settings.momentum == 0.0
+            }
+        }
     }
 
     /// How many numbers are kept for each parameter.
@@ -219,9 +229,8 @@ impl Optimizer for Sgd {
     }
 
     fn hand_over(&mut self, count: usize) -> Option<Steps<'_>> {
-        let SgdSettings { learning_rate, momentum, nesterov, classical_momentum, weight_decay } =
-            self.settings;
-        if classical_momentum && momentum != 0.0 {
+        let SgdSettings { learning_rate, momentum, nesterov, weight_decay, .. } = self.settings;
+        if !OptimizerSettings::Sgd(self.settings).can_be_fused() {
             return None;
         }
         Some(Steps {

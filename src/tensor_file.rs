@@ -46,6 +46,8 @@ pub(crate) fn write(
         .collect();
     texts.insert(CHECKSUMS.to_string(), serde_json::to_string(&checksums).with_context(failed)?);
     let header = Metadata::new(Some(texts), infos).with_context(failed)?;
+    // As a value its keys are sorted: what is the same gives the same file.
+    let header = serde_json::to_value(&header).with_context(failed)?;
     let mut header = serde_json::to_vec(&header).with_context(failed)?;
     header.resize(header.len().next_multiple_of(8), b' ');
     if header.len() as u64 > LARGEST_HEADER {
@@ -110,7 +112,7 @@ impl TensorFile {
         file.read_exact(&mut header).with_context(unread)?;
         let metadata = parse_header(&header)
             .map_err(|error| anyhow!("{shown}: is no safetensors file ({error})"))?;
-        if 8 + size + metadata.data_len() as u64 != length {
+        if (metadata.data_len() as u64).checked_add(8 + size) != Some(length) {
             bail!("{shown}: is not as long as its header says; was it cut off?");
         }
         let checksums = metadata.metadata().as_ref().and_then(|texts| texts.get(CHECKSUMS));
@@ -134,7 +136,7 @@ impl TensorFile {
     fn check(&self, name: &str, bytes: &[u8]) -> Result<()> {
         match &self.checksums {
             Some(checksums) if checksums.get(name) != Some(&checksum(bytes)) => {
-                bail!("{}: `{name}` has changed since it was written", self.path.display())
+                bail!("{}: `{name}` {ALTERED}", self.path.display())
             }
             _ => Ok(()),
         }
@@ -185,7 +187,17 @@ impl TensorFile {
 
     /// The bytes of a tensor, which must have the shape and the kind of this one.
     pub fn read(&mut self, name: &str, like: &Tensor) -> Result<Vec<u8>> {
-        let (from, to) = self.find(name, like)?.data_offsets;
+        self.find(name, like)?;
+        self.read_bytes(name)
+    }
+
+    /// The bytes of a tensor of any shape and kind.
+    pub fn read_bytes(&mut self, name: &str) -> Result<Vec<u8>> {
+        let shown = self.path.display();
+        let Some(info) = self.metadata.info(name) else {
+            bail!("{shown}: has no `{name}`");
+        };
+        let (from, to) = info.data_offsets;
         let mut bytes = vec![0; to - from];
         let read = self.file.seek(SeekFrom::Start(self.start + from as u64));
         read.and_then(|_| self.file.read_exact(&mut bytes))

@@ -417,17 +417,17 @@ fn checkpoints_that_cannot_be_used_are_refused() {
     }
     let model = fs::read(bench.path("run_images/model.safetensors")).unwrap();
     let other = fs::read(bench.path("run_table/checkpoints/epoch-000001.safetensors")).unwrap();
-    for (name, bytes, sign) in [
-        ("empty", &[][..], "was cut off"),
-        ("model", &model, "no checkpoint of f3-tch"),
-        ("of_another_run", &other, "trained on other data"),
-        ("text", b"epoch 3", "was cut off"),
+    for (name, bytes, code, sign) in [
+        ("empty", &[][..], 1, "was cut off"),
+        ("model", &model, 1, "no checkpoint of f3-tch"),
+        ("of_another_run", &other, 2, "with which the run began"),
+        ("text", b"epoch 3", 1, "was cut off"),
     ] {
         copy(&bench, name, Some(bytes));
-        bench.refuses(name, &["resume", name], 1, &[name, sign]);
+        bench.refuses(name, &["resume", name], code, &[name, sign]);
     }
     for (name, from, to, code, sign) in [
-        ("wider", "width: 8", "width: 9", 1, "is needed"),
+        ("wider", "width: 8", "width: 9", 2, "with which the run began"),
         ("sgd", "name: adam", "name: sgd", 2, "optimizer"),
         ("bp", "name: f3", "name: bp", 2, "algorithm"),
         ("no_key", "epochs: 3", "epoch: 3", 2, "did you mean `epochs`?"),
@@ -571,7 +571,17 @@ fn samples_that_cannot_be_predicted_are_refused() {
             b"1,2,3\n".to_vec(),
             "has 3 column(s); an image of the training set has 64 pixels",
         ),
-        ("words.csv", ("1,".repeat(63) + "x\n").repeat(2).into_bytes(), "words.csv"),
+        (
+            "words.csv",
+            ("1,".repeat(63) + "x\n").repeat(2).into_bytes(),
+            "words.csv, line 1, column `63`: is `x`",
+        ),
+        (
+            "places.csv", // as pandas names columns
+            (0..64).map(|it| it.to_string()).collect::<Vec<_>>().join(",").into_bytes(),
+            "column `17`: is `17`; expected a pixel, 0 to 16",
+        ),
+        ("negative.csv", ("-1".to_string() + &",1".repeat(63)).into_bytes(), "expected a pixel"),
     ] {
         bench.refuses_file(
             name,
@@ -605,6 +615,14 @@ fn samples_that_cannot_be_predicted_are_refused() {
         &["folder: exists already"],
     );
     bench.refuses("no output", &["predict", "run_images", "cut.idx"], 2, &["--output"]);
+    // As many images as are said to be there are not in memory at once.
+    fs::write(bench.path("many.idx"), idx(images, [0xffff_ffff, 8, 8], 64)).unwrap();
+    bench.refuses(
+        "large batches",
+        &[&predict("many.idx", "out.csv")[..], &["--batch-size", "4294967295"]].concat(),
+        1,
+        &["many.idx: ends before the last image"],
+    );
     for (option, value) in [("--delimiter", "ab"), ("--batch-size", "0"), ("--device", "gpu")] {
         let arguments = [&predict("cut.idx", "out.csv")[..], &[option, value]].concat();
         bench.refuses(option, &arguments, 2, &[option, value]);

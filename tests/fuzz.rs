@@ -18,14 +18,20 @@ use f3_tch::model::Model;
 use f3_tch::run::run_with;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use tch::Device;
+use tch::{Device, Kind};
 use tempfile::TempDir;
 
 fn config() -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
 }
 
-const COMMAS: TableFormat = TableFormat { delimiter: b',', header: Header::Names, comment: None };
+const COMMAS: TableFormat = TableFormat {
+    delimiter: b',',
+    header: Header::Names,
+    comment: None,
+    kind: Kind::Double,
+    others: 0,
+};
 
 /// Something that happens to a file.
 #[derive(Clone, Debug)]
@@ -214,6 +220,21 @@ fn read_checkpoint(bytes: &[u8]) {
     }
 }
 
+/// What is taken for whole may be another one, but is one.
+fn deceive(bytes: &[u8]) {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("fuzzed.safetensors");
+    fs::write(&path, bytes).unwrap();
+    let mut experiment = common::experiment(CHECKPOINTED, Task::Classification);
+    if let Ok(checkpoint) = Checkpoint::open(&path) {
+        let _ = checkpoint.check_data(&experiment);
+        let (epoch, _) = (checkpoint.epoch(), checkpoint.config());
+        if checkpoint.restore(&mut experiment).is_ok() {
+            assert_eq!(experiment.rows.last().unwrap().epoch, epoch);
+        }
+    }
+}
+
 fn read_model(bytes: &[u8]) {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("fuzzed.safetensors");
@@ -291,6 +312,32 @@ proptest! {
     fn checkpoints(damages in damage()) {
         let header = 8 + u64::from_le_bytes(checkpoint()[..8].try_into().unwrap()) as usize;
         read_checkpoint(&damaged(checkpoint(), &damages, header));
+    }
+
+    /// With checksums that are right, so that the damage is met by what comes behind them.
+    #[test]
+    fn checkpoints_made_to_deceive(damages in damage(), key in any::<bool>()) {
+        let key = if key { "f3_tch_checkpoint" } else { "f3_tch_model" };
+        let bytes = common::with_texts(checkpoint(), |texts| {
+            let Some(text) = texts.get(key).and_then(|text| text.as_str()) else { return };
+            let text = damaged(text.as_bytes(), &damages, text.len());
+            texts.insert(key.into(), String::from_utf8_lossy(&text).into_owned().into());
+        });
+        deceive(&bytes);
+        let header = 8 + u64::from_le_bytes(checkpoint()[..8].try_into().unwrap()) as usize;
+        deceive(&common::with_texts(&damaged(checkpoint(), &damages, header), |_| ()));
+    }
+
+    #[test]
+    fn rows_of_checkpoints(damages in damage()) {
+        let good = checkpoint();
+        let rows = b"- epoch: 0"; // the start of the rows, in a tensor of their own
+        let start = good.windows(rows.len()).position(|it| it == rows).unwrap();
+        let damaged = damaged(&good[start..], &damages, 400);
+        let mut bytes = good.to_vec();
+        let count = damaged.len().min(good.len() - start);
+        bytes[start..start + count].copy_from_slice(&damaged[..count]);
+        deceive(&common::with_texts(&bytes, |_| ()));
     }
 
     #[test]

@@ -96,7 +96,9 @@ fn evaluation_of_a_saved_network_is_that_of_its_last_epoch() {
     let path = folder.path();
     let cnn = ["model.name=cnn", "model.topology=4C3-pool-20FC"];
     let vit = ["model.name=vit", "model.patch_size=4"];
-    let all: [&[&str]; 5] = [&[], &cnn, &vit, &["algorithm.name=pepita"], &["algorithm.name=fa"]];
+    let sgd = ["optimizer.name=sgd", "optimizer.momentum=0.9", "optimizer.classical_momentum=true"];
+    let others: [&[&str]; 3] = [&["algorithm.name=pepita"], &["algorithm.name=fa"], &sgd];
+    let all: Vec<&[&str]> = [&[&[][..], &cnn, &vit][..], &others].concat();
     for (number, sets) in all.into_iter().enumerate() {
         let run = format!("run{number}");
         let mut arguments = vec!["train", "digits", "--quiet", "--run-dir", &run];
@@ -110,12 +112,20 @@ fn evaluation_of_a_saved_network_is_that_of_its_last_epoch() {
         let last = last_metrics(&path.join(&run));
         assert_eq!(rows[1][..2], ["test", "359"]);
         for (name, cell) in header.iter().zip(&rows[1]).skip(2) {
-            assert!(common::close(cell.parse().unwrap(), last(&format!("test_{name}")), 1e-6));
+            assert_eq!(
+                cell.parse::<f64>().unwrap(),
+                last(&format!("test_{name}")),
+                "{run}: {name}"
+            );
             assert!(printed.contains(cell), "{cell} in {printed}");
         }
         assert_eq!(rows[0][..2], ["train", "400"]);
         for (name, cell) in header.iter().zip(&rows[0]).skip(2) {
-            assert!(common::close(cell.parse().unwrap(), last(&format!("train_{name}")), 1e-6));
+            assert_eq!(
+                cell.parse::<f64>().unwrap(),
+                last(&format!("train_{name}")),
+                "{run}: {name}"
+            );
         }
         // A checkpoint is a model, too.
         let checkpoint = format!("{run}/checkpoints/epoch-000001.safetensors");
@@ -407,6 +417,8 @@ fn training_starts_from_given_weights() {
         ("bp", &[from, "epochs=1", "algorithm.name=bp"]),
         ("seed", &[from, "epochs=1", "seed=77"]),
         ("fa", &[from, "epochs=1", "algorithm.name=fa"]),
+        ("folder", &["init_from=first", "epochs=1"]),
+        ("checkpoint", &["init_from=first/checkpoints/epoch-000003.safetensors", "epochs=1"]),
         ("dfa", &["init_from=fa/model.safetensors", "epochs=1", "algorithm.name=dfa"]),
     ] {
         let output = train(run, sets);

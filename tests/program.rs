@@ -260,6 +260,40 @@ fn training_that_diverges_stops_and_keeps_the_epochs_before() {
 }
 
 #[test]
+fn run_that_only_warns_of_divergence_goes_on() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    let sets = ["optimizer.learning_rate=1e300", "on_nan=warn", "epochs=2"];
+    let sets = sets.map(|set| ["--set", set]).concat();
+    let train = [&["train", "digits", "--quiet", "--run-dir", "run"][..], &sets].concat();
+    let output = f3_tch(path, &train);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    for epoch in [1, 2] {
+        let warning =
+            format!("warning: epoch {epoch}: the loss has become NaN, in hidden layer 1\n");
+        assert!(said.contains(&warning), "{said}");
+    }
+    let rows = metrics(&path.join("run"));
+    assert_eq!(rows.len(), 3);
+    let table = |output: Vec<u8>| -> Vec<String> {
+        let text = String::from_utf8(output).unwrap();
+        text.lines().filter(|line| line.starts_with("test ")).map(String::from).collect()
+    };
+    let printed = table(output.stdout);
+    // NaN looks the same when it has been read from a checkpoint.
+    let resumed = f3_tch(path, &["resume", "run", "--quiet"]);
+    assert!(resumed.status.success());
+    assert_eq!(table(resumed.stdout), printed);
+    assert!(printed[0].contains("NaN"), "{printed:?}");
+
+    let images = common::root().join("src/data/digits/images-idx3-ubyte.gz");
+    let error = fails(path, &["predict", "run", images.to_str().unwrap(), "-o", "out.csv"], 1);
+    assert!(error.contains("the network's answer to sample 1 is NaN or infinite"), "{error}");
+    assert!(!path.join("out.csv").exists());
+}
+
+#[test]
 fn network_larger_than_memory_is_refused_in_a_few_lines() {
     let folder = TempDir::new().unwrap();
     let arguments = ["train", "digits", "--set", "model.width=1000000000000"];

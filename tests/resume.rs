@@ -15,10 +15,12 @@ use common::experiment as experiment_of;
 use f3_tch::Generator;
 use f3_tch::checkpoint::{Checkpoint, CheckpointSettings, Checkpoints};
 use f3_tch::data::Task;
+use f3_tch::metrics::Evaluation;
+use f3_tch::model::Model;
 use f3_tch::network::Network;
 use f3_tch::run::{Ending, Experiment, run_with};
 use f3_tch::sinks::{EpochRow, Sink};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_f3-tch");
@@ -32,7 +34,7 @@ impl Sink for EndAfter {
         Ok(())
     }
 
-    fn replay(&mut self, _rows: &[EpochRow]) -> Result<()> {
+    fn replay(&mut self, _rows: &[EpochRow], _network: &Network) -> Result<()> {
         Ok(())
     }
 }
@@ -82,7 +84,16 @@ fn resumed_runs_equal_uninterrupted_ones() {
         cases.push(format!("schedule: {schedule}, model: {cnn}"));
     }
     cases.push(format!("kernels: aten, diagnostics: {{every: 2, samples: 9}}, model: {dense}"));
+    for algorithm in ["drtp", "llo"] {
+        for schedule in ["{name: layer_major}", "{name: pipelined, stages: 2}"] {
+            cases.push(format!(
+                "algorithm: {{name: {algorithm}}}, schedule: {schedule}, model: {vit}"
+            ));
+        }
+    }
     for optimizer in [
+        "{name: sgd, learning_rate: 0.1, momentum: 0.9, nesterov: true}",
+        "{name: sgd, learning_rate: 0.1, momentum: 0.9, classical_momentum: true}",
         "{name: sgd, learning_rate: 0.1, momentum: 0.9}",
         "{name: adam, learning_rate: 1e-2, schedule: {name: cosine, warmup_epochs: 2}}",
     ] {
@@ -182,13 +193,66 @@ fn early_stop_and_time_end_a_run_and_still_do_when_it_is_resumed() {
     assert_eq!(resumed.0, ending);
     assert_eq!(resumed.1.rows.len(), run.rows.len());
 
-    let yaml = "{epochs: 1000000, data: {batch_size: 8}, max_minutes: 0.002}";
-    let (ending, run) = cut_and_resumed(yaml, 2);
-    assert_eq!(ending, Ending::OutOfTime);
+    // A minute, of which almost all is over when the run is cut off.
+    let yaml = "{epochs: 1000000, data: {batch_size: 8}, max_minutes: 1}";
+    let folder = TempDir::new().unwrap();
+    let checkpoints = Checkpoints::new(folder.path(), settings(1));
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut run = experiment(yaml, Task::Classification);
+    let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(EndAfter(2, stop.clone()))];
+    run_with(&mut run, &mut sinks, None, &stop).unwrap();
+    run.rows[1].train_seconds = 29.9;
+    run.rows[2].eval_seconds = 30.0;
+    checkpoints.after_epoch(&mut run, true).unwrap();
+    let mut run = experiment(yaml, Task::Classification);
+    let newest = checkpoints.newest().unwrap().unwrap();
+    Checkpoint::open(&newest).unwrap().restore(&mut run).unwrap();
+    assert_eq!(run_with(&mut run, &mut [], None, &never).unwrap(), Ending::OutOfTime);
     let seconds = |row: &EpochRow| row.train_seconds + row.eval_seconds;
-    assert!(run.rows.iter().map(seconds).sum::<f64>() >= 0.12);
+    assert!(run.rows.iter().map(seconds).sum::<f64>() >= 60.0);
     let but_one = &run.rows[..run.rows.len() - 1];
-    assert!(but_one.iter().map(seconds).sum::<f64>() < 0.12);
+    assert!(but_one.iter().map(seconds).sum::<f64>() < 60.0);
+}
+
+#[test]
+fn best_epoch_is_the_first_of_the_largest_or_smallest_numbers() {
+    let row = |epoch: u64, loss: f64, auroc: f64| {
+        let of = |loss| Evaluation { loss, metrics: vec![("auroc", auroc), ("mae", -auroc)] };
+        EpochRow {
+            epoch,
+            processed_samples: 0,
+            train: of(f64::NAN),
+            test: of(loss),
+            wall_time: 0.0,
+            train_seconds: 0.0,
+            eval_seconds: 0.0,
+            learning_rate: 0.1,
+            norms: Vec::new(),
+            stored_errors: None,
+            angles: Vec::new(),
+        }
+    };
+    let values = [(0.0, 1.0), (3.0, 0.2), (f64::NAN, 0.7), (1.0, f64::NAN), (1.0, 0.7), (2.0, 0.5)];
+    let rows: Vec<EpochRow> =
+        values.iter().zip(0..).map(|(&(loss, auroc), epoch)| row(epoch, loss, auroc)).collect();
+    assert_eq!(EpochRow::best(&rows, "test_loss"), Some(3));
+    assert_eq!(EpochRow::best(&rows, "test_auroc"), Some(2));
+    assert_eq!(EpochRow::best(&rows, "test_mae"), Some(2));
+    assert_eq!(EpochRow::best(&rows, "train_loss"), None);
+    assert_eq!(EpochRow::best(&rows[..1], "test_loss"), None, "nothing was trained yet");
+}
+
+#[test]
+fn early_stop_ends_a_run_whose_metric_is_no_number() {
+    let yaml = "{epochs: 50, data: {batch_size: 8}, on_nan: warn, \
+                early_stop: {metric: test_loss, patience: 3}}";
+    let mut run = experiment(yaml, Task::Classification);
+    let _ = run.data.test.inputs.fill_(f64::NAN);
+    let ending = run_with(&mut run, &mut [], None, &AtomicBool::new(false)).unwrap();
+    assert_eq!(ending, Ending::NoBetter(0));
+    assert_eq!(run.rows.len(), 4);
+    assert!(run.rows[3].value("test_auroc").unwrap().is_nan());
+    assert!(run.rows[3].value("train_auroc").unwrap() > 0.3);
 }
 
 #[test]
@@ -248,7 +312,8 @@ fn divergence_is_placed_where_weights_stay_finite() {
         let _ = run.data.test.targets.fill_(-1e30);
     };
     let error = error_of(yaml, Task::Regression, tests, true);
-    assert!(error.starts_with("epoch 1: the loss has become inf, in the output layer:"), "{error}");
+    let expected = "epoch 1: the loss has become inf, in the output layer, on the test set alone:";
+    assert!(error.starts_with(expected), "{error}");
 
     let mut run = experiment(yaml, Task::Regression);
     let _ = tch::no_grad(|| run.trainer.network().named_tensors()[0].1.fill_(f64::NAN));
@@ -298,6 +363,17 @@ fn damaged_checkpoints_are_refused() {
     let mut huge = whole.clone();
     huge[..8].copy_from_slice(&u64::MAX.to_le_bytes());
     assert!(format!("{:#}", attempt(&huge, yaml).unwrap_err()).contains("was cut off"));
+    let versions = [("version: 1", "version: 2", "2"), ("version: 1", "version: 0", "0")];
+    for (found, other, sign) in [&versions[..], &[("version: 1", "a: 1", "?")]].concat() {
+        let bytes = common::with_texts(&whole, |texts| {
+            let text = texts["f3_tch_checkpoint"].as_str().unwrap().replacen(found, other, 1);
+            texts.insert("f3_tch_checkpoint".into(), text.into());
+        });
+        let error = format!("{:#}", attempt(&bytes, yaml).unwrap_err());
+        let expected = format!("is of version {sign} of the format; this program reads version 1");
+        assert!(error.contains(&expected), "{error}");
+    }
+    attempt(&common::with_texts(&whole, |_| ()), yaml).unwrap();
     for (other, sign) in [
         ("{data: {batch_size: 8}, model: {width: 8}}", "is needed"),
         ("{data: {batch_size: 8}, model: {width: 7, hidden_layers: 2}}", "is needed"),
@@ -335,6 +411,7 @@ fn left_behind(run: &Path) -> (Rows, Vec<(String, Vec<f64>)>) {
     let mut tensors: Vec<(String, Vec<f64>)> = Tensor::read_safetensors(newest)
         .unwrap()
         .into_iter()
+        .filter(|(name, _)| name != "rows") // with the times
         .map(|(name, tensor)| {
             let flat = tensor.flatten(0, -1).to_kind(Kind::Double);
             (name, Vec::<f64>::try_from(flat).unwrap())
@@ -414,7 +491,7 @@ fn signals_end_a_run_after_its_epoch_and_it_goes_on_as_if_nothing_had_been() {
         resumed.args(["resume", place, "--quiet"]).current_dir(folder.path());
         let output = resumed.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        assert_eq!(left_behind(&run), expected);
+        assert!(left_behind(&run) == expected, "another run");
     }
 
     // TensorBoard's own reader finds each step once, and the uninterrupted run's values.
@@ -522,7 +599,7 @@ fn full_disk_and_read_only_folder_are_errors_that_leave_the_last_checkpoint() {
     assert_eq!(errors.len(), 4, "{errors:?}");
     assert!(errors[..2].iter().all(|it| it.contains("disk/run/") && it.contains("No space left")));
     assert!(errors[2..].iter().all(|it| it.contains("disk/") && it.contains("Read-only")));
-    assert_eq!(left_behind(&folder.path().join("resumed")), expected);
+    assert!(left_behind(&folder.path().join("resumed")) == expected, "another run");
 }
 
 #[test]
@@ -565,8 +642,15 @@ fn run_that_is_killed_a_hundred_times_is_the_run_that_is_not() {
             };
             random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             let moment = Duration::from_millis(20 + (random >> 33) % 500);
-            // A machine on which starting takes longer than that gets more time, little by little.
-            std::thread::sleep(moment + attempt * Duration::from_millis(20));
+            if (random >> 40).is_multiple_of(4) {
+                // In the midst of a checkpoint.
+                while unfinished(&run) == 0 && child.try_wait().unwrap().is_none() {
+                    std::thread::yield_now();
+                }
+            } else {
+                // A machine on which starting takes longer than that gets more time, little by little.
+                std::thread::sleep(moment + attempt * Duration::from_millis(20));
+            }
             if child.try_wait().unwrap().is_none() {
                 child.kill().unwrap();
                 kills += 1;
@@ -579,8 +663,94 @@ fn run_that_is_killed_a_hundred_times_is_the_run_that_is_not() {
                 break;
             }
         }
-        assert_eq!(left_behind(&run), expected);
+        assert!(left_behind(&run) == expected, "another run");
     }
     println!("{kills} kills in {runs} runs, {while_writing} while a checkpoint was written");
     assert!(while_writing > 0);
+}
+
+/// Runs the program in a folder; gives the exit code and what it says on standard error.
+fn says(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(PROGRAM).args(arguments).current_dir(folder).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn files_are_those_of_the_checkpoint_that_a_run_goes_on_from() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    quick(path, 8);
+    let sets =
+        ["checkpoint.every=5", "checkpoint.best=test_loss"].map(|set| ["--set", set]).concat();
+    let train = [&["train", "quick.yaml", "--quiet", "--run-dir", "run"][..], &sets].concat();
+    assert_eq!(says(path, &train).0, Some(0));
+    let model = || fs::read(path.join("run/model.safetensors")).unwrap();
+    let whole = model();
+    let best = path.join("run/checkpoints/best.safetensors");
+    assert_eq!(Checkpoint::open(&best).unwrap().epoch(), 8, "it gets better and better");
+
+    // As if it had been killed in epoch 7.
+    fs::remove_file(path.join("run/checkpoints/epoch-000008.safetensors")).unwrap();
+    assert_eq!(says(path, &["resume", "run", "--epochs", "5", "--quiet"]).0, Some(0));
+    assert_eq!(left_behind(&path.join("run")).0.len(), 6);
+    assert!(!best.exists(), "there is no epoch 8");
+    assert!(model() != whole);
+    let cut = path.join("run/checkpoints/epoch-000005.safetensors");
+    let newest = |path: &Path| Model::open(path, Device::Cpu).unwrap();
+    let (of_run, of_checkpoint) = (newest(&path.join("run/model.safetensors")), newest(&cut));
+    assert_eq!(of_run.network().named_tensors(), of_checkpoint.network().named_tensors());
+    assert_eq!(says(path, &["resume", "run", "--epochs", "8", "--quiet"]).0, Some(0));
+    assert!(model() == whole);
+    assert_eq!(Checkpoint::open(&best).unwrap().epoch(), 8);
+}
+
+#[test]
+fn changes_of_a_runs_configuration_are_refused_or_remarked_on() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    quick(path, 2);
+    assert_eq!(says(path, &["train", "quick.yaml", "--quiet", "--run-dir", "run"]).0, Some(0));
+    let config = path.join("run/config.yaml");
+    let original = fs::read_to_string(&config).unwrap();
+    let edited = |from: &str, to: &str| {
+        assert!(original.contains(from));
+        fs::write(&config, original.replacen(from, to, 1)).unwrap();
+        says(path, &["resume", "run", "--epochs", "3", "--quiet"])
+    };
+    for (from, to, key) in [
+        ("activation: tanh", "activation: relu", "model"),
+        ("seed: 1 ", "seed: 2 ", "seed"),
+        ("error_info: delayed_error ", "error_info: delayed_loss ", "algorithm"),
+    ] {
+        let (code, error) = edited(from, to);
+        assert_eq!(code, Some(2), "{error}");
+        assert!(error.contains(&format!("config.yaml: `{key}` is")), "{error}");
+        assert!(error.contains("with which the run began"), "{error}");
+    }
+    let (code, said) = edited("threads: 1 ", "threads: 2 ");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("note: `threads` is 2 from now on; it was 1"), "{said}");
+    assert!(said.contains("note: up to epoch 2 the run was computed by libtorch"), "{said}");
+    assert_eq!(said.lines().count(), 2, "{said}");
+}
+
+#[test]
+#[cfg(unix)]
+fn folder_that_is_replaced_while_running_ends_the_run_with_an_error() {
+    let folder = TempDir::new().unwrap();
+    let config = quick(folder.path(), 100_000);
+    let (run, other) = (folder.path().join("run"), folder.path().join("other"));
+    fs::create_dir(&other).unwrap();
+    for name in [".lock", "metrics.csv"] {
+        fs::write(other.join(name), "").unwrap();
+    }
+    let mut child = start(&["train", &config, "--quiet", "--run-dir", run.to_str().unwrap()]);
+    wait_for_epochs(&run, &mut child);
+    fs::rename(&run, folder.path().join("away")).unwrap();
+    fs::rename(&other, &run).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains(run.to_str().unwrap()), "{error}");
+    assert_eq!(fs::read(run.join("metrics.csv")).unwrap(), b"");
 }

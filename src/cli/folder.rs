@@ -3,16 +3,46 @@
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use f3_tch::config::Config;
 use f3_tch::device::ChosenDevice;
 use f3_tch::files;
+use f3_tch::network::Network;
+use f3_tch::sinks::{EpochRow, Sink};
 
 /// A run's folder, locked until the value is dropped or the process ends, however it does.
 pub struct RunFolder {
     path: PathBuf,
-    _lock: File,
+    lock: Arc<File>,
+}
+
+/// Ends a run whose folder has gone: moved, removed, or another one in its place.
+struct StillThere {
+    path: PathBuf,
+    lock: Arc<File>,
+}
+
+impl Sink for StillThere {
+    fn epoch(&mut self, _row: &EpochRow, _network: &Network) -> Result<()> {
+        let (place, path) = (self.path.join(".lock"), self.path.display());
+        let found = fs::metadata(&place)
+            .with_context(|| format!("{path}: has been removed or moved ({}) ", place.display()))?;
+        let locked = self.lock.metadata().with_context(|| place.display().to_string())?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            if (found.dev(), found.ino()) != (locked.dev(), locked.ino()) {
+                bail!("{path}: has been moved, and another folder is in its place");
+            }
+        }
+        Ok(())
+    }
+
+    fn replay(&mut self, _rows: &[EpochRow], _network: &Network) -> Result<()> {
+        Ok(())
+    }
 }
 
 impl RunFolder {
@@ -22,7 +52,7 @@ impl RunFolder {
         let lock = File::create(&place)
             .with_context(|| format!("{}: cannot be written to", path.display()))?;
         match lock.try_lock() {
-            Ok(()) => Ok(RunFolder { path, _lock: lock }),
+            Ok(()) => Ok(RunFolder { path, lock: Arc::new(lock) }),
             Err(TryLockError::WouldBlock) => {
                 bail!("{}: another process is training there", path.display())
             }
@@ -30,6 +60,11 @@ impl RunFolder {
                 Err(error).with_context(|| format!("{}: cannot be locked", place.display()))
             }
         }
+    }
+
+    /// A sink that lets nothing be written once the folder is not this one any more.
+    pub fn guard(&self) -> Box<dyn Sink> {
+        Box::new(StillThere { path: self.path.clone(), lock: self.lock.clone() })
     }
 
     pub fn path(&self) -> &Path {
@@ -41,10 +76,12 @@ impl RunFolder {
         self.path.join("checkpoints")
     }
 
-    /// How many epochs of training `metrics.csv` has.
-    pub fn epochs_in_metrics(&self) -> usize {
-        let text = fs::read_to_string(self.path.join("metrics.csv")).unwrap_or_default();
-        text.lines().count().saturating_sub(2) // the header, and epoch 0
+    /// Whether there are results of epochs of training, or a network without results.
+    pub fn has_results(&self) -> bool {
+        match fs::read_to_string(self.path.join("metrics.csv")) {
+            Ok(text) => text.lines().count() > 2, // the header, and epoch 0
+            Err(_) => self.path.join("model.safetensors").exists(),
+        }
     }
 
     /// Removes what a process that was killed had not finished writing.

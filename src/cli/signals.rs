@@ -39,7 +39,7 @@ impl Signals {
         }
         self.signal.store(signal, Ordering::Relaxed);
         self.stop.store(true, Ordering::Release);
-        say("\nfinishing this epoch, to save it; a second Ctrl-C stops at once");
+        say("\nfinishing this epoch; a second Ctrl-C stops at once");
     }
 
     /// From now on the program ends when an epoch does: with the first signal this becomes true.

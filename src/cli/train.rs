@@ -13,7 +13,7 @@ use f3_tch::assemble::assemble;
 use f3_tch::checkpoint::{Checkpoint, Checkpoints};
 use f3_tch::config::Config;
 use f3_tch::data::DataDirectory;
-use f3_tch::messages::say;
+use f3_tch::messages::{say, text_of};
 use f3_tch::run::{Ending, Experiment, run_with};
 use f3_tch::sinks::{
     CsvSink, DiagnosticsSink, EpochRow, ModelSink, PlainProgress, ProgressBarSink, Sink,
@@ -72,6 +72,7 @@ pub(super) fn carry_out(
 ) -> Result<ExitCode> {
     let path = folder.path();
     let mut sinks: Vec<Box<dyn Sink>> = vec![
+        folder.guard(),
         Box::new(CsvSink::create(&path.join("metrics.csv"), experiment.data.task)?),
         Box::new(TensorBoardSink::create(path)?),
         Box::new(ModelSink::new(&path.join("model.safetensors"), experiment.description.clone())),
@@ -92,9 +93,10 @@ pub(super) fn carry_out(
     let earlier: f64 = experiment.rows.iter().map(seconds).sum();
     let start = Instant::now();
     let ending = run_with(experiment, &mut sinks, Some(&checkpoints), signals.let_epochs_finish())
-        .map_err(|error| anyhow!("{error:#}{}", what_is_saved(&checkpoints, path)))?;
+        .map_err(|error| anyhow!("{}{}", text_of(&error), what_is_saved(&checkpoints, path)))?;
     drop(sinks);
-    print(&closing_table(&experiment.rows, earlier + start.elapsed().as_secs_f64(), path))?;
+    let table = closing_table(&experiment.rows, earlier + start.elapsed().as_secs_f64(), path);
+    let printed = print(&table);
     let done = experiment.rows.last().map_or(0, |row| row.epoch);
     let resume = format!("f3-tch resume {}", path.display());
     match ending {
@@ -115,11 +117,12 @@ pub(super) fn carry_out(
                 Some(_) => format!("saved; `{resume}` goes on"),
                 None => "not saved, as `checkpoint.every` is null".to_string(),
             };
-            print(&format!("ended   by a signal after epoch {done}, which is {saved}\n"))?;
+            // A signal may have taken away the reader of the output, too.
+            say(format_args!("ended by a signal after epoch {done}, which is {saved}"));
             return Ok(signals.exit_code());
         }
     }
-    Ok(ExitCode::SUCCESS)
+    printed.map(|()| ExitCode::SUCCESS)
 }
 
 /// The end of an error's message: where the run can be taken up again.

@@ -1,4 +1,4 @@
-//! Tables of results, and the first of them: `metrics.csv`, one row per epoch, on disk as soon as the
+//! Tables of results, and the first of them: `metrics.csv`, one row per epoch, written as soon as the
 //! epoch has ended.
 
 use std::fs::File;
@@ -26,7 +26,7 @@ impl Table {
         Ok(table)
     }
 
-    /// Appends a row, which is on disk when this returns.
+    /// Appends a row, which whoever reads the file finds when this returns.
     pub fn write<T: AsRef<[u8]>>(&mut self, record: &[T]) -> Result<()> {
         let written = self.writer.write_record(record);
         written.with_context(|| could_not(&self.path))?;
@@ -74,7 +74,7 @@ impl Sink for CsvSink {
         self.write(row)
     }
 
-    fn replay(&mut self, rows: &[EpochRow]) -> Result<()> {
+    fn replay(&mut self, rows: &[EpochRow], _network: &Network) -> Result<()> {
         rows.iter().try_for_each(|row| self.write(row))?;
         self.0.cut()
     }

@@ -34,7 +34,7 @@ impl Sink for DiagnosticsSink {
         self.write(row)
     }
 
-    fn replay(&mut self, rows: &[EpochRow]) -> Result<()> {
+    fn replay(&mut self, rows: &[EpochRow], _network: &Network) -> Result<()> {
         rows.iter().try_for_each(|row| self.write(row))?;
         self.0.cut()
     }

@@ -106,7 +106,7 @@ impl<F: FnMut(&EpochRow)> Sink for Callback<F> {
         Ok(())
     }
 
-    fn replay(&mut self, _rows: &[EpochRow]) -> Result<()> {
+    fn replay(&mut self, _rows: &[EpochRow], _network: &Network) -> Result<()> {
         Ok(())
     }
 }
@@ -116,9 +116,10 @@ pub trait Sink {
     /// An epoch has ended with these results and this network.
     fn epoch(&mut self, row: &EpochRow, network: &Network) -> Result<()>;
 
-    /// Called once, before everything else, with the epochs of the time before the run was resumed:
-    /// written again, so that a log is whole and has nothing twice, wherever the run had been cut off.
-    fn replay(&mut self, rows: &[EpochRow]) -> Result<()>;
+    /// Called once, before everything else, with the epochs of the time before the run was resumed and the
+    /// network as it was then: written again, so that a log is whole and has nothing twice, wherever the
+    /// run had been cut off.
+    fn replay(&mut self, rows: &[EpochRow], network: &Network) -> Result<()>;
 
     /// So many samples have been trained on since the start; called after every batch.
     fn samples(&mut self, _processed: u64) {}

@@ -26,8 +26,10 @@ impl Sink for ModelSink {
         model_file::save(network, self.description.as_ref(), &self.path)
     }
 
-    /// There is one model, of the epoch that comes next.
-    fn replay(&mut self, _rows: &[EpochRow]) -> Result<()> {
-        Ok(())
+    fn replay(&mut self, rows: &[EpochRow], network: &Network) -> Result<()> {
+        match rows {
+            [] => Ok(()),
+            _ => model_file::save(network, self.description.as_ref(), &self.path),
+        }
     }
 }

@@ -37,7 +37,7 @@ impl Sink for ProgressBarSink {
         Ok(())
     }
 
-    fn replay(&mut self, rows: &[EpochRow]) -> Result<()> {
+    fn replay(&mut self, rows: &[EpochRow], _network: &Network) -> Result<()> {
         if let Some(row) = rows.last() {
             self.bar.set_message(describe(row, self.epochs));
             self.bar.set_position(row.processed_samples);
@@ -70,7 +70,7 @@ impl Sink for PlainProgress {
     }
 
     /// Has been said already.
-    fn replay(&mut self, _rows: &[EpochRow]) -> Result<()> {
+    fn replay(&mut self, _rows: &[EpochRow], _network: &Network) -> Result<()> {
         Ok(())
     }
 }

@@ -28,7 +28,7 @@ pub struct TensorBoardSink {
 
 impl TensorBoardSink {
     /// Starts the event file of a folder, over what f3-tch has written there before: a TensorBoard that
-    /// is reading it finds the same bytes where it is.
+    /// is reading it finds records of the same length.
     pub fn create(folder: &Path) -> Result<TensorBoardSink> {
         let path = match earlier(folder) {
             Some(path) => path,
@@ -62,7 +62,7 @@ impl Sink for TensorBoardSink {
         self.flush()
     }
 
-    fn replay(&mut self, rows: &[EpochRow]) -> Result<()> {
+    fn replay(&mut self, rows: &[EpochRow], _network: &Network) -> Result<()> {
         rows.iter().try_for_each(|row| self.add(row))?;
         self.flush()?;
         cut(&self.file).with_context(|| could_not(&self.path))

@@ -151,6 +151,43 @@ pub fn peak_memory(command: &mut Command) -> u64 {
     peak * 1024
 }
 
+/// A safetensors file of ours with other texts in its metadata, and the checksums that go with what it
+/// holds then; as it is, if it cannot be read.
+pub fn with_texts(
+    bytes: &[u8],
+    change: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>),
+) -> Vec<u8> {
+    const CHECKSUMS: &str = "f3_tch_crc32";
+    let attempt = || -> Option<Vec<u8>> {
+        let length = u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?);
+        let start = usize::try_from(length).ok()?.checked_add(8)?;
+        let mut header: serde_json::Value = serde_json::from_slice(bytes.get(8..start)?).ok()?;
+        let crc = |bytes: &[u8]| {
+            let mut crc = flate2::Crc::new();
+            crc.update(bytes);
+            crc.sum()
+        };
+        let mut sums = serde_json::Map::new();
+        for (name, info) in header.as_object()? {
+            let offset = |at: usize| Some(info["data_offsets"].get(at)?.as_u64()? as usize);
+            if let (Some(from), Some(to)) = (offset(0), offset(1)) {
+                let data = bytes.get(start.checked_add(from)?..start.checked_add(to)?)?;
+                sums.insert(name.clone(), crc(data).into());
+            }
+        }
+        let texts = header.get_mut("__metadata__")?.as_object_mut()?;
+        change(texts);
+        for (key, text) in texts.iter().filter(|(key, _)| *key != CHECKSUMS) {
+            sums.insert(format!("metadata {key}"), crc(text.as_str()?.as_bytes()).into());
+        }
+        texts.insert(CHECKSUMS.into(), serde_json::Value::Object(sums).to_string().into());
+        let header = header.to_string();
+        let length = (header.len() as u64).to_le_bytes();
+        Some([&length[..], header.as_bytes(), &bytes[start..]].concat())
+    };
+    attempt().unwrap_or_else(|| bytes.to_vec())
+}
+
 /// Whether two numbers differ by at most this much, relative to the second.
 pub fn close(found: f64, expected: f64, relative: f64) -> bool {
     (found - expected).abs() <= relative * expected.abs()
