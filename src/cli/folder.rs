@@ -27,8 +27,9 @@ struct StillThere {
 impl Sink for StillThere {
     fn epoch(&mut self, _row: &EpochRow, _network: &Network) -> Result<()> {
         let (place, path) = (self.path.join(".lock"), self.path.display());
-        let found = fs::metadata(&place)
-            .with_context(|| format!("{path}: has been removed or moved ({}) ", place.display()))?;
+        let found = fs::metadata(&place).with_context(|| {
+            format!("{path}: has been removed or moved, its .lock is not there")
+        })?;
         let locked = self.lock.metadata().with_context(|| place.display().to_string())?;
         #[cfg(unix)]
         {
