@@ -268,6 +268,44 @@ fn rows_of_a_table_are_predicted_in_their_own_units() {
 }
 
 #[test]
+fn columns_without_names_are_told_by_their_places() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    let config = PEOPLE.replace(
+        "categorical: [trade], encoding: one_hot, ignore: [note]",
+        "header: false, ignore: ['3']",
+    );
+    let config = config.replace("targets: pay", "targets: '0'").replace("people", "unnamed");
+    fs::write(path.join("unnamed.yaml"), config).unwrap();
+    // Numbers that float32 cannot tell from their neighbours are read as they were in training.
+    let row = |at: usize| {
+        let (a, time) = (at % 7, 1_700_000_000 + 60 * at);
+        format!("{},{a},{time},note\n", 2 * a + at % 5)
+    };
+    fs::write(path.join("unnamed.csv"), (0..200).map(row).collect::<String>()).unwrap();
+    succeeds(path, &["train", "unnamed.yaml", "--quiet", "--run-dir", "run"]);
+    succeeds(path, &["predict", "run", "unnamed.csv", "-o", "out.csv"]);
+    succeeds(path, &["evaluate", "run", "-o", "metrics.csv"]);
+    let (_, metrics) = table(&path.join("metrics.csv"));
+    // The split's two parts together are the file.
+    let number = |part: usize, column: usize| metrics[part][column].parse::<f64>().unwrap();
+    let expected = (0..2).map(|part| number(part, 1) * number(part, 3)).sum::<f64>();
+    let model = Model::open(&path.join("run/model.safetensors"), Device::Cpu).unwrap();
+    let Targets::Numbers { scaling, .. } = &model.preparation().targets else { panic!() };
+    let (_, predicted) = table(&path.join("out.csv"));
+    let found = predicted.iter().enumerate().map(|(at, cells)| {
+        let target = (2 * (at % 7) + at % 5) as f64;
+        (cells[0].parse::<f64>().unwrap() - target).abs() / scaling[0].deviation
+    });
+    let found: f64 = found.sum();
+    assert!(common::close(found, expected, 1e-5), "{found} in place of {expected}");
+
+    fs::write(path.join("inputs.csv"), "1,1700000000,note\n").unwrap();
+    let error = fails(path, &["predict", "run", "inputs.csv", "-o", "none.csv"]);
+    assert!(error.contains("inputs.csv: has 3 column(s); without names"), "{error}");
+}
+
+#[test]
 #[cfg(target_os = "linux")]
 fn rows_can_be_piped_in_and_an_interrupted_prediction_leaves_nothing() {
     let folder = TempDir::new().unwrap();
