@@ -239,8 +239,7 @@ fn trainer(
     let optimizer = &config.optimizer.settings;
     let mut network = Network::offloaded(blocks, feedback, optimizer, generator, offload.as_ref())?;
     if let Some(path) = &config.init_from {
-        let of_run = path.join("model.safetensors");
-        model_file::init(&network, if path.is_dir() { &of_run } else { path })?;
+        model_file::init(&network, &model_file::of(path))?;
     }
     if let Some(devices) = &config.schedule.devices {
         place(&mut network, devices, source)?;

@@ -24,9 +24,7 @@ pub fn in_row(row: &EpochRow) -> Option<String> {
 
 /// What to say where the run goes on.
 pub fn warning(experiment: &Experiment, row: &EpochRow, wrong: &str) -> Result<String> {
-    let layer = in_evaluation(experiment)?;
-    let place = layer.map_or(String::new(), |layer| format!(", in {}", named(experiment, layer)));
-    Ok(format!("warning: epoch {}: {wrong}{place}", row.epoch))
+    Ok(format!("warning: epoch {}: {wrong}{}", row.epoch, in_evaluation(experiment)?))
 }
 
 /// The error that ends the run. Where there is a checkpoint, the batch is found by training again from
@@ -77,8 +75,7 @@ fn place(
             return Ok(format!(", first in batch {batch}, in {}", named(experiment, layer)));
         }
     }
-    let layer = in_evaluation(experiment)?;
-    Ok(layer.map_or(String::new(), |layer| format!(", in {}", named(experiment, layer))))
+    in_evaluation(experiment)
 }
 
 /// Repeats an epoch, batch by batch, from a checkpoint on; gives the first batch after which something is
@@ -116,17 +113,18 @@ fn first_batch(
     Ok(None)
 }
 
-/// The first layer in which something is not finite for a sample of the training or the test set.
-fn in_evaluation(experiment: &Experiment) -> Result<Option<usize>> {
+/// In which layer, the first one, something is not finite for a sample of the training or the test set, to
+/// end a sentence with; nothing if there is none.
+fn in_evaluation(experiment: &Experiment) -> Result<String> {
     for data in [&experiment.data.train, &experiment.data.test] {
         let order = Tensor::arange(data.len(), (Kind::Int64, data.inputs.device()));
         for batch in data.batches(&order, experiment.eval_batch_size) {
             if let Some(layer) = first_layer(experiment, &batch)? {
-                return Ok(Some(layer));
+                return Ok(format!(", in {}", named(experiment, layer)));
             }
         }
     }
-    Ok(None)
+    Ok(String::new())
 }
 
 /// The first layer, counted from 0, that has a parameter or an output for these samples that is not

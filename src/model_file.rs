@@ -1,7 +1,7 @@
 //! Networks as safetensors files, which PyTorch loads, with what it takes to use them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,11 @@ use crate::checkpoint;
 use crate::data::Preparation;
 use crate::network::Network;
 use crate::tensor_file::{self, TensorFile};
+
+/// The file of a network: a run's folder stands for its `model.safetensors`.
+pub fn of(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join("model.safetensors") } else { path.to_path_buf() }
+}
 
 /// Of the description that is written; others cannot be read.
 pub const VERSION: u64 = 1;

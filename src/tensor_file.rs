@@ -110,7 +110,8 @@ impl TensorFile {
         }
         let mut header = vec![0; size as usize];
         file.read_exact(&mut header).with_context(unread)?;
-        let metadata = parse_header(&header)
+        // Also sees to it that tensors lie one behind the other, and are as long as their shapes say.
+        let metadata: Metadata = serde_json::from_slice(&header)
             .map_err(|error| anyhow!("{shown}: is no safetensors file ({error})"))?;
         if (metadata.data_len() as u64).checked_add(8 + size) != Some(length) {
             bail!("{shown}: is not as long as its header says; was it cut off?");
@@ -218,16 +219,6 @@ fn checksum(bytes: &[u8]) -> u32 {
     let mut crc = flate2::Crc::new();
     crc.update(bytes);
     crc.sum()
-}
-
-/// The header, with tensors that lie one behind the other and are as long as their shapes say.
-fn parse_header(header: &[u8]) -> Result<Metadata> {
-    let unchecked: Metadata = serde_json::from_slice(header)?;
-    let tensors = unchecked.offset_keys().into_iter().map(|name| {
-        let info = unchecked.info(&name).expect("this is one of its names").clone();
-        (name, info)
-    });
-    Ok(Metadata::new(unchecked.metadata().clone(), tensors.collect())?)
 }
 
 /// Writes the bytes of a tensor of this kind and shape into it.

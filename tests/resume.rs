@@ -59,6 +59,24 @@ fn trailing(text: &str) -> usize {
     text.len() - text.trim_end_matches('}').len()
 }
 
+/// Trains until after an epoch, as if somebody had wanted it to end then.
+fn cut_off(run: &mut Experiment, epoch: u64, checkpoints: Option<&Checkpoints>) {
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(EndAfter(epoch, stop.clone()))];
+    assert_eq!(run_with(run, &mut sinks, checkpoints, &stop).unwrap(), Ending::Interrupted);
+    assert_eq!(run.rows.last().unwrap().epoch, epoch);
+}
+
+/// Trains until the end.
+fn to_the_end(run: &mut Experiment, checkpoints: Option<&Checkpoints>) -> Result<Ending> {
+    run_with(run, &mut [], checkpoints, &AtomicBool::new(false))
+}
+
+/// The newest checkpoint.
+fn newest(checkpoints: &Checkpoints) -> Checkpoint {
+    Checkpoint::open(&checkpoints.newest().unwrap().unwrap()).unwrap()
+}
+
 fn settings(keep: usize) -> CheckpointSettings {
     CheckpointSettings { every: Some(1), keep, best: None }
 }
@@ -119,19 +137,13 @@ fn resumed_runs_equal_uninterrupted_ones() {
         for cut in [0, 2, 4] {
             let folder = TempDir::new().unwrap();
             let checkpoints = Checkpoints::new(&folder.path().join("checkpoints"), settings(1));
-            let stop = Arc::new(AtomicBool::new(false));
-            let mut first = make();
-            let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(EndAfter(cut, stop.clone()))];
-            let ending = run_with(&mut first, &mut sinks, Some(&checkpoints), &stop).unwrap();
-            assert_eq!(ending, Ending::Interrupted, "{case}");
-            drop(first);
+            cut_off(&mut make(), cut, Some(&checkpoints));
 
-            let newest = Checkpoint::open(&checkpoints.newest().unwrap().unwrap()).unwrap();
+            let newest = newest(&checkpoints);
             assert_eq!(newest.epoch(), cut);
             let mut second = make();
             newest.restore(&mut second).unwrap();
-            let never = AtomicBool::new(false);
-            let ending = run_with(&mut second, &mut [], Some(&checkpoints), &never).unwrap();
+            let ending = to_the_end(&mut second, Some(&checkpoints)).unwrap();
             assert_eq!(ending, Ending::Complete);
             for ((name, found), (_, expected)) in common::everything(&second).iter().zip(&expected)
             {
@@ -142,23 +154,6 @@ fn resumed_runs_equal_uninterrupted_ones() {
     }
 }
 
-/// How a run ended, and the run, that had been cut off after an epoch.
-fn cut_and_resumed(yaml: &str, epoch: u64) -> (Ending, Experiment) {
-    let folder = TempDir::new().unwrap();
-    let checkpoints = Checkpoints::new(folder.path(), settings(1));
-    let mut first = experiment(yaml, Task::Classification);
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(EndAfter(epoch, stop.clone()))];
-    run_with(&mut first, &mut sinks, Some(&checkpoints), &stop).unwrap();
-    assert_eq!(first.rows.last().unwrap().epoch, epoch);
-
-    let mut second = experiment(yaml, Task::Classification);
-    let newest = checkpoints.newest().unwrap().unwrap();
-    Checkpoint::open(&newest).unwrap().restore(&mut second).unwrap();
-    let ending = run_with(&mut second, &mut [], Some(&checkpoints), &AtomicBool::new(false));
-    (ending.unwrap(), second)
-}
-
 #[test]
 fn checkpoints_come_and_go_as_the_settings_say() {
     let folder = TempDir::new().unwrap();
@@ -166,7 +161,7 @@ fn checkpoints_come_and_go_as_the_settings_say() {
     let every = CheckpointSettings { every: Some(2), keep: 2, best };
     let checkpoints = Checkpoints::new(folder.path(), every);
     let mut run = experiment("{epochs: 9, data: {batch_size: 8}}", Task::Classification);
-    run_with(&mut run, &mut [], Some(&checkpoints), &AtomicBool::new(false)).unwrap();
+    to_the_end(&mut run, Some(&checkpoints)).unwrap();
     let mut names: Vec<String> = fs::read_dir(folder.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -182,32 +177,31 @@ fn early_stop_and_time_end_a_run_and_still_do_when_it_is_resumed() {
     let yaml = "{epochs: 200, data: {batch_size: 8}, optimizer: {name: adam, learning_rate: 0.05}, \
                 early_stop: {metric: test_loss, patience: 4}}";
     let mut run = experiment(yaml, Task::Classification);
-    let never = AtomicBool::new(false);
-    let ending = run_with(&mut run, &mut [], None, &never).unwrap();
+    let ending = to_the_end(&mut run, None).unwrap();
     let best = EpochRow::best(&run.rows, "test_loss").unwrap();
     assert_eq!(ending, Ending::NoBetter(best));
     assert_eq!(run.rows.last().unwrap().epoch, best + 4);
-    let again = run_with(&mut run, &mut [], None, &never).unwrap();
-    assert_eq!(again, ending);
-    let resumed = cut_and_resumed(yaml, best + 2);
-    assert_eq!(resumed.0, ending);
-    assert_eq!(resumed.1.rows.len(), run.rows.len());
+    assert_eq!(to_the_end(&mut run, None).unwrap(), ending);
+    let folder = TempDir::new().unwrap();
+    let checkpoints = Checkpoints::new(folder.path(), settings(1));
+    cut_off(&mut experiment(yaml, Task::Classification), best + 2, Some(&checkpoints));
+    let mut resumed = experiment(yaml, Task::Classification);
+    newest(&checkpoints).restore(&mut resumed).unwrap();
+    assert_eq!(to_the_end(&mut resumed, Some(&checkpoints)).unwrap(), ending);
+    assert_eq!(resumed.rows.len(), run.rows.len());
 
     // A minute, of which almost all is over when the run is cut off.
     let yaml = "{epochs: 1000000, data: {batch_size: 8}, max_minutes: 1}";
     let folder = TempDir::new().unwrap();
     let checkpoints = Checkpoints::new(folder.path(), settings(1));
-    let stop = Arc::new(AtomicBool::new(false));
     let mut run = experiment(yaml, Task::Classification);
-    let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(EndAfter(2, stop.clone()))];
-    run_with(&mut run, &mut sinks, None, &stop).unwrap();
+    cut_off(&mut run, 2, None);
     run.rows[1].train_seconds = 29.9;
     run.rows[2].eval_seconds = 30.0;
     checkpoints.after_epoch(&mut run, true).unwrap();
     let mut run = experiment(yaml, Task::Classification);
-    let newest = checkpoints.newest().unwrap().unwrap();
-    Checkpoint::open(&newest).unwrap().restore(&mut run).unwrap();
-    assert_eq!(run_with(&mut run, &mut [], None, &never).unwrap(), Ending::OutOfTime);
+    newest(&checkpoints).restore(&mut run).unwrap();
+    assert_eq!(to_the_end(&mut run, None).unwrap(), Ending::OutOfTime);
     let seconds = |row: &EpochRow| row.train_seconds + row.eval_seconds;
     assert!(run.rows.iter().map(seconds).sum::<f64>() >= 60.0);
     let but_one = &run.rows[..run.rows.len() - 1];
@@ -248,7 +242,7 @@ fn early_stop_ends_a_run_whose_metric_is_no_number() {
                 early_stop: {metric: test_loss, patience: 3}}";
     let mut run = experiment(yaml, Task::Classification);
     let _ = run.data.test.inputs.fill_(f64::NAN);
-    let ending = run_with(&mut run, &mut [], None, &AtomicBool::new(false)).unwrap();
+    let ending = to_the_end(&mut run, None).unwrap();
     assert_eq!(ending, Ending::NoBetter(0));
     assert_eq!(run.rows.len(), 4);
     assert!(run.rows[3].value("test_auroc").unwrap().is_nan());
@@ -261,9 +255,7 @@ fn divergence_is_traced_to_its_batch_and_layer_and_leaves_the_last_good_checkpoi
     let checkpoints = Checkpoints::new(folder.path(), settings(1));
     let yaml = "{epochs: 5, data: {batch_size: 8}, model: {width: 7, hidden_layers: 2}}";
     let mut run = experiment(yaml, Task::Classification);
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(EndAfter(2, stop.clone()))];
-    run_with(&mut run, &mut sinks, Some(&checkpoints), &stop).unwrap();
+    cut_off(&mut run, 2, Some(&checkpoints));
 
     // A sample that no network can take; where it comes in the third epoch is looked up.
     let sample = 5;
@@ -272,13 +264,11 @@ fn divergence_is_traced_to_its_batch_and_layer_and_leaves_the_last_good_checkpoi
     generator.set_state(&run.generator.state().unwrap()).unwrap();
     let order = Vec::<i64>::try_from(generator.epoch_order(30).unwrap()).unwrap();
     let batch = order.iter().position(|it| *it == sample).unwrap() / 8 + 1;
-    let error = run_with(&mut run, &mut [], Some(&checkpoints), &AtomicBool::new(false));
-    let error = error.unwrap_err().to_string();
+    let error = to_the_end(&mut run, Some(&checkpoints)).unwrap_err().to_string();
     let place =
         format!("epoch 3: the loss has become NaN, first in batch {batch}, in hidden layer 1");
     assert!(error.starts_with(&place), "{error}");
-    let newest = Checkpoint::open(&checkpoints.newest().unwrap().unwrap()).unwrap();
-    assert_eq!(newest.epoch(), 2);
+    assert_eq!(newest(&checkpoints).epoch(), 2);
 }
 
 /// The error of a run on the toy data after something has been done to it.
@@ -287,12 +277,9 @@ fn error_of(yaml: &str, task: Task, with: impl Fn(&mut Experiment), checkpoints:
     let checkpoints = checkpoints.then(|| Checkpoints::new(folder.path(), settings(1)));
     let mut run = experiment(yaml, task);
     // What is done after epoch 0 comes as a surprise.
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(EndAfter(0, stop.clone()))];
-    run_with(&mut run, &mut sinks, checkpoints.as_ref(), &stop).unwrap();
+    cut_off(&mut run, 0, checkpoints.as_ref());
     with(&mut run);
-    let error = run_with(&mut run, &mut [], checkpoints.as_ref(), &AtomicBool::new(false));
-    error.unwrap_err().to_string()
+    to_the_end(&mut run, checkpoints.as_ref()).unwrap_err().to_string()
 }
 
 #[test]
@@ -317,7 +304,7 @@ fn divergence_is_placed_where_weights_stay_finite() {
 
     let mut run = experiment(yaml, Task::Regression);
     let _ = tch::no_grad(|| run.trainer.network().named_tensors()[0].1.fill_(f64::NAN));
-    let error = run_with(&mut run, &mut [], None, &AtomicBool::new(false)).unwrap_err();
+    let error = to_the_end(&mut run, None).unwrap_err();
     let expected =
         "before training, the loss has become NaN, in hidden layer 1: inputs, targets or the";
     assert!(error.to_string().starts_with(expected), "{error}");
@@ -331,7 +318,7 @@ fn large_weights_are_no_divergence() {
     let _ = tch::no_grad(|| weight.shallow_clone().fill_(1e25)); // tanh makes 1 or -1 of it
     let norm = run.trainer.network().layers()[0].weight_norm();
     assert!((norm / (1e25 * count.sqrt()) - 1.0).abs() < 1e-6, "{norm}");
-    run_with(&mut run, &mut [], None, &AtomicBool::new(false)).unwrap();
+    to_the_end(&mut run, None).unwrap();
 }
 
 #[test]
@@ -340,7 +327,7 @@ fn damaged_checkpoints_are_refused() {
     let checkpoints = Checkpoints::new(folder.path(), settings(1));
     let yaml = "{epochs: 2, data: {batch_size: 8}, model: {width: 7}}";
     let mut run = experiment(yaml, Task::Classification);
-    run_with(&mut run, &mut [], Some(&checkpoints), &AtomicBool::new(false)).unwrap();
+    to_the_end(&mut run, Some(&checkpoints)).unwrap();
     let path = checkpoints.newest().unwrap().unwrap();
     let whole = fs::read(&path).unwrap();
     let attempt = |bytes: &[u8], yaml: &str| -> Result<()> {
@@ -616,7 +603,7 @@ fn folder_that_is_removed_while_running_ends_the_run_with_an_error() {
     assert!(error.starts_with("error: ") && error.lines().count() == 1, "{error}");
     assert!(error.contains(run.to_str().unwrap()) && error.contains("No such file"), "{error}");
     let checkpoints = Checkpoints::new(&folder.path().join("away/checkpoints"), settings(1));
-    Checkpoint::open(&checkpoints.newest().unwrap().unwrap()).unwrap();
+    newest(&checkpoints);
 }
 
 #[test]

@@ -3,16 +3,17 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 use f3_tch::config::{Config, Source};
 use f3_tch::data::{DataDirectory, Split};
 use f3_tch::device::DeviceChoice;
-use f3_tch::files;
 use f3_tch::metrics::evaluate;
 use f3_tch::model::Model;
+use f3_tch::model_file;
 
-use super::{DataDirArgs, model_path, print};
+use super::new_table::NewTable;
+use super::{DataDirArgs, print};
 
 #[derive(Args)]
 pub struct EvaluateArgs {
@@ -33,11 +34,9 @@ pub struct EvaluateArgs {
 
 impl EvaluateArgs {
     pub fn run(self) -> Result<ExitCode> {
-        if let Some(output) = self.output.as_ref().filter(|output| output.exists()) {
-            bail!("{}: exists already; name another file", output.display());
-        }
+        self.output.as_deref().map_or(Ok(()), NewTable::check)?;
         let device = self.device.choose()?.device;
-        let path = model_path(&self.model);
+        let path = model_file::of(&self.model);
         let shown = path.display();
         let model = Model::open(&path, device)?;
         let of_model = model.config();
@@ -64,12 +63,9 @@ impl EvaluateArgs {
             rows.push(row);
         }
         if let Some(output) = &self.output {
-            let failed = || format!("{}: cannot be written", output.display());
-            let mut table = csv::Writer::from_writer(files::temporary_beside(output)?);
-            rows.iter().try_for_each(|row| table.write_record(row)).with_context(failed)?;
-            let file =
-                table.into_inner().map_err(|error| error.into_error()).with_context(failed)?;
-            files::persist_new(file, output)?;
+            let mut table = NewTable::start(output)?;
+            rows.iter().try_for_each(|row| table.write(row))?;
+            table.finish()?;
         }
         for row in &rows {
             let cells: Vec<String> = row.iter().map(|cell| format!("{cell:>20}")).collect();

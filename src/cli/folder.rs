@@ -9,22 +9,20 @@ use anyhow::{Context, Result, bail};
 use f3_tch::config::Config;
 use f3_tch::device::ChosenDevice;
 use f3_tch::files;
+use f3_tch::model_file;
 use f3_tch::network::Network;
 use f3_tch::sinks::{EpochRow, Sink};
 
 /// A run's folder, locked until the value is dropped or the process ends, however it does.
+#[derive(Clone)]
 pub struct RunFolder {
     path: PathBuf,
     lock: Arc<File>,
 }
 
-/// Ends a run whose folder has gone: moved, removed, or another one in its place.
-struct StillThere {
-    path: PathBuf,
-    lock: Arc<File>,
-}
-
-impl Sink for StillThere {
+/// The first of a run's sinks: lets nothing be written once the folder has been removed or moved, and
+/// maybe another one is in its place.
+impl Sink for RunFolder {
     fn epoch(&mut self, _row: &EpochRow, _network: &Network) -> Result<()> {
         let (place, path) = (self.path.join(".lock"), self.path.display());
         let found = fs::metadata(&place).with_context(|| {
@@ -63,11 +61,6 @@ impl RunFolder {
         }
     }
 
-    /// A sink that lets nothing be written once the folder is not this one any more.
-    pub fn guard(&self) -> Box<dyn Sink> {
-        Box::new(StillThere { path: self.path.clone(), lock: self.lock.clone() })
-    }
-
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -81,7 +74,7 @@ impl RunFolder {
     pub fn has_results(&self) -> bool {
         match fs::read_to_string(self.path.join("metrics.csv")) {
             Ok(text) => text.lines().count() > 2, // the header, and epoch 0
-            Err(_) => self.path.join("model.safetensors").exists(),
+            Err(_) => model_file::of(&self.path).exists(),
         }
     }
 

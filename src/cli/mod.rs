@@ -4,6 +4,7 @@ mod config;
 mod data;
 mod evaluate;
 mod folder;
+mod new_table;
 mod predict;
 mod report;
 mod resume;
@@ -11,7 +12,7 @@ mod signals;
 mod train;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -109,11 +110,6 @@ struct DataDirArgs {
     /// cache folder]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-}
-
-/// The file of a network: a run's folder stands for its `model.safetensors`.
-fn model_path(given: &Path) -> PathBuf {
-    if given.is_dir() { given.join("model.safetensors") } else { given.to_path_buf() }
 }
 
 /// Writes results to standard output.

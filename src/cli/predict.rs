@@ -1,18 +1,18 @@
 //! `f3-tch predict`: a saved network's answers for samples that it has not seen.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use f3_tch::data::{Samples, Targets};
 use f3_tch::device::DeviceChoice;
-use f3_tch::files;
 use f3_tch::model::Model;
+use f3_tch::model_file;
 use tch::{Device, Kind, Tensor};
 
-use super::{model_path, print};
+use super::new_table::NewTable;
+use super::print;
 
 #[derive(Args)]
 pub struct PredictArgs {
@@ -37,20 +37,15 @@ pub struct PredictArgs {
 
 impl PredictArgs {
     pub fn run(self) -> Result<ExitCode> {
-        let shown = self.output.display();
-        if self.output.exists() {
-            bail!("{shown}: exists already; name another file");
-        }
+        NewTable::check(&self.output)?;
         let device = self.device.choose()?.device;
-        let model = Model::open(&model_path(&self.model), device)?;
+        let model = Model::open(&model_file::of(&self.model), device)?;
         let mut format = model.config().data.set.table_format();
         format.delimiter = self.delimiter.unwrap_or(format.delimiter);
         let mut samples = Samples::open(&self.input, format, model.preparation())?;
 
-        let failed = || format!("{shown}: cannot be written");
-        let file = files::temporary_beside(&self.output)?; // whole or not at all
-        let mut table = csv::Writer::from_writer(file);
-        table.write_record(header(&model)).with_context(failed)?;
+        let mut table = NewTable::start(&self.output)?;
+        table.write(header(&model))?;
         let mut count = 0;
         while let Some(inputs) = samples.next(self.batch_size as usize)? {
             let answers = model.answer(&inputs.to_device(device))?;
@@ -64,11 +59,10 @@ impl PredictArgs {
                     count + wrong.int64_value(&[]) as u64 + 1
                 );
             }
-            count += write(&mut table, &answers, &model).with_context(failed)?;
+            count += write(&mut table, &answers, &model)?;
         }
-        let file = table.into_inner().map_err(|error| error.into_error()).with_context(failed)?;
-        files::persist_new(file, &self.output)?;
-        print(&format!("{count} answers in {shown}\n"))?;
+        table.finish()?;
+        print(&format!("{count} answers in {}\n", self.output.display()))?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -89,7 +83,7 @@ fn header(model: &Model) -> Vec<String> {
 }
 
 /// A row per answer; gives how many there were.
-fn write(table: &mut csv::Writer<impl Write>, answers: &Tensor, model: &Model) -> Result<u64> {
+fn write(table: &mut NewTable, answers: &Tensor, model: &Model) -> Result<u64> {
     let answers = answers.to_device(Device::Cpu);
     let best = Vec::<i64>::try_from(answers.argmax(-1, false))?;
     let single = answers.kind() == Kind::Float;
@@ -100,9 +94,9 @@ fn write(table: &mut csv::Writer<impl Write>, answers: &Tensor, model: &Model) -
         let numbers = row.iter().map(text);
         match &model.preparation().targets {
             Targets::Classes(names) => {
-                table.write_record([names[best as usize].clone()].into_iter().chain(numbers))?;
+                table.write([names[best as usize].clone()].into_iter().chain(numbers))?;
             }
-            Targets::Numbers { .. } => table.write_record(numbers)?,
+            Targets::Numbers { .. } => table.write(numbers)?,
         }
     }
     Ok(rows.len() as u64)

@@ -7,7 +7,7 @@ use super::fetch::Fetched;
 use super::preparation::{Coding, Column, Targets};
 use super::prepare::{Table, dataset, one_hot};
 use super::split::train_test;
-use super::table::{Header, Matrix, Rows, TableFormat};
+use super::table::{Matrix, Rows, TableFormat};
 use super::{Dataset, DatasetName, Task};
 
 const TEST_FRACTION: f64 = 0.2;
@@ -21,7 +21,7 @@ pub(super) fn wine_quality(
     standardize: bool,
     device: Device,
 ) -> Result<Dataset> {
-    let format = TableFormat { delimiter: b';', header: Header::Names, ..TableFormat::default() };
+    let format = TableFormat { delimiter: b';', ..TableFormat::default() };
     let mut names = Vec::new();
     let (mut inputs, mut qualities) = (Matrix::new(12, Kind::Double), Matrix::new(1, Kind::Double));
     for (colour, name) in [(0.0, "winequality-red.csv"), (1.0, "winequality-white.csv")] {
@@ -59,7 +59,7 @@ pub(super) fn wine_quality(
 /// The settings of the kernel, with a sample for each of the four run times that were measured: in
 /// the training set and in the test set all first ones, then all second ones, …
 pub(super) fn sgemm(files: &Fetched, standardize: bool, device: Device) -> Result<Dataset> {
-    let format = TableFormat { delimiter: b',', header: Header::Names, ..TableFormat::default() };
+    let format = TableFormat::default();
     let mut rows = Rows::of(files.content("sgemm_product.csv"), format)?;
     let columns = rows.names().iter().take(14).map(Column::number).collect();
     let (mut inputs, mut times) = (Matrix::new(14, Kind::Double), Matrix::new(4, Kind::Double));

@@ -94,6 +94,6 @@ impl CsvSink {
     }
 }
 
-fn could_not(path: &Path) -> String {
+pub(super) fn could_not(path: &Path) -> String {
     format!("{}: cannot be written", path.display())
 }

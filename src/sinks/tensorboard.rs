@@ -14,7 +14,7 @@ use tensorboard_proto::summary::Summary;
 use tensorboard_rs::record_writer::RecordWriter;
 use tensorboard_rs::summary::scalar;
 
-use super::csv::{cut, over};
+use super::csv::{could_not, cut, over};
 use super::{EpochRow, Sink};
 use crate::network::Network;
 use crate::run::seconds;
@@ -132,8 +132,4 @@ fn earlier(folder: &Path) -> Option<PathBuf> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         name.starts_with("events.out.tfevents.") && name.ends_with(".f3-tch")
     })
-}
-
-fn could_not(path: &Path) -> String {
-    format!("{}: cannot be written", path.display())
 }

@@ -1,0 +1,44 @@
+//! A table of results that is written whole or not at all, and over nothing.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use f3_tch::files;
+use tempfile::NamedTempFile;
+
+/// A table that has no name yet.
+pub struct NewTable {
+    path: PathBuf,
+    writer: csv::Writer<NamedTempFile>,
+}
+
+impl NewTable {
+    /// Refuses a name that something has.
+    pub fn check(path: &Path) -> Result<()> {
+        if path.exists() {
+            bail!("{}: exists already; name another file", path.display());
+        }
+        Ok(())
+    }
+
+    /// Starts a table, to be called so in the end.
+    pub fn start(path: &Path) -> Result<NewTable> {
+        let writer = csv::Writer::from_writer(files::temporary_beside(path)?);
+        Ok(NewTable { path: path.to_path_buf(), writer })
+    }
+
+    /// Appends a row.
+    pub fn write<T: AsRef<[u8]>>(&mut self, row: impl IntoIterator<Item = T>) -> Result<()> {
+        self.writer.write_record(row).with_context(|| could_not(&self.path))
+    }
+
+    /// Gives the table its name.
+    pub fn finish(self) -> Result<()> {
+        let file = self.writer.into_inner().map_err(|error| error.into_error());
+        files::persist_new(file.with_context(|| could_not(&self.path))?, &self.path)
+    }
+}
+
+fn could_not(path: &Path) -> String {
+    format!("{}: cannot be written", path.display())
+}
