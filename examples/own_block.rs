@@ -5,10 +5,12 @@
 use anyhow::Result;
 use f3_tch::Generator;
 use f3_tch::data::{DataDirectory, DataSettings};
+use f3_tch::engine::EngineSettings;
 use f3_tch::error_info::ErrorInfo;
 use f3_tch::feedback::FeedbackInit;
+use f3_tch::layers::Layers;
 use f3_tch::loss::Loss;
-use f3_tch::network::{Activation, Block, Dense, Network, trainable};
+use f3_tch::network::{Activation, Block, Dense, trainable};
 use f3_tch::optimizer::{AdamSettings, OptimizerSettings};
 use f3_tch::run::{Experiment, run};
 use f3_tch::trainer::FeedbackTrainer;
@@ -56,11 +58,11 @@ pub fn train() -> Result<(f64, f64)> {
     ];
 
     let learning_rate = 1e-3;
-    let adam = OptimizerSettings::Adam(AdamSettings::new(learning_rate));
+    let adam = EngineSettings::new(OptimizerSettings::Adam(AdamSettings::default()));
     let feedback = FeedbackInit::KaimingUniform;
-    let network = Network::new(blocks, Some(&feedback), &adam, &mut generator)?;
+    let layers = Layers::new(blocks, Some(&feedback), &adam, &mut generator)?;
     let loss = Loss::BinaryCrossEntropy;
-    let trainer = FeedbackTrainer::new(network, ErrorInfo::DelayedError, loss, &data.train)?;
+    let trainer = FeedbackTrainer::new(layers, ErrorInfo::DelayedError, loss, &data.train)?;
 
     let mut experiment = Experiment::new(Box::new(trainer), data, loss, generator, learning_rate);
     experiment.batch_size = 10;

@@ -5,10 +5,12 @@
 use anyhow::Result;
 use f3_tch::Generator;
 use f3_tch::data::{Dataset, Split, Task};
+use f3_tch::engine::{EngineSettings, Kernels};
 use f3_tch::error_info::ErrorInfo;
 use f3_tch::feedback::FeedbackInit;
+use f3_tch::layers::Layers;
 use f3_tch::loss::Loss;
-use f3_tch::network::{Activation, Mlp, Network};
+use f3_tch::network::{Activation, Mlp};
 use f3_tch::optimizer::{AdamSettings, OptimizerSettings};
 use f3_tch::run::{Experiment, run};
 use f3_tch::sinks::{EpochRow, on_epoch};
@@ -27,14 +29,14 @@ pub fn train() -> Result<Vec<f64>> {
 
     let (inputs, hidden, outputs) = (2, vec![100, 100], 2);
     let (activation, output_activation) = (Activation::Tanh, Activation::Sigmoid);
-    let shape = Mlp { inputs, hidden, activation, outputs, output_activation };
+    let shape = Mlp { inputs, hidden, activation, outputs, output_activation, bias: true };
     let blocks = shape.blocks(&mut generator, Device::Cpu)?;
-    let adam = OptimizerSettings::Adam(AdamSettings::new(1e-3));
-    let mut network =
-        Network::new(blocks, Some(&FeedbackInit::KaimingUniform), &adam, &mut generator)?;
-    network.fuse();
+    let adam = OptimizerSettings::Adam(AdamSettings::default());
+    let settings = EngineSettings::new(adam).with_kernels(Kernels::Auto);
+    let layers =
+        Layers::new(blocks, Some(&FeedbackInit::KaimingUniform), &settings, &mut generator)?;
     let loss = Loss::BinaryCrossEntropy;
-    let trainer = FeedbackTrainer::new(network, ErrorInfo::DelayedError, loss, &data.train)?;
+    let trainer = FeedbackTrainer::new(layers, ErrorInfo::DelayedError, loss, &data.train)?;
 
     let mut experiment = Experiment::new(Box::new(trainer), data, loss, generator, 1e-3);
     let progress = on_epoch(|row: &EpochRow| println!("{:2}: {:.4}", row.epoch, row.test.loss));

@@ -15,7 +15,9 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::Parser;
 use f3_tch::Generator;
-use f3_tch::network::{Activation, Dense, Layer};
+use f3_tch::engine::{BlockEngine, Engine, FusedDense, Step};
+use f3_tch::layers::Layer;
+use f3_tch::network::{Activation, Dense};
 use f3_tch::optimizer::{AdamSettings, OptimizerSettings};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
@@ -125,23 +127,25 @@ fn layer(m: i64, n: i64, outputs: i64, batch: i64) -> Result<Value> {
     let mut random = |rows: i64, columns: i64| generator.uniform(&[rows, columns], -1.0, 1.0);
     let (x, e) = (random(CHUNK * batch, m)?, random(CHUNK * batch, outputs)?);
     let feedback = random(outputs, n)? / (n as f64).sqrt();
+    let adam = OptimizerSettings::Adam(AdamSettings::default());
     let make = |fused: bool, generator: &mut Generator| -> Result<Layer> {
         let dense = Dense::new(m, n, Activation::Tanh, generator, Device::Cpu)?;
-        let optimizer = OptimizerSettings::Adam(AdamSettings::new(1e-6));
-        let mut layer = Layer::new(Box::new(dense), Some(feedback.copy()), &optimizer)?;
-        let fused = fused && layer.can_fuse();
-        layer.set_fused(fused);
-        Ok(layer)
+        let engine: Box<dyn Engine> = match fused {
+            true => Box::new(FusedDense::new(&dense, &adam, false)?),
+            false => Box::new(BlockEngine::new(Box::new(dense), &adam)?),
+        };
+        Ok(Layer::new(engine, Some(feedback.copy())))
     };
+    let step = Step { learning_rate: 1e-6, batch_size: batch, watch: false };
     let mut fused = make(true, &mut generator)?;
     let mut aten = make(false, &mut generator)?;
     let micros = |seconds: f64| 1e6 * seconds;
     let a_batch = |seconds: f64| 1e6 * seconds / CHUNK as f64;
 
-    let learn = a_batch(seconds(|| drop(fused.learn(&x, &e, batch).expect("learns"))));
+    let learn = a_batch(seconds(|| drop(fused.learn(&x, &e, &step).expect("learns"))));
     let alone = (x.narrow(0, 0, batch), e.narrow(0, 0, batch));
     let learn_one =
-        micros(seconds(|| drop(fused.learn(&alone.0, &alone.1, batch).expect("learns"))));
+        micros(seconds(|| drop(fused.learn(&alone.0, &alone.1, &step).expect("learns"))));
     let forward = a_batch(seconds(|| drop(fused.forward(&x).expect("computes"))));
 
     let (x, e) = alone;
@@ -156,7 +160,7 @@ fn layer(m: i64, n: i64, outputs: i64, batch: i64) -> Result<Value> {
     let aten_signal = micros(seconds(|| drop(e.mm(&feedback))));
     let aten_slope = micros(seconds(|| drop::<Tensor>(&signal * (1 - h.square()))));
     let aten_gradient = micros(seconds(|| drop(delta.tr().mm(&x))));
-    let aten_adam = micros(seconds(|| aten.step(&gradients).expect("steps")));
+    let aten_adam = micros(seconds(|| aten.apply(&gradients, &step).expect("steps")));
     let backpropagated = micros(seconds(|| drop(delta.mm(&weight))));
     Ok(json!({
         "fused learn": learn,

@@ -1,27 +1,27 @@
 //! From a configuration to the parts of a run: the only file that knows both sides.
 
-use crate::config::{
-    Algorithm, Config, ConfigError, KernelsConfig, ModelConfig, Precision, ScheduleName, Source,
-};
-use crate::data::{DataDirectory, Dataset, Inputs, Split, TrainingShape};
+use anyhow::Result;
+use tch::Device;
+
+use crate::config::{Algorithm, Config, ConfigError, ModelConfig, ScheduleName, Source};
+use crate::data::{DataDirectory, Dataset, Split, TrainingShape};
 use crate::device::{ChosenDevice, DeviceChoice, memory};
 use crate::diagnostics::Diagnostics;
+use crate::engine::{EngineSettings, Kernels, Precision};
 use crate::error_info::ErrorInfo;
 use crate::feedback::FeedbackInit;
 use crate::generator::Generator;
+use crate::layers::{Layer, Layers};
 use crate::loss::Loss;
-use crate::model_file::{self, Description};
-use crate::network::{Block, Cnn, Mlp, Network, Vit, WeightInit};
+use crate::model::{self, Description};
+use crate::native::allow_tf32;
+use crate::network::{Architecture, Block, Cnn, Mlp, Vit, WeightInit, move_to};
 use crate::offload::Offload;
 use crate::run::Experiment;
 use crate::schedule::{
     LayerMajor, Pipelined, Schedule, best_stages, chunk_for, chunk_that_fills, stages,
 };
-use crate::tensor_file::{self, TensorFile};
 use crate::trainer::{BackpropTrainer, FeedbackTrainer, PepitaTrainer, RecordedTrainer, Trainer};
-use crate::{has_bfloat16, native::allow_tf32};
-use anyhow::{Result, bail};
-use tch::Device;
 
 /// Chooses the device, loads the data, draws the network: all that can fail before training.
 ///
@@ -54,8 +54,11 @@ pub fn assemble_on(mut data: Dataset, config: &Config, source: &Source) -> Resul
     }
     let longest = data.train.len().max(data.test.len());
     let mut generator = Generator::new(config.seed)?;
+    let architecture =
+        architecture(config, source, data.train.input_count(), &data.training_shape())?;
+    let (trainer, kernels) = trainer(config, source, &architecture, &data, &mut generator)?;
     Ok(Experiment {
-        trainer: trainer(config, source, &data, &mut generator)?,
+        trainer,
         loss: config.loss,
         generator,
         batch_size: config.data.batch_size,
@@ -65,15 +68,16 @@ pub fn assemble_on(mut data: Dataset, config: &Config, source: &Source) -> Resul
             None => config.data.eval_batch_size,
         },
         epochs: config.epochs,
-        learning_rate: config.optimizer.settings.learning_rate(),
-        schedule: config.optimizer.schedule.clone(),
+        learning_rate: config.optimizer.learning_rate.clone(),
         early_stop: config.early_stop.clone(),
         max_minutes: config.max_minutes,
         on_nan: config.on_nan,
-        description: data
-            .preparation
-            .clone()
-            .map(|preparation| Description::new(config.to_yaml(), preparation)),
+        description: data.preparation.clone().map(|preparation| {
+            let table = config.data.set.table_format();
+            let section = serde_json::to_value(&config.data).ok();
+            Description::new(architecture, config.loss, kernels, preparation, table, section)
+        }),
+        config: Some(config.to_yaml()),
         rows: Vec::new(),
         diagnostics: config
             .diagnostics
@@ -118,24 +122,19 @@ fn weight_count(
     source: &Source,
     shape: &TrainingShape,
 ) -> Result<f64, ConfigError> {
-    match &config.model {
-        ModelConfig::Mlp { .. } => {
-            let inputs = shape.image.map_or(1, |image| image.iter().product());
-            Ok(mlp(config, inputs, shape.outputs).weight_count())
+    let inputs = shape.image.map_or(1, |image| image.iter().product());
+    let architecture = architecture(config, source, inputs, shape)?;
+    architecture.weight_count().map_err(|error| match &config.model {
+        ModelConfig::Vit { patch_size, .. } => {
+            let expected = format!("a size that divides the images: {error}");
+            source.refuse("model.patch_size", patch_size, &expected)
         }
         ModelConfig::Cnn { topology, .. } => {
-            cnn(config, source, shape)?.weight_count().map_err(|error| {
-                let expected = format!("one that the images allow: {error}");
-                source.refuse("model.topology", topology, &expected)
-            })
+            let expected = format!("one that the images allow: {error}");
+            source.refuse("model.topology", topology, &expected)
         }
-        ModelConfig::Vit { patch_size, .. } => {
-            vit(config, source, shape)?.weight_count().map_err(|error| {
-                let expected = format!("a size that divides the images: {error}");
-                source.refuse("model.patch_size", patch_size, &expected)
-            })
-        }
-    }
+        ModelConfig::Mlp { .. } => source.refuse("model.name", "mlp", &error.to_string()),
+    })
 }
 
 /// Refuses a network that cannot be in memory, before it takes all there is.
@@ -164,160 +163,98 @@ fn check_memory(config: &Config, source: &Source, weights: f64) -> Result<(), Co
     Err(source.refuse(key, found, &expected))
 }
 
-/// The network that a file describes, with the file's parameters, on a device.
-pub(crate) fn network_in(
-    file: &mut TensorFile,
-    description: &Description,
-    device: Device,
-) -> Result<(Network, Config)> {
-    let shown = file.path().display().to_string();
-    let source = Source::parse(&shown, &description.config)?;
-    let (mut config, _) = Config::read(&source)?;
-    config.schedule.offload = None;
-    let kept = config.optimizer.settings;
-    config.optimizer.settings = kept.without_state(); // it is not trained
-    let (inputs, outputs) = description.preparation.widths();
-    let image = match description.preparation.inputs {
-        Inputs::Image { shape, .. } => Some(shape),
-        Inputs::Table { .. } => None,
-    };
-    let ends = Ends { inputs, shape: TrainingShape { samples: i64::MAX, outputs, image }, device };
-    check_against_data(&config, &source, &ends.shape)?;
-    if 4.0 * weight_count(&config, &source, &ends.shape)? > file.bytes() as f64 {
-        bail!("{shown}: describes a network of more weights than it holds");
-    }
-    let mut generator = Generator::new(config.seed)?;
-    let blocks = blocks(&config, &source, &ends, &mut generator, None)?;
-    let feedback = config.algorithm.feedback_init();
-    let mut network = Network::new(blocks, feedback, &config.optimizer.settings, &mut generator)?;
-    let tensors = network.named_tensors();
-    for name in file.names() {
-        let of_network = name.starts_with("layers.");
-        if of_network && !tensors.iter().any(|(known, _)| *known == name) {
-            bail!("{shown}: holds `{name}`, for which the network that it describes has no place");
-        }
-    }
-    tch::no_grad(|| -> Result<()> {
-        for (name, tensor) in tensors {
-            tensor_file::fill(&tensor, &file.read(&name, &tensor)?);
-        }
-        Ok(())
-    })?;
-    config.optimizer.settings = kept;
-    // Whatever it was trained with, where that is possible: the numbers are the same then.
-    let fused = match config.kernels {
-        KernelsConfig::Aten => false,
-        KernelsConfig::Auto => crate::kernels_are_fast(),
-        KernelsConfig::Fused => true,
-    };
-    if fused && kept.can_be_fused() {
-        network.fuse();
-    }
-    Ok((network, config))
-}
-
+/// Draws the network and gives the rule that trains it, and the kernels that compute it.
 fn trainer(
     config: &Config,
     source: &Source,
+    architecture: &Architecture,
     data: &Dataset,
     generator: &mut Generator,
-) -> Result<Box<dyn Trainer>> {
+) -> Result<(Box<dyn Trainer>, Kernels)> {
     let loss = config.loss;
-    let offload = config.schedule.offload.as_deref().map(Offload::new).transpose()?;
-    let ends = Ends {
-        inputs: data.train.input_count(),
-        shape: data.training_shape(),
-        device: data.train.inputs.device(),
+    let device = data.train.inputs.device();
+    let settings = EngineSettings {
+        optimizer: config.optimizer.settings,
+        kernels: config.kernels,
+        precision: config.precision,
+        offload: config.schedule.offload.as_deref().map(Offload::new).transpose()?,
     };
-    let blocks = blocks(config, source, &ends, generator, offload.as_ref())?;
+    let blocks = blocks(config, source, architecture, generator, device, &settings)?;
     let feedback = config.algorithm.feedback_init();
     if let (Some(init), Some((output, hidden))) = (feedback, blocks.split_last()) {
         for block in hidden {
             check_feedback(source, init, output.outputs(), block.outputs())?;
         }
     }
-    let optimizer = &config.optimizer.settings;
-    let mut network = Network::offloaded(blocks, feedback, optimizer, generator, offload.as_ref())?;
-    if let Some(path) = &config.init_from {
-        model_file::init(&network, &model_file::of(path))?;
-    }
     if let Some(devices) = &config.schedule.devices {
-        place(&mut network, devices, source)?;
+        place(&blocks, devices, source)?;
     }
-    let fused = choose_kernels(config, source, &mut network)?;
-    match config.precision {
-        Precision::Float32 => {}
-        Precision::Bf16 if fused && has_bfloat16() => network.learn_in_bfloat16(),
-        Precision::Bf16 => {
-            let expected = "float32: bf16 needs `model.name: mlp` on a processor with AVX512_BF16";
-            return Err(source.refuse("precision", "bf16", expected).into());
-        }
-        Precision::Tf32 if data.train.inputs.device().is_cuda() => allow_tf32()?,
-        Precision::Tf32 => {
+    let kernels = settings.choose(blocks.iter().map(Box::as_ref)).map_err(|error| {
+        source.refuse("kernels", "fused", &format!("`aten` or `auto`: {error:#}"))
+    })?;
+    if let Err(error) = settings.check_precision(kernels) {
+        return Err(source.refuse("precision", "bf16", &format!("float32: {error}")).into());
+    }
+    if config.precision == Precision::Tf32 {
+        if !device.is_cuda() {
             let expected = "float32, or `device: cuda`, where tf32 is computed";
             return Err(source.refuse("precision", "tf32", expected).into());
         }
+        allow_tf32()?;
     }
-    let taught_with = |network, error_info: ErrorInfo| -> Result<Box<dyn Trainer>> {
-        let schedule = schedule(config, &network, &data.train, fused);
-        let mut trainer = FeedbackTrainer::new(network, error_info, loss, &data.train)?;
+    let layers = Layers::new(blocks, feedback, &settings, generator)?;
+    if let Some(path) = &config.init_from {
+        model::init(&layers, &model::of(path))?;
+    }
+    let taught_with = |layers: Layers, error_info: ErrorInfo| -> Result<Box<dyn Trainer>> {
+        let schedule = schedule(config, layers.as_slice(), &data.train, kernels);
+        let mut trainer = FeedbackTrainer::new(layers, error_info, loss, &data.train)?;
         if config.algorithm.learns_forward() {
             trainer.set_schedule(schedule)?;
         }
         Ok(Box::new(trainer))
     };
     let trainer: Result<Box<dyn Trainer>> = match &config.algorithm {
-        Algorithm::F3 { error_info, .. } => taught_with(network, *error_info),
+        Algorithm::F3 { error_info, .. } => taught_with(layers, *error_info),
         Algorithm::Dfa { .. } if loss == Loss::CrossEntropy => {
-            taught_with(network, ErrorInfo::CurrentErrorSoftmax)
+            taught_with(layers, ErrorInfo::CurrentErrorSoftmax)
         }
-        Algorithm::Dfa { .. } => taught_with(network, ErrorInfo::CurrentError),
-        Algorithm::Drtp { .. } => taught_with(network, ErrorInfo::OneHotTarget),
+        Algorithm::Dfa { .. } => taught_with(layers, ErrorInfo::CurrentError),
+        Algorithm::Drtp { .. } => taught_with(layers, ErrorInfo::OneHotTarget),
         // Without feedback matrices no hidden layer learns, whatever it would be taught with.
-        Algorithm::Llo => taught_with(network, ErrorInfo::Zeros),
-        Algorithm::Bp | Algorithm::Fa { .. } => Ok(Box::new(BackpropTrainer::new(network, loss))),
+        Algorithm::Llo => taught_with(layers, ErrorInfo::Zeros),
+        Algorithm::Bp | Algorithm::Fa { .. } => Ok(Box::new(BackpropTrainer::new(layers, loss))),
         Algorithm::Pepita { projection_scale, dropout } => {
             let inputs = data.train.input_count();
             let trainer =
-                PepitaTrainer::new(network, inputs, *projection_scale, *dropout, generator)?;
+                PepitaTrainer::new(layers, inputs, *projection_scale, *dropout, generator)?;
             Ok(Box::new(trainer))
         }
     };
     if !config.cuda_graph {
-        return trainer;
+        return Ok((trainer?, kernels));
     }
-    if !data.train.inputs.device().is_cuda() {
+    if !device.is_cuda() {
         let expected = "false, or `device: cuda`: it is CUDA that records";
         return Err(source.refuse("cuda_graph", true, expected).into());
     }
-    Ok(Box::new(RecordedTrainer::new(trainer?)?))
+    Ok((Box::new(RecordedTrainer::new(trainer?)?), kernels))
 }
 
-/// Takes each stage of the pipeline to its device.
-fn place(network: &mut Network, devices: &[DeviceChoice], source: &Source) -> Result<()> {
-    let layers = network.layers().len();
-    if devices.len() > layers {
+/// Takes the blocks of each stage of the pipeline to the stage's device.
+fn place(blocks: &[Box<dyn Block>], devices: &[DeviceChoice], source: &Source) -> Result<()> {
+    if devices.len() > blocks.len() {
         let shown = DeviceChoice::list(devices);
-        let expected = format!("at most {layers} devices, one for each layer");
+        let expected = format!("at most {} devices, one for each layer", blocks.len());
         return Err(source.refuse("schedule.devices", shown, &expected).into());
     }
-    let places: Result<Vec<_>> = devices.iter().map(|device| Ok(device.choose()?.device)).collect();
-    let counts = stages(network.layers().iter(), devices.len());
-    network.place(&counts, &places?)
-}
-
-/// Makes the network use the fused kernels, if they are asked for or are the better choice.
-fn choose_kernels(config: &Config, source: &Source, network: &mut Network) -> Result<bool> {
-    Ok(match config.kernels {
-        KernelsConfig::Aten => false,
-        KernelsConfig::Auto => crate::kernels_are_fast() && network.fuse(),
-        KernelsConfig::Fused if network.fuse() => true,
-        KernelsConfig::Fused => {
-            let expected = "`aten` or `auto`: fused kernels are for `model.name: mlp` on the CPU, \
-                            but for `model.activation: gelu` and `optimizer.classical_momentum`";
-            return Err(source.refuse("kernels", "fused", expected).into());
-        }
-    })
+    let mut left = blocks.iter();
+    for (choice, count) in devices.iter().zip(stages(blocks.iter().map(Box::as_ref), devices.len()))
+    {
+        let device = choice.choose()?.device;
+        left.by_ref().take(count).try_for_each(|block| move_to(block.as_ref(), device))?;
+    }
+    Ok(())
 }
 
 /// The schedule that is asked for; `auto` goes by a model of the machine.
@@ -327,11 +264,15 @@ fn choose_kernels(config: &Config, source: &Source, network: &mut Network) -> Re
 /// - libtorch's kernels on several cores: a pipeline, if the layers can be balanced well enough to gain
 ///   more than threads gain that share every small operation.
 /// - Otherwise, and on a GPU, another order gains nothing.
-fn schedule(config: &Config, network: &Network, data: &Split, fused: bool) -> Box<dyn Schedule> {
+fn schedule(
+    config: &Config,
+    layers: &[Layer],
+    data: &Split,
+    kernels: Kernels,
+) -> Box<dyn Schedule> {
     let settings = &config.schedule;
     let threads = tch::get_num_threads().max(1) as usize;
-    let layers = network.layers();
-    let by_cache = chunk_for(network, data.input_count(), config.data.batch_size);
+    let by_cache = chunk_for(layers, data.input_count(), config.data.batch_size);
     let epoch = (data.len() + config.data.batch_size - 1) / config.data.batch_size;
     let pipelined = |stages: usize| {
         let filled = chunk_that_fills(stages, epoch as usize);
@@ -348,7 +289,7 @@ fn schedule(config: &Config, network: &Network, data: &Split, fused: bool) -> Bo
             let devices = settings.devices.as_ref().map(Vec::len);
             pipelined(devices.or(settings.stages).unwrap_or(threads).clamp(1, layers.len()))
         }
-        ScheduleName::Auto if fused => Box::new(LayerMajor::new(by_cache)),
+        ScheduleName::Auto if kernels == Kernels::Fused => Box::new(LayerMajor::new(by_cache)),
         ScheduleName::Auto if data.inputs.device().is_cuda() => Box::new(LayerMajor::sequential()),
         ScheduleName::Auto => match best_stages(layers, threads) {
             1 => Box::new(LayerMajor::sequential()),
@@ -369,49 +310,34 @@ fn check_feedback(
     })
 }
 
-/// What a network lies between, and where.
-struct Ends {
-    inputs: i64,
-    shape: TrainingShape,
-    device: Device,
-}
-
 /// Draws the network's blocks, the output block last.
 fn blocks(
     config: &Config,
     source: &Source,
-    ends: &Ends,
+    architecture: &Architecture,
     generator: &mut Generator,
-    offload: Option<&Offload>,
+    device: Device,
+    settings: &EngineSettings,
 ) -> Result<Vec<Box<dyn Block>>> {
-    let Ends { inputs, shape, device } = ends;
-    let device = *device;
-    match &config.model {
-        ModelConfig::Mlp { .. } => {
-            let mlp = mlp(config, *inputs, shape.outputs);
-            match &config.algorithm {
-                Algorithm::Fa { feedback_init } => {
-                    let widths = [&mlp.hidden[..], &[mlp.outputs]].concat();
-                    for pair in widths.windows(2) {
-                        check_feedback(source, feedback_init, pair[1], pair[0])?;
-                    }
-                    mlp.blocks_for_feedback_alignment(feedback_init, generator, device)
-                }
-                Algorithm::Pepita { .. } => {
-                    mlp.blocks_without_bias(WeightInit::He, generator, device)
-                }
-                _ => {
-                    let dense = mlp.lazily(generator, device);
-                    dense.map(|block| offloaded(Box::new(block?), offload)).collect()
-                }
+    let offload = settings.offload.as_ref();
+    match (architecture, &config.algorithm) {
+        (Architecture::Mlp(mlp), Algorithm::Fa { feedback_init }) => {
+            let widths = [&mlp.hidden[..], &[mlp.outputs]].concat();
+            for pair in widths.windows(2) {
+                check_feedback(source, feedback_init, pair[1], pair[0])?;
             }
+            mlp.blocks_for_feedback_alignment(feedback_init, generator, device)
         }
-        ModelConfig::Cnn { .. } => {
-            let blocks = cnn(config, source, shape)?.blocks(generator, device)?;
-            blocks.into_iter().map(|block| offloaded(block, offload)).collect()
+        (Architecture::Mlp(mlp), Algorithm::Pepita { .. }) => {
+            mlp.blocks_without_bias(WeightInit::He, generator, device)
         }
-        ModelConfig::Vit { .. } => {
-            let blocks = vit(config, source, shape)?.blocks(generator, device)?;
+        (Architecture::Mlp(mlp), _) => {
+            // Drawn one by one: all of them may be more than fits into memory.
+            let dense = mlp.lazily(generator, device);
+            dense.map(|block| offloaded(Box::new(block?), offload)).collect()
+        }
+        _ => {
+            let blocks = architecture.blocks(generator, device)?;
             blocks.into_iter().map(|block| offloaded(block, offload)).collect()
         }
     }
@@ -431,55 +357,47 @@ fn image(source: &Source, shape: &TrainingShape, name: &str) -> Result<[i64; 3],
     shape.image.ok_or_else(|| source.refuse("model.name", name, expected))
 }
 
-fn mlp(config: &Config, inputs: i64, outputs: i64) -> Mlp {
-    let ModelConfig::Mlp { activation, .. } = config.model else {
-        unreachable!("asked for of an mlp alone")
-    };
-    Mlp {
-        inputs,
-        hidden: config.model.hidden_widths().expect("this is an mlp"),
-        activation,
-        outputs,
-        output_activation: config.loss.output_activation(),
-    }
-}
-
-fn cnn(config: &Config, source: &Source, shape: &TrainingShape) -> Result<Cnn, ConfigError> {
-    let ModelConfig::Cnn { topology, activation } = &config.model else {
-        unreachable!("asked for of a cnn alone")
-    };
-    Ok(Cnn {
-        image: image(source, shape, "cnn")?,
-        topology: topology.clone(),
-        activation: *activation,
-        outputs: shape.outputs,
-        output_activation: config.loss.output_activation(),
-    })
-}
-
-fn vit(config: &Config, source: &Source, shape: &TrainingShape) -> Result<Vit, ConfigError> {
-    let ModelConfig::Vit {
-        patch_size,
-        token_width,
-        blocks,
-        heads,
-        head_size,
-        mlp_width,
-        activation,
-    } = config.model
-    else {
-        unreachable!("asked for of a vit alone")
-    };
-    Ok(Vit {
-        image: image(source, shape, "vit")?,
-        patch_size,
-        token_width,
-        blocks,
-        heads,
-        head_size,
-        mlp_width,
-        activation,
-        outputs: shape.outputs,
-        output_activation: config.loss.output_activation(),
+/// The network that a configuration asks for, on such data.
+fn architecture(
+    config: &Config,
+    source: &Source,
+    inputs: i64,
+    shape: &TrainingShape,
+) -> Result<Architecture, ConfigError> {
+    let outputs = shape.outputs;
+    let output_activation = config.loss.output_activation();
+    Ok(match config.model.clone() {
+        ModelConfig::Mlp { activation, .. } => Architecture::Mlp(Mlp {
+            inputs,
+            hidden: config.model.hidden_widths().unwrap_or_default(),
+            activation,
+            outputs,
+            output_activation,
+            bias: !matches!(config.algorithm, Algorithm::Pepita { .. }),
+        }),
+        ModelConfig::Cnn { topology, activation } => {
+            let image = image(source, shape, "cnn")?;
+            Architecture::Cnn(Cnn { image, topology, activation, outputs, output_activation })
+        }
+        ModelConfig::Vit {
+            patch_size,
+            token_width,
+            blocks,
+            heads,
+            head_size,
+            mlp_width,
+            activation,
+        } => Architecture::Vit(Vit {
+            image: image(source, shape, "vit")?,
+            patch_size,
+            token_width,
+            blocks,
+            heads,
+            head_size,
+            mlp_width,
+            activation,
+            outputs,
+            output_activation,
+        }),
     })
 }

@@ -1,7 +1,7 @@
 //! Checkpoints: all that a run depends on, in one file that is either whole or not there.
 //!
 //! A checkpoint is a safetensors file, so PyTorch's loader opens it. Its tensors are the network's
-//! (under the names of [`Network::named_tensors`](crate::network::Network::named_tensors)), the
+//! (under the names of [`tensor_names`](crate::network::tensor_names)), the
 //! optimizers' states, the stored errors, and as bytes the generators' states and the rows of all epochs
 //! so far (YAML); its metadata hold, as YAML, the format's version, and a CRC-32 of everything.
 
@@ -18,13 +18,13 @@ use tch::{Device, Tensor};
 
 use crate::device::processor;
 use crate::metrics::Evaluation;
-use crate::model_file::Description;
+use crate::model::Description;
 use crate::run::Experiment;
 use crate::sinks::EpochRow;
-use crate::tensor_file::{self, TensorFile, bytes_of};
+use crate::tensor_file::{self, CHECKPOINT as HEADER, TensorFile, bytes_of};
 
 /// Of the format that is written; others cannot be read.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 
 /// When checkpoints are written, and which of them stay.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -81,7 +81,8 @@ struct Header {
 /// The rows, as YAML in bytes.
 const ROWS: &str = "rows";
 
-const HEADER: &str = "f3_tch_checkpoint";
+/// The run's configuration, as YAML.
+const CONFIG: &str = "f3_tch_config";
 
 const BEST: &str = "best.safetensors";
 
@@ -190,12 +191,8 @@ fn save(experiment: &mut Experiment, path: &Path, data: u32, rows: &str) -> Resu
     let header = serde_yaml::to_string(&header).context("the header cannot be written as YAML")?;
     let mut texts = experiment.description.iter().map(Description::text).collect::<HashMap<_, _>>();
     texts.insert(HEADER.to_string(), header);
+    texts.extend(experiment.config.iter().map(|config| (CONFIG.to_string(), config.clone())));
     tensor_file::write(path, state, texts).context("no checkpoint")
-}
-
-/// Whether a file is a checkpoint, which has more tensors than a network's.
-pub(crate) fn is_one(file: &TensorFile) -> bool {
-    file.text(HEADER).is_some()
 }
 
 /// A checkpoint that has been opened: its metadata are read and checked, its tensors are not.
@@ -221,8 +218,8 @@ impl Checkpoint {
     }
 
     /// The run's configuration (YAML) as it was when this was written, if it was known.
-    pub fn config(&self) -> Option<String> {
-        Description::of(&self.file).ok().map(|description| description.config)
+    pub fn config(&self) -> Option<&str> {
+        self.file.text(CONFIG)
     }
 
     /// On what the run was computed, if this is not what it would go on with: numbers may then differ in

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use crate::data::{Batch, Split};
+use crate::layers::Layer;
 use crate::loss::Loss;
-use crate::network::{Gradients, Layer, Tape};
+use crate::network::{Gradients, Tape};
 use crate::trainer::Trainer;
 
 /// When diagnostics are made, and on how many samples.
@@ -51,8 +52,8 @@ pub fn measure(
     let positions = Tensor::arange(count, (Kind::Int64, data.inputs.device()));
     let batch = data.batches(&positions, count).next().expect("a data set has samples");
     let error = teaching_error(trainer, &batch)?;
-    let layers = trainer.network().layers();
-    let tapes = trainer.network().record(&batch.inputs)?;
+    let layers = trainer.layers().as_slice();
+    let tapes = trainer.layers().record(&batch.inputs)?;
     let truth = true_gradients(layers, &tapes, &batch, loss);
 
     let mut angles = Vec::new();

@@ -8,6 +8,7 @@ use tch::{Kind, Tensor};
 
 use crate::checkpoint::{Checkpoint, Checkpoints};
 use crate::data::Batch;
+use crate::engine::Step;
 use crate::messages::say;
 use crate::run::Experiment;
 use crate::sinks::EpochRow;
@@ -64,7 +65,7 @@ fn place(
     let newest = checkpoints.map(Checkpoints::newest).transpose()?.flatten();
     // A network that lives in files would be read anew for every batch.
     if let Some(newest) =
-        newest.filter(|_| epoch > 0 && !experiment.trainer.network().is_offloaded())
+        newest.filter(|_| epoch > 0 && !experiment.trainer.layers().are_offloaded())
     {
         let checkpoint = Checkpoint::open(&newest)?;
         say(format_args!(
@@ -98,11 +99,12 @@ fn first_batch(
         experiment.generator.int64()?;
         experiment.generator.int64()?;
     }
-    experiment.set_step_size(epoch);
+    let learning_rate = experiment.learning_rate.at(epoch);
     let data = experiment.data.train.shallow_clone();
     let order = experiment.generator.epoch_order(data.len())?.to_device(data.inputs.device());
     for (index, batch) in data.batches(&order, experiment.batch_size).enumerate() {
-        experiment.trainer.train_batch(&batch)?;
+        let step = Step { learning_rate, batch_size: batch.len(), watch: false };
+        experiment.trainer.train_batch(&batch, &step)?;
         if let Some(layer) = first_layer(experiment, &batch)? {
             return Ok(Some((index + 1, layer)));
         }
@@ -132,7 +134,7 @@ fn in_evaluation(experiment: &Experiment) -> Result<String> {
 fn first_layer(experiment: &Experiment, batch: &Batch) -> Result<Option<usize>> {
     let _no_grad = tch::no_grad_guard();
     let is_finite = |tensor: &Tensor| tensor.isfinite().all().int64_value(&[]) != 0;
-    let layers = experiment.trainer.network().layers();
+    let layers = experiment.trainer.layers().as_slice();
     let mut h = batch.inputs.shallow_clone();
     for (index, layer) in layers.iter().enumerate() {
         h = layer.forward(&layer.bring(&h))?;
@@ -145,7 +147,7 @@ fn first_layer(experiment: &Experiment, batch: &Batch) -> Result<Option<usize>> 
 }
 
 fn named(experiment: &Experiment, layer: usize) -> String {
-    match layer + 1 == experiment.trainer.network().layers().len() {
+    match layer + 1 == experiment.trainer.layers().as_slice().len() {
         true => "the output layer".to_string(),
         false => format!("hidden layer {}", layer + 1),
     }

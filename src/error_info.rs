@@ -10,8 +10,8 @@
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
+use crate::batches::{in_batches, joined};
 use crate::loss::Loss;
-use crate::network::{in_batches, joined};
 
 /// What the hidden layers are taught with (Flügel et al. 2024, sections 3 and 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,7 +116,7 @@ impl ErrorInfo {
         if at_once {
             return self.observe(output, targets, loss);
         }
-        let batches = in_batches(output, targets, batch_size);
+        let batches = in_batches(output, batch_size).zip(in_batches(targets, batch_size));
         joined(batches.map(|(output, targets)| self.observe(&output, &targets, loss)).collect())
     }
 }

@@ -17,24 +17,27 @@
 //! Everywhere: N samples in the training set, b batch, C outputs, K layers (K-1 hidden and the
 //! output layer), n_i width of layer i.
 
+pub mod activation;
 pub mod assemble;
+mod batches;
 pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod device;
 pub mod diagnostics;
 mod divergence;
+pub mod engine;
 pub mod error_info;
 pub mod error_store;
 pub mod feedback;
 pub mod files;
 pub mod generator;
+pub mod layers;
 pub mod learning_rate;
 pub mod loss;
 pub mod messages;
 pub mod metrics;
 pub mod model;
-pub mod model_file;
 mod native;
 pub mod network;
 pub mod offload;

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use tch::{Reduction, Tensor};
 
-use crate::network::Activation;
+use crate::activation::Activation;
 
 /// What the output layer minimises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

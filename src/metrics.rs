@@ -9,7 +9,6 @@ use tch::{Device, Kind, Tensor};
 
 use crate::data::{Split, Task};
 use crate::loss::Loss;
-use crate::network::Network;
 
 /// What a network does on a data set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,9 +51,10 @@ fn known_metrics<'de, D: Deserializer<'de>>(
     read.into_iter().map(known).collect()
 }
 
-/// Evaluates a network; the device is waited for only when all batches are on their way.
+/// Evaluates a network by its function from inputs `[b, n_0]` to outputs `[b, C]`; the device is waited
+/// for only when all batches are on their way.
 pub fn evaluate(
-    network: &Network,
+    forward: impl Fn(&Tensor) -> Result<Tensor>,
     data: &Split,
     loss: Loss,
     task: Task,
@@ -67,7 +67,7 @@ pub fn evaluate(
     let mut start = 0;
     while start < data.len() {
         let count = batch_size.min(data.len() - start);
-        let output = network.forward(&data.inputs.narrow(0, start, count))?;
+        let output = forward(&data.inputs.narrow(0, start, count))?;
         total += loss.sum(&output, &data.targets.narrow(0, start, count));
         outputs.push(output);
         start += count;

@@ -1,6 +1,6 @@
 //! Optimizers: from a parameter's gradient to its next value.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
@@ -20,8 +20,6 @@ pub enum OptimizerSettings {
 /// Settings of Adam, named as in `torch.optim.Adam`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct AdamSettings {
-    /// Step size.
-    pub learning_rate: f64,
     /// Decay rates of the two moments.
     pub betas: [f64; 2],
     /// Added to the square root of the second moment.
@@ -33,46 +31,33 @@ pub struct AdamSettings {
 /// Settings of stochastic gradient descent, named as in `torch.optim.SGD`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct SgdSettings {
-    /// Step size.
-    pub learning_rate: f64,
     /// Share of the previous update that is kept.
     pub momentum: f64,
     /// Whether momentum is Nesterov's.
     pub nesterov: bool,
     /// Whether momentum adds up steps, v ← μv + ηg and w ← w - v, as in Sutskever et al. 2013,
     /// instead of gradients, v ← μv + g and w ← w - ηv, as in PyTorch. The two differ when the
-    /// step size η changes. Not with Nesterov's momentum.
+    /// learning rate η changes. Not with Nesterov's momentum.
     pub classical_momentum: bool,
     /// L2 penalty, added to the gradient.
     pub weight_decay: f64,
 }
 
-impl AdamSettings {
-    /// PyTorch's defaults with the given step size.
-    pub fn new(learning_rate: f64) -> AdamSettings {
-        AdamSettings { learning_rate, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 }
+/// PyTorch's defaults.
+impl Default for AdamSettings {
+    fn default() -> AdamSettings {
+        AdamSettings { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 }
     }
 }
 
 impl OptimizerSettings {
-    /// Settings that take no memory, for a network that is not trained.
-    pub(crate) fn without_state(&self) -> OptimizerSettings {
-        OptimizerSettings::Sgd(SgdSettings {
-            learning_rate: self.learning_rate(),
-            momentum: 0.0,
-            nesterov: false,
-            classical_momentum: false,
-            weight_decay: 0.0,
-        })
-    }
-
-    /// Whether the fused kernels know its step.
-    pub(crate) fn can_be_fused(&self) -> bool {
+    /// Refuses an optimizer whose step the fused kernels do not know, with the reason.
+    pub fn can_be_fused(&self) -> Result<()> {
         match self {
-            OptimizerSettings::Adam(_) => true,
-            OptimizerSettings::Sgd(settings) => {
-                !settings.classical_momentum || settings.momentum == 0.0
+            OptimizerSettings::Sgd(it) if it.classical_momentum && it.momentum != 0.0 => {
+                bail!("the fused kernels have no `optimizer.classical_momentum`")
             }
+            _ => Ok(()),
         }
     }
 
@@ -84,16 +69,20 @@ impl OptimizerSettings {
         }
     }
 
-    /// The step size.
-    pub fn learning_rate(&self) -> f64 {
-        match self {
-            OptimizerSettings::Adam(settings) => settings.learning_rate,
-            OptimizerSettings::Sgd(settings) => settings.learning_rate,
-        }
-    }
-
     /// An optimizer, with its state at zero, for parameters of these shapes on this device.
     pub fn build(&self, parameters: &[&Tensor]) -> Result<Box<dyn Optimizer>> {
+        Ok(match *self {
+            OptimizerSettings::Adam(settings) => Box::new(Adam::new(settings, parameters)?),
+            OptimizerSettings::Sgd(settings) => Box::new(Sgd::new(settings, parameters)?),
+        })
+    }
+
+    /// As [`OptimizerSettings::build`], for the fused kernels.
+    ///
+    /// # Errors
+    /// As [`OptimizerSettings::can_be_fused`].
+    pub(crate) fn build_fused(&self, parameters: &[&Tensor]) -> Result<Box<dyn FusedOptimizer>> {
+        self.can_be_fused()?;
         Ok(match *self {
             OptimizerSettings::Adam(settings) => Box::new(Adam::new(settings, parameters)?),
             OptimizerSettings::Sgd(settings) => Box::new(Sgd::new(settings, parameters)?),
@@ -104,20 +93,21 @@ impl OptimizerSettings {
 /// Steps a fixed list of parameters, in place, along their gradients.
 pub trait Optimizer: Send {
     /// One step; both lists have the order and shapes that the optimizer was built with.
-    fn step(&mut self, parameters: &[&Tensor], gradients: &[&Tensor]) -> Result<()>;
-
-    /// Sets the step size of the coming steps.
-    fn set_learning_rate(&mut self, rate: f64);
-
-    /// What a kernel needs that takes the next `count` steps in this optimizer's place, if there is
-    /// such a kernel; the steps count as taken.
-    fn hand_over(&mut self, count: usize) -> Option<Steps<'_>> {
-        let _ = count;
-        None
-    }
+    fn step(
+        &mut self,
+        parameters: &[&Tensor],
+        gradients: &[&Tensor],
+        learning_rate: f64,
+    ) -> Result<()>;
 
     /// The tensors that the next step depends on, with their names.
     fn state(&self) -> Vec<(String, &Tensor)>;
+}
+
+/// An optimizer in whose place the fused kernels can step.
+pub(crate) trait FusedOptimizer: Optimizer {
+    /// What a kernel needs that takes the next `count` steps; they count as taken.
+    fn take(&mut self, count: usize, learning_rate: f64) -> Steps<'_>;
 }
 
 /// Adam, stepped by libtorch's own fused kernel: the numbers of `torch.optim.Adam(fused=True)`.
@@ -141,7 +131,12 @@ impl Adam {
 }
 
 impl Optimizer for Adam {
-    fn step(&mut self, parameters: &[&Tensor], gradients: &[&Tensor]) -> Result<()> {
+    fn step(
+        &mut self,
+        parameters: &[&Tensor],
+        gradients: &[&Tensor],
+        learning_rate: f64,
+    ) -> Result<()> {
         native::fused_adam(
             parameters,
             gradients,
@@ -149,7 +144,7 @@ impl Optimizer for Adam {
             &references(&self.second_moments),
             &self.step,
             AdamStep {
-                learning_rate: self.settings.learning_rate,
+                learning_rate,
                 beta1: self.settings.betas[0],
                 beta2: self.settings.betas[1],
                 weight_decay: self.settings.weight_decay,
@@ -158,17 +153,22 @@ impl Optimizer for Adam {
         )
     }
 
-    fn set_learning_rate(&mut self, rate: f64) {
-        self.settings.learning_rate = rate;
+    fn state(&self) -> Vec<(String, &Tensor)> {
+        let mut state = vec![("step".to_string(), &self.step)];
+        state.extend(numbered("exp_avg", &self.first_moments));
+        state.extend(numbered("exp_avg_sq", &self.second_moments));
+        state
     }
+}
 
-    fn hand_over(&mut self, count: usize) -> Option<Steps<'_>> {
-        let AdamSettings { learning_rate, betas, eps, weight_decay } = self.settings;
+impl FusedOptimizer for Adam {
+    fn take(&mut self, count: usize, learning_rate: f64) -> Steps<'_> {
+        let AdamSettings { betas, eps, weight_decay } = self.settings;
         let [beta1, beta2] = betas;
         let taken = self.step.double_value(&[]);
         let _ = self.step.g_add_scalar_(count as f64);
         let coming = (1..=count).map(|step| taken + step as f64);
-        Some(Steps {
+        Steps {
             rule: Rule::Adam { betas, eps },
             weight_decay: weight_decay as f32,
             step_sizes: coming
@@ -178,14 +178,7 @@ impl Optimizer for Adam {
             scales: coming.map(|t| (1.0 / (1.0 - beta2.powf(t)).sqrt()) as f32).collect(),
             first: &self.first_moments,
             second: &self.second_moments,
-        })
-    }
-
-    fn state(&self) -> Vec<(String, &Tensor)> {
-        let mut state = vec![("step".to_string(), &self.step)];
-        state.extend(numbered("exp_avg", &self.first_moments));
-        state.extend(numbered("exp_avg_sq", &self.second_moments));
-        state
+        }
     }
 }
 
@@ -203,15 +196,19 @@ impl Sgd {
 }
 
 impl Optimizer for Sgd {
-    fn step(&mut self, parameters: &[&Tensor], gradients: &[&Tensor]) -> Result<()> {
-        let SgdSettings { learning_rate, momentum, nesterov, classical_momentum, weight_decay } =
-            self.settings;
+    fn step(
+        &mut self,
+        parameters: &[&Tensor],
+        gradients: &[&Tensor],
+        learning_rate: f64,
+    ) -> Result<()> {
+        let SgdSettings { momentum, nesterov, classical_momentum, weight_decay } = self.settings;
         let step = SgdStep { learning_rate, momentum, weight_decay, nesterov };
         let buffers = references(&self.buffers);
         if !classical_momentum || momentum == 0.0 {
             return native::fused_sgd(parameters, gradients, &buffers, step);
         }
-        // The same kernel with step size 1 adds up what is already multiplied by η.
+        // The same kernel with learning rate 1 adds up what is already multiplied by η.
         let scaled: Vec<Tensor> = tch::no_grad(|| {
             let pairs = parameters.iter().zip(gradients);
             let decayed = |(p, g): (&&Tensor, &&Tensor)| match weight_decay {
@@ -224,27 +221,22 @@ impl Optimizer for Sgd {
         native::fused_sgd(parameters, &references(&scaled), &buffers, step)
     }
 
-    fn set_learning_rate(&mut self, rate: f64) {
-        self.settings.learning_rate = rate;
+    fn state(&self) -> Vec<(String, &Tensor)> {
+        numbered("momentum_buffer", &self.buffers).collect()
     }
+}
 
-    fn hand_over(&mut self, count: usize) -> Option<Steps<'_>> {
-        let SgdSettings { learning_rate, momentum, nesterov, weight_decay, .. } = self.settings;
-        if !OptimizerSettings::Sgd(self.settings).can_be_fused() {
-            return None;
-        }
-        Some(Steps {
+impl FusedOptimizer for Sgd {
+    fn take(&mut self, count: usize, learning_rate: f64) -> Steps<'_> {
+        let SgdSettings { momentum, nesterov, weight_decay, .. } = self.settings;
+        Steps {
             rule: Rule::Sgd { momentum: momentum as f32, nesterov },
             weight_decay: weight_decay as f32,
             step_sizes: vec![learning_rate as f32; count],
             scales: Vec::new(),
             first: &self.buffers,
             second: &[],
-        })
-    }
-
-    fn state(&self) -> Vec<(String, &Tensor)> {
-        numbered("momentum_buffer", &self.buffers).collect()
+        }
     }
 }
 

@@ -12,13 +12,13 @@ use crate::data::{Dataset, Split};
 use crate::diagnostics::{Diagnostics, measure};
 use crate::divergence;
 use crate::generator::Generator;
-use crate::learning_rate::LearningRateSchedule;
+use crate::learning_rate::LearningRate;
 use crate::loss::Loss;
 use crate::messages::say;
 use crate::metrics::{Evaluation, evaluate, synchronize};
-use crate::model_file::Description;
+use crate::model::Description;
 use crate::sinks::{EpochRow, LayerNorms, Sink};
-use crate::trainer::Trainer;
+use crate::trainer::{self, Trainer};
 
 /// Everything that a run needs, ready to start.
 pub struct Experiment {
@@ -36,10 +36,8 @@ pub struct Experiment {
     pub eval_batch_size: i64,
     /// Passes over the training set.
     pub epochs: u64,
-    /// Step size, before its schedule.
-    pub learning_rate: f64,
-    /// How the step size goes on.
-    pub schedule: LearningRateSchedule,
+    /// The learning rate and its schedule.
+    pub learning_rate: LearningRate,
     /// Whether and when the hidden layers' gradients are compared with backpropagation's.
     pub diagnostics: Option<Diagnostics>,
     /// Whether the run ends when it gets no better.
@@ -50,12 +48,14 @@ pub struct Experiment {
     pub on_nan: OnNan,
     /// What goes into files with the network, where the data's preparation is known.
     pub description: Option<Description>,
+    /// The configuration that the run was made from, as YAML, if it was.
+    pub config: Option<String>,
     /// What is known of the epochs that are done, epoch 0 (before training) first.
     pub rows: Vec<EpochRow>,
 }
 
 impl Experiment {
-    /// With batches of 50, 10 epochs and a step size that stays as it is; all of this can be set.
+    /// With batches of 50, 10 epochs and a learning rate that stays as it is; all of this can be set.
     pub fn new(
         trainer: Box<dyn Trainer>,
         data: Dataset,
@@ -71,13 +71,13 @@ impl Experiment {
             batch_size: 50,
             eval_batch_size: 1000,
             epochs: 10,
-            learning_rate,
-            schedule: LearningRateSchedule::constant(),
+            learning_rate: LearningRate::constant(learning_rate),
             diagnostics: None,
             early_stop: EarlyStop::default(),
             max_minutes: None,
             on_nan: OnNan::Stop,
             description: None,
+            config: None,
             rows: Vec::new(),
         }
     }
@@ -139,7 +139,7 @@ pub fn run_with(
     checkpoints: Option<&Checkpoints>,
     stop: &AtomicBool,
 ) -> Result<Ending> {
-    let network = experiment.trainer.network();
+    let network = experiment.trainer.layers();
     sinks.iter_mut().try_for_each(|sink| sink.replay(&experiment.rows, network))?;
     if let Some(ending) = experiment.ending(stop) {
         return Ok(ending);
@@ -155,7 +155,7 @@ pub fn run_with(
             }
         }
         for sink in sinks.iter_mut() {
-            sink.epoch(&row, experiment.trainer.network())?;
+            sink.epoch(&row, experiment.trainer.layers())?;
         }
         experiment.rows.push(row);
         let ending = experiment.ending(stop);
@@ -194,7 +194,7 @@ impl Experiment {
         let epoch = self.rows.last().map_or(0, |row| row.epoch + 1);
         let samples = self.data.train.len();
         let before = epoch.saturating_sub(1) * samples as u64;
-        let learning_rate = self.set_step_size(epoch);
+        let learning_rate = self.learning_rate.at(epoch);
         let start = Instant::now();
         if epoch > 0 {
             self.train_only(epoch, &mut |done| {
@@ -212,8 +212,8 @@ impl Experiment {
         let eval_seconds = start.elapsed().as_secs_f64();
         let norms: Vec<LayerNorms> = self
             .trainer
-            .network()
             .layers()
+            .as_slice()
             .iter()
             .map(|layer| LayerNorms {
                 weight: layer.weight_norm(),
@@ -242,18 +242,12 @@ impl Experiment {
     }
 
     /// An epoch's training, without evaluating.
-    pub(crate) fn train_only(&mut self, epoch: u64, on_batch: &mut dyn FnMut(i64)) -> Result<()> {
-        self.set_step_size(epoch);
+    pub(crate) fn train_only(&mut self, epoch: u64, on_samples: &mut dyn FnMut(i64)) -> Result<()> {
         let data = &self.data.train;
         let order = self.generator.epoch_order(data.len())?.to_device(data.inputs.device());
-        self.trainer.train_epoch(data, &order, self.batch_size, on_batch)
-    }
-
-    /// Sets the step size to that of an epoch.
-    pub(crate) fn set_step_size(&mut self, epoch: u64) -> f64 {
-        let rate = self.schedule.at(self.learning_rate, epoch);
-        self.trainer.network_mut().set_learning_rate(rate);
-        rate
+        let (batch_size, learning_rate) = (self.batch_size, self.learning_rate.at(epoch));
+        let epoch = trainer::Epoch { data, order: &order, batch_size, learning_rate };
+        self.trainer.train_epoch(&epoch, on_samples)
     }
 
     /// Every tensor that the coming epochs depend on, by name. Those of the networks, optimizers and
@@ -301,7 +295,7 @@ fn evaluate_split(
     // too keeps the streams, and so all results, the same.
     experiment.generator.int64()?;
     evaluate(
-        experiment.trainer.network(),
+        |inputs| experiment.trainer.layers().forward(inputs),
         choose(&experiment.data),
         experiment.loss,
         experiment.data.task,

@@ -15,6 +15,9 @@ use crate::files;
 /// Of a file's header, in bytes; what claims to be larger is no such file.
 const LARGEST_HEADER: u64 = 100_000_000;
 
+/// Where the metadata of a checkpoint have its header: it holds more tensors than a network's.
+pub(crate) const CHECKPOINT: &str = "f3_tch_checkpoint";
+
 /// Where the metadata have a CRC-32 of every tensor, and of every other text in the metadata.
 const CHECKSUMS: &str = "f3_tch_crc32";
 

@@ -8,6 +8,7 @@ use f3_tch::config::{Config, Source};
 use f3_tch::data::DataDirectory;
 use f3_tch::device::DeviceChoice;
 use f3_tch::metrics::{Evaluation, evaluate};
+use f3_tch::trainer::Epoch;
 use tch::{Device, Kind, Tensor};
 
 fn has_gpu() -> bool {
@@ -28,17 +29,22 @@ fn outcome(sets: &str) -> (Vec<Tensor>, Evaluation) {
     let (mut experiment, _) = assemble(&config, &source, &DataDirectory::locate(None)).unwrap();
     let device = experiment.data.train.inputs.device();
     for _ in 0..3 {
-        // As in a run, where the step size is set and the recording is made anew for every epoch.
-        experiment.trainer.network_mut().set_learning_rate(1e-3);
         let order = experiment.generator.epoch_order(experiment.data.train.len()).unwrap();
         let order = order.to_device(device);
-        let (data, batch) = (&experiment.data.train, experiment.batch_size);
-        experiment.trainer.train_epoch(data, &order, batch, &mut |_| {}).unwrap();
+        let (data, batch_size) = (&experiment.data.train, experiment.batch_size);
+        let epoch = Epoch { data, order: &order, batch_size, learning_rate: 1e-3 };
+        experiment.trainer.train_epoch(&epoch, &mut |_| {}).unwrap();
     }
-    let network = experiment.trainer.network();
-    let test = evaluate(network, &experiment.data.test, config.loss, experiment.data.task, 500);
+    let layers = experiment.trainer.layers();
+    let test = evaluate(
+        |inputs| layers.forward(inputs),
+        &experiment.data.test,
+        config.loss,
+        experiment.data.task,
+        500,
+    );
     let mut tensors: Vec<Tensor> =
-        network.named_tensors().into_iter().map(|(_, tensor)| tensor).collect();
+        layers.named_tensors().into_iter().map(|(_, tensor)| tensor).collect();
     tensors.extend(experiment.trainer.error_store_mut().map(|it| it.errors().shallow_clone()));
     (tensors.iter().map(|tensor| tensor.to_device(Device::Cpu)).collect(), test.unwrap())
 }

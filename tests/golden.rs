@@ -115,7 +115,7 @@ fn agrees_with_golden_by(kernels: &str, name: &str, directory: &DataDirectory) {
     let (config, _) = Config::read(&source).unwrap();
     let (mut experiment, _) = assemble(&config, &source, directory).unwrap();
 
-    let initial = experiment.trainer.network().named_tensors();
+    let initial = experiment.trainer.layers().named_tensors();
     check_tensors(&format!("{name}, start"), &initial, &settings["initial"], 0.0);
     let rows = run(&mut experiment, &mut []).unwrap();
     let golden = table(name);
@@ -125,7 +125,7 @@ fn agrees_with_golden_by(kernels: &str, name: &str, directory: &DataDirectory) {
         check_row(name, "train", &row.train, &golden[0]);
         check_row(name, "test", &row.test, &golden[1]);
     }
-    let trained = experiment.trainer.network().named_tensors();
+    let trained = experiment.trainer.layers().named_tensors();
     check_tensors(&format!("{name}, end"), &trained, &settings["final"], 1e-4);
 }
 

@@ -5,6 +5,7 @@ mod common;
 use common::{INFOS, experiment, snapshot, toy, train_epoch};
 use f3_tch::Generator;
 use f3_tch::data::Task;
+use f3_tch::engine::Step;
 use f3_tch::error_info::ErrorInfo;
 use f3_tch::error_store::ErrorStore;
 use f3_tch::loss::Loss;
@@ -118,17 +119,18 @@ fn dfa_in_one_pass_equals_dfa_with_a_second_forward_pass() {
             let _no_grad = tch::no_grad_guard();
             let hidden: Vec<Tensor> = snapshot(&two_passes).into_iter().map(|(_, t)| t).collect();
             // The network whose last layer alone learns gets the hidden layers as they are now.
-            let layers = output_layer.trainer.network().layers();
+            let layers = output_layer.trainer.layers().as_slice();
             for (index, layer) in layers[..3].iter().enumerate() {
                 for (place, (_, parameter)) in layer.block().parameters().iter().enumerate() {
                     parameter.shallow_clone().copy_(&hidden[3 * index + place]);
                 }
             }
-            let y = output_layer.trainer.network().forward(&batch.inputs).unwrap();
+            let y = output_layer.trainer.layers().forward(&batch.inputs).unwrap();
             let error = &batch.targets - y;
-            output_layer.trainer.train_batch(&batch).unwrap();
+            let step = Step { learning_rate: 1e-2, batch_size: 8, watch: false };
+            output_layer.trainer.train_batch(&batch, &step).unwrap();
             batch.targets = error;
-            two_passes.trainer.train_batch(&batch).unwrap();
+            two_passes.trainer.train_batch(&batch, &step).unwrap();
         }
     }
     let hidden = snapshot(&two_passes);
@@ -193,9 +195,8 @@ fn shuffling_never_parts_a_sample_from_its_error() {
         yaml("{name: f3, error_info: delayed_error}").replace("batch_size: 8", "batch_size: 30");
     let mut experiment = experiment(&yaml, Task::Classification);
     let data = toy(Task::Classification).train;
-    let expected = tch::no_grad(|| {
-        &data.targets - experiment.trainer.network().forward(&data.inputs).unwrap()
-    });
+    let expected =
+        tch::no_grad(|| &data.targets - experiment.trainer.layers().forward(&data.inputs).unwrap());
     train_epoch(&mut experiment); // one batch: all errors are of the network before its step
     let store = experiment.trainer.error_store_mut().unwrap();
     assert_close(store.errors(), &expected, 1e-6);
@@ -316,7 +317,7 @@ fn a_hundred_layers_train() {
         let yaml = yaml(&format!("{{name: {algorithm}}}"))
             .replace("{width: [8, 5, 7]}", "{hidden_layers: 100, width: 12}");
         let mut experiment = experiment(&yaml, Task::Classification);
-        assert_eq!(experiment.trainer.network().layers().len(), 101);
+        assert_eq!(experiment.trainer.layers().as_slice().len(), 101);
         let before = snapshot(&experiment);
         train_epoch(&mut experiment);
         let after = snapshot(&experiment);
@@ -347,14 +348,15 @@ fn alignment_through_the_weights_themselves_is_backpropagation() {
             let other = snapshot(&exact).into_iter().find(|(name, _)| *name == weight).unwrap().1;
             name.contains("backward") && *matrix != other
         });
-        for layer in aligned.trainer.network().layers() {
+        for layer in aligned.trainer.layers().as_slice() {
             for (_, matrix) in layer.block().buffers() {
                 let weight = layer.block().as_dense().unwrap().weight();
                 matrix.shallow_clone().copy_(weight);
             }
         }
-        aligned.trainer.train_batch(&batch).unwrap();
-        exact.trainer.train_batch(&batch).unwrap();
+        let step = Step { learning_rate: 1e-2, batch_size: 8, watch: false };
+        aligned.trainer.train_batch(&batch, &step).unwrap();
+        exact.trainer.train_batch(&batch, &step).unwrap();
         let weights = |named: Vec<(String, Tensor)>| -> Vec<(String, Tensor)> {
             named.into_iter().filter(|(name, _)| !name.contains("backward")).collect()
         };

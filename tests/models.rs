@@ -172,7 +172,9 @@ fn evaluation_on_other_data_agrees_with_predictions() {
         (row[0].parse::<f64>().unwrap() - pay).abs()
     });
     let model = Model::open(&path.join("run/model.safetensors"), Device::Cpu).unwrap();
-    let Targets::Numbers { scaling, .. } = &model.preparation().targets else { panic!() };
+    let Targets::Numbers { scaling, .. } = &model.description().preparation.targets else {
+        panic!()
+    };
     let expected = apart.sum::<f64>() / predicted.len() as f64 / scaling[0].deviation;
     assert!(common::close(found[1][mae].parse().unwrap(), expected, 1e-4), "{found:?} {expected}");
 
@@ -291,7 +293,9 @@ fn columns_without_names_are_told_by_their_places() {
     let number = |part: usize, column: usize| metrics[part][column].parse::<f64>().unwrap();
     let expected = (0..2).map(|part| number(part, 1) * number(part, 3)).sum::<f64>();
     let model = Model::open(&path.join("run/model.safetensors"), Device::Cpu).unwrap();
-    let Targets::Numbers { scaling, .. } = &model.preparation().targets else { panic!() };
+    let Targets::Numbers { scaling, .. } = &model.description().preparation.targets else {
+        panic!()
+    };
     let (_, predicted) = table(&path.join("out.csv"));
     let found = predicted.iter().enumerate().map(|(at, cells)| {
         let target = (2 * (at % 7) + at % 5) as f64;

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 
 use common::{INFOS, experiment_on, toy};
 use f3_tch::data::{Dataset, Split, Task};
+use f3_tch::engine::Step;
 use f3_tch::metrics::{macro_auroc, macro_f1, regression};
 use f3_tch::run::Experiment;
 use serde_json::{Value, json};
@@ -193,8 +194,8 @@ type Record = HashMap<String, Tensor>;
 /// The largest difference to what the oracle has, and where it is; of what is drawn, or of
 /// what is computed too.
 fn compare(experiment: &mut Experiment, oracle: &Record, computed: bool) -> (f64, String) {
-    let mut found = experiment.trainer.network().named_tensors();
-    for (index, layer) in experiment.trainer.network().layers().iter().enumerate() {
+    let mut found = experiment.trainer.layers().named_tensors();
+    for (index, layer) in experiment.trainer.layers().as_slice().iter().enumerate() {
         for (name, tensor) in layer.optimizer().state() {
             found.push((format!("optimizer.{index}.{name}"), tensor.shallow_clone()));
         }
@@ -205,7 +206,7 @@ fn compare(experiment: &mut Experiment, oracle: &Record, computed: bool) -> (f64
         None => found.push(("errors".into(), experiment.data.train.targets.shallow_clone())),
     }
     let data = &experiment.data.train;
-    let output = tch::no_grad(|| experiment.trainer.network().forward(&data.inputs).unwrap());
+    let output = tch::no_grad(|| experiment.trainer.layers().forward(&data.inputs).unwrap());
     // Summed in double precision, as by the oracle: this is about the network, not the sum.
     let (output, targets) = (output.to_kind(Kind::Double), data.targets.to_kind(Kind::Double));
     let loss = experiment.loss.sum(&output, &targets) / data.len() as f64;
@@ -279,8 +280,7 @@ fn every_step_of_every_algorithm_equals_the_oracle() {
         };
         let evaluations = 2; // each draws a number
         for epoch in 1..=EPOCHS {
-            let rate = experiment.schedule.at(experiment.learning_rate, epoch);
-            experiment.trainer.network_mut().set_learning_rate(rate);
+            let learning_rate = experiment.learning_rate.at(epoch);
             for _ in 0..evaluations {
                 experiment.generator.int64().unwrap();
             }
@@ -289,7 +289,8 @@ fn every_step_of_every_algorithm_equals_the_oracle() {
             for start in (0..samples).step_by(BATCH_SIZE as usize) {
                 let positions = order.narrow(0, start, BATCH_SIZE.min(samples - start));
                 for batch in experiment.data.train.batches(&positions, BATCH_SIZE) {
-                    experiment.trainer.train_batch(&batch).unwrap();
+                    let step = Step { learning_rate, batch_size: batch.len(), watch: false };
+                    experiment.trainer.train_batch(&batch, &step).unwrap();
                 }
                 step += 1;
                 check(&mut experiment, step);
@@ -355,7 +356,7 @@ fn step_sizes_equal_pytorchs_schedulers() {
         });
         let experiment = experiment_on(toy(Task::Classification), &config.to_string());
         for (epoch, expected) in (1..).zip(expected) {
-            let found = experiment.schedule.at(experiment.learning_rate, epoch);
+            let found = experiment.learning_rate.at(epoch);
             // PyTorch goes from one step size to the next, and adds up roundings on the way.
             let close = (found - expected).abs() <= 1e-12 + 1e-9 * expected;
             assert!(close, "{case}: epoch {epoch} has {found}, not {expected}");

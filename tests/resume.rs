@@ -15,9 +15,9 @@ use common::experiment as experiment_of;
 use f3_tch::Generator;
 use f3_tch::checkpoint::{Checkpoint, CheckpointSettings, Checkpoints};
 use f3_tch::data::Task;
+use f3_tch::layers::Layers;
 use f3_tch::metrics::Evaluation;
 use f3_tch::model::Model;
-use f3_tch::network::Network;
 use f3_tch::run::{Ending, Experiment, run_with};
 use f3_tch::sinks::{EpochRow, Sink};
 use tch::{Device, Kind, Tensor};
@@ -29,12 +29,12 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_f3-tch");
 struct EndAfter(u64, Arc<AtomicBool>);
 
 impl Sink for EndAfter {
-    fn epoch(&mut self, row: &EpochRow, _network: &Network) -> Result<()> {
+    fn epoch(&mut self, row: &EpochRow, _layers: &Layers) -> Result<()> {
         self.1.store(row.epoch >= self.0, Ordering::Relaxed);
         Ok(())
     }
 
-    fn replay(&mut self, _rows: &[EpochRow], _network: &Network) -> Result<()> {
+    fn replay(&mut self, _rows: &[EpochRow], _layers: &Layers) -> Result<()> {
         Ok(())
     }
 }
@@ -303,7 +303,7 @@ fn divergence_is_placed_where_weights_stay_finite() {
     assert!(error.starts_with(expected), "{error}");
 
     let mut run = experiment(yaml, Task::Regression);
-    let _ = tch::no_grad(|| run.trainer.network().named_tensors()[0].1.fill_(f64::NAN));
+    let _ = tch::no_grad(|| run.trainer.layers().named_tensors()[0].1.fill_(f64::NAN));
     let error = to_the_end(&mut run, None).unwrap_err();
     let expected =
         "before training, the loss has become NaN, in hidden layer 1: inputs, targets or the";
@@ -313,10 +313,10 @@ fn divergence_is_placed_where_weights_stay_finite() {
 #[test]
 fn large_weights_are_no_divergence() {
     let mut run = experiment("{epochs: 1, data: {batch_size: 8}}", Task::Classification);
-    let weight = &run.trainer.network().named_tensors()[0].1;
+    let weight = &run.trainer.layers().named_tensors()[0].1;
     let count = weight.numel() as f64;
     let _ = tch::no_grad(|| weight.shallow_clone().fill_(1e25)); // tanh makes 1 or -1 of it
-    let norm = run.trainer.network().layers()[0].weight_norm();
+    let norm = run.trainer.layers().as_slice()[0].weight_norm();
     assert!((norm / (1e25 * count.sqrt()) - 1.0).abs() < 1e-6, "{norm}");
     to_the_end(&mut run, None).unwrap();
 }
@@ -685,7 +685,11 @@ fn files_are_those_of_the_checkpoint_that_a_run_goes_on_from() {
     let cut = path.join("run/checkpoints/epoch-000005.safetensors");
     let newest = |path: &Path| Model::open(path, Device::Cpu).unwrap();
     let (of_run, of_checkpoint) = (newest(&path.join("run/model.safetensors")), newest(&cut));
-    assert_eq!(of_run.network().named_tensors(), of_checkpoint.network().named_tensors());
+    let parameters = |model: &Model| -> Vec<Tensor> {
+        let all = model.blocks().flat_map(|block| block.parameters());
+        all.map(|(_, tensor)| tensor.shallow_clone()).collect()
+    };
+    assert_eq!(parameters(&of_run), parameters(&of_checkpoint));
     assert_eq!(says(path, &["resume", "run", "--epochs", "8", "--quiet"]).0, Some(0));
     assert!(model() == whole);
     assert_eq!(Checkpoint::open(&best).unwrap().epoch(), 8);

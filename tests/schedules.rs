@@ -6,15 +6,18 @@ mod common;
 use common::{experiment, experiment_on, toy, train_epoch};
 use f3_tch::Generator;
 use f3_tch::data::{Split, Task};
+use f3_tch::engine::{EngineSettings, Kernels};
 use f3_tch::error_info::ErrorInfo;
 use f3_tch::feedback::FeedbackInit;
+use f3_tch::layers::Layers;
 use f3_tch::loss::Loss;
 use f3_tch::metrics::evaluate;
-use f3_tch::network::{Activation, Block, Dense, Mlp, Network};
-use f3_tch::optimizer::{AdamSettings, OptimizerSettings};
+use f3_tch::network::{Activation, Block, Dense, Mlp};
+use f3_tch::optimizer::{AdamSettings, OptimizerSettings, SgdSettings};
 use f3_tch::run::Experiment;
-use f3_tch::schedule::{LayerMajor, Pipelined, Schedule};
-use f3_tch::trainer::{FeedbackTrainer, RecordedTrainer, Trainer};
+use f3_tch::schedule::{Chunk, Epoch, LayerMajor, Learn, Link, Pipelined, Schedule, Stage};
+use f3_tch::trainer::{self, FeedbackTrainer, RecordedTrainer, Trainer};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tch::{Device, Kind, Tensor};
 
@@ -27,10 +30,10 @@ fn outcome(mut experiment: Experiment, epochs: usize) -> Vec<(String, Vec<f64>)>
         Vec::<f64>::try_from(tensor.detach().flatten(0, -1).to_kind(Kind::Double)).unwrap()
     };
     let mut found = Vec::new();
-    for (name, tensor) in experiment.trainer.network().named_tensors() {
+    for (name, tensor) in experiment.trainer.layers().named_tensors() {
         found.push((name, numbers(&tensor)));
     }
-    for (index, layer) in experiment.trainer.network().layers().iter().enumerate() {
+    for (index, layer) in experiment.trainer.layers().as_slice().iter().enumerate() {
         for (name, tensor) in layer.optimizer().state() {
             found.push((format!("optimizer {index} {name}"), numbers(tensor)));
         }
@@ -41,7 +44,9 @@ fn outcome(mut experiment: Experiment, epochs: usize) -> Vec<(String, Vec<f64>)>
         found.push(("errors".into(), numbers(store.errors())));
     }
     let Experiment { trainer, data, loss, .. } = &experiment;
-    let found_metrics = evaluate(trainer.network(), &data.test, *loss, data.task, 7).unwrap();
+    let found_metrics =
+        evaluate(|inputs| trainer.layers().forward(inputs), &data.test, *loss, data.task, 7)
+            .unwrap();
     found.push(("loss".into(), vec![found_metrics.loss]));
     found
         .extend(found_metrics.metrics.iter().map(|(name, value)| (name.to_string(), vec![*value])));
@@ -331,6 +336,7 @@ fn blocks(hidden: usize, generator: &mut Generator) -> Vec<Box<dyn Block>> {
         activation: Activation::Tanh,
         outputs: 3,
         output_activation: Activation::Sigmoid,
+        bias: true,
     };
     mlp.blocks(generator, Device::Cpu).unwrap()
 }
@@ -357,17 +363,21 @@ fn a_worker_that_fails_ends_the_epoch_with_the_cause_and_leaves_the_errors_alone
             );
             blocks[place] = Box::new(Failing { inner: leaf, left: AtomicUsize::new(3) });
             let feedback = FeedbackInit::KaimingUniform;
-            let optimizer = OptimizerSettings::Adam(AdamSettings::new(1e-3));
-            let network =
-                Network::new(blocks, Some(&feedback), &optimizer, &mut generator).unwrap();
+            let settings = EngineSettings::new(OptimizerSettings::Adam(AdamSettings::default()));
+            let layers = Layers::new(blocks, Some(&feedback), &settings, &mut generator).unwrap();
             let loss = Loss::BinaryCrossEntropy;
             let mut trainer =
-                FeedbackTrainer::new(network, ErrorInfo::DelayedError, loss, &data.train).unwrap();
+                FeedbackTrainer::new(layers, ErrorInfo::DelayedError, loss, &data.train).unwrap();
             trainer.set_schedule(Box::new(Pipelined::new(stages, 1, 1))).unwrap();
             let order = generator.epoch_order(data.train.len()).unwrap();
             let mut done = 0;
-            let outcome =
-                trainer.train_epoch(&data.train, &order, 8, &mut |samples| done = samples);
+            let epoch = trainer::Epoch {
+                data: &data.train,
+                order: &order,
+                batch_size: 8,
+                learning_rate: 1e-3,
+            };
+            let outcome = trainer.train_epoch(&epoch, &mut |samples| done = samples);
             let error = format!("{:#}", outcome.unwrap_err());
             assert!(error.contains("no memory for the fourth batch"), "{error}");
             assert!(done <= 24, "{done}");
@@ -412,20 +422,117 @@ fn recorded_trainer_trains_as_the_one_inside() {
     }
 }
 
+/// Stages that take turns in one thread, with a queue between each two: as much as a schedule of one's
+/// own needs.
+struct TakingTurns;
+
+/// The ends of a stage in [`TakingTurns`]: what has come, and what goes on.
+#[derive(Default)]
+struct Queues {
+    waiting: VecDeque<Chunk>,
+    done: Vec<Chunk>,
+}
+
+impl Link for Queues {
+    fn receive(&mut self) -> anyhow::Result<Option<Chunk>> {
+        Ok(self.waiting.pop_front())
+    }
+
+    fn send(&mut self, chunk: Chunk) -> anyhow::Result<()> {
+        self.done.push(chunk);
+        Ok(())
+    }
+}
+
+impl Schedule for TakingTurns {
+    fn chunk(&self) -> usize {
+        2
+    }
+
+    fn run(&self, network: Stage, learn: Learn, mut epoch: Epoch) -> anyhow::Result<()> {
+        let Stage { layers, head } = network;
+        let mut stages: Vec<Stage> =
+            layers.chunks_mut(1).map(|layers| Stage { layers, head: None }).collect();
+        stages.push(Stage { layers: &mut [], head });
+        let mut queues = Queues::default();
+        queues.waiting.extend(epoch.chunks.by_ref());
+        for stage in &mut stages {
+            stage.run(learn, &mut queues)?;
+            queues.waiting.extend(queues.done.drain(..));
+        }
+        queues.waiting.into_iter().try_for_each(|chunk| epoch.send(chunk))
+    }
+}
+
+#[test]
+fn a_schedule_and_a_link_of_ones_own_give_the_same_bits() {
+    tch::set_num_threads(1);
+    let data = data(6, 3);
+    let trained = |schedule: Box<dyn Schedule>| {
+        let mut generator = Generator::new(1).unwrap();
+        let blocks = blocks(3, &mut generator);
+        let settings = EngineSettings::new(OptimizerSettings::Adam(AdamSettings::default()));
+        let feedback = FeedbackInit::KaimingUniform;
+        let layers = Layers::new(blocks, Some(&feedback), &settings, &mut generator).unwrap();
+        let (info, loss) = (ErrorInfo::DelayedLoss, Loss::BinaryCrossEntropy);
+        let mut trainer = FeedbackTrainer::new(layers, info, loss, &data.train).unwrap();
+        trainer.set_schedule(schedule).unwrap();
+        for _ in 0..3 {
+            let order = generator.epoch_order(data.train.len()).unwrap();
+            let epoch = trainer::Epoch {
+                data: &data.train,
+                order: &order,
+                batch_size: 8,
+                learning_rate: 1e-2,
+            };
+            trainer.train_epoch(&epoch, &mut |_| {}).unwrap();
+        }
+        trainer.state()
+    };
+    assert_eq!(trained(Box::new(TakingTurns)), trained(Box::new(LayerMajor::sequential())));
+}
+
+#[test]
+fn a_layer_that_cannot_be_fused_says_why() {
+    let adam = OptimizerSettings::Adam(AdamSettings::default());
+    let reason = |blocks: Vec<Box<dyn Block>>, optimizer| {
+        let settings = EngineSettings::new(optimizer).with_kernels(Kernels::Fused);
+        let mut generator = Generator::new(1).unwrap();
+        let made = Layers::new(blocks, None, &settings, &mut generator);
+        format!("{:#}", made.err().unwrap())
+    };
+    let mut generator = Generator::new(1).unwrap();
+    let mut with = |block: Box<dyn Block>| {
+        let mut blocks = blocks(2, &mut generator);
+        blocks[1] = block;
+        blocks
+    };
+    let dense = |activation| {
+        Dense::new(5, 5, activation, &mut Generator::new(2).unwrap(), Device::Cpu).unwrap()
+    };
+    let gelu = reason(with(Box::new(dense(Activation::Gelu))), adam);
+    assert!(gelu.contains("layer 2 cannot be fused") && gelu.contains("gelu"), "{gelu}");
+    let own = Failing { inner: dense(Activation::Tanh), left: AtomicUsize::new(1) };
+    let own = reason(with(Box::new(own)), adam);
+    assert!(own.contains("layer 2 cannot be fused") && own.contains("mlp"), "{own}");
+    let classical =
+        SgdSettings { momentum: 0.9, nesterov: false, classical_momentum: true, weight_decay: 0.0 };
+    let classical = reason(blocks(2, &mut generator), OptimizerSettings::Sgd(classical));
+    assert!(classical.contains("classical_momentum"), "{classical}");
+}
+
 #[test]
 fn dfa_cannot_be_re_ordered() {
     let data = toy(Task::Classification);
-    let network = || {
+    let layers = || {
         let mut generator = Generator::new(1).unwrap();
         let blocks = blocks(1, &mut generator);
-        let optimizer = OptimizerSettings::Adam(AdamSettings::new(1e-3));
-        Network::new(blocks, Some(&FeedbackInit::KaimingUniform), &optimizer, &mut generator)
-            .unwrap()
+        let settings = EngineSettings::new(OptimizerSettings::Adam(AdamSettings::default()));
+        Layers::new(blocks, Some(&FeedbackInit::KaimingUniform), &settings, &mut generator).unwrap()
     };
     let schedule = || -> Box<dyn Schedule> { Box::new(LayerMajor::new(2)) };
-    let trainer = |info| {
-        FeedbackTrainer::new(network(), info, Loss::BinaryCrossEntropy, &data.train).unwrap()
-    };
+    let trainer =
+        |info| FeedbackTrainer::new(layers(), info, Loss::BinaryCrossEntropy, &data.train).unwrap();
     assert!(trainer(ErrorInfo::CurrentError).set_schedule(schedule()).is_err());
     assert!(trainer(ErrorInfo::DelayedError).set_schedule(schedule()).is_ok());
 }

@@ -10,16 +10,19 @@ mod common;
 use f3_tch::Generator;
 use f3_tch::data::{Batch, Split};
 use f3_tch::diagnostics::{LayerAngles, measure};
+use f3_tch::engine::{EngineSettings, Step};
 use f3_tch::error_info::ErrorInfo;
 use f3_tch::feedback::FeedbackInit;
+use f3_tch::layers::Layers;
 use f3_tch::loss::Loss;
-use f3_tch::network::{Activation, Block, Dense, Network};
+use f3_tch::network::{Activation, Block, Dense};
 use f3_tch::optimizer::{OptimizerSettings, SgdSettings};
 use f3_tch::trainer::{FeedbackTrainer, Trainer};
 use tch::{Device, Kind, Tensor};
 
 const INPUTS: i64 = 6;
 const OUTPUTS: i64 = 4;
+const STEP: Step = Step { learning_rate: 0.2, batch_size: 1, watch: false };
 const LOSS: Loss = Loss::BinaryCrossEntropy;
 
 /// The sample: x `[1, 6]`, and class 2 of 4.
@@ -35,7 +38,7 @@ fn network(
     hidden: i64,
     generator: &mut Generator,
     weight: fn(&mut Generator, [i64; 2]) -> Tensor,
-) -> Network {
+) -> Layers {
     let mut blocks: Vec<Box<dyn Block>> = Vec::new();
     let mut inputs = INPUTS;
     for _ in 0..hidden {
@@ -49,14 +52,13 @@ fn network(
     let last = weight(generator, [OUTPUTS, inputs]);
     blocks.push(Box::new(Dense::of(last, None, Activation::Sigmoid)));
     let sgd = SgdSettings {
-        learning_rate: 0.2,
         momentum: 0.0,
         nesterov: false,
         classical_momentum: false,
         weight_decay: 0.0,
     };
-    let optimizer = OptimizerSettings::Sgd(sgd);
-    Network::new(blocks, Some(&FeedbackInit::KaimingUniform), &optimizer, generator).unwrap()
+    let settings = EngineSettings::new(OptimizerSettings::Sgd(sgd));
+    Layers::new(blocks, Some(&FeedbackInit::KaimingUniform), &settings, generator).unwrap()
 }
 
 fn zeros(_: &mut Generator, shape: [i64; 2]) -> Tensor {
@@ -92,7 +94,7 @@ fn weights_keep_the_form_of_theorem_2_and_descend_from_step_k_on() {
         let data = sample(&mut generator);
         let network = network(hidden, &mut generator, zeros);
         let feedback: Vec<Tensor> =
-            network.layers().iter().filter_map(|it| Some(it.feedback()?.copy())).collect();
+            network.as_slice().iter().filter_map(|it| Some(it.feedback()?.copy())).collect();
         let mut trainer =
             FeedbackTrainer::new(network, ErrorInfo::DelayedError, LOSS, &data).unwrap();
 
@@ -109,8 +111,8 @@ fn weights_keep_the_form_of_theorem_2_and_descend_from_step_k_on() {
         forms.push(-first_error.tr().mm(b.last().unwrap()));
 
         for step in 1..=2 * layer_count {
-            trainer.train_batch(&batch).unwrap();
-            for (index, layer) in trainer.network().layers().iter().enumerate() {
+            trainer.train_batch(&batch, &STEP).unwrap();
+            for (index, layer) in trainer.layers().as_slice().iter().enumerate() {
                 let weight = layer.block().as_dense().unwrap().weight();
                 if index >= step {
                     // Nothing has reached this layer yet.
@@ -122,7 +124,7 @@ fn weights_keep_the_form_of_theorem_2_and_descend_from_step_k_on() {
                 assert!(rest < 1e-5, "W_{} has left its form by {rest}", index + 1);
             }
             // The error keeps its direction, too: e^t = c e^0 with c > 0.
-            let y = trainer.network().forward(&data.inputs).unwrap();
+            let y = trainer.layers().forward(&data.inputs).unwrap();
             let (scalar, rest) = fit(&(&data.targets - y), &first_error);
             assert!(scalar > 0.0 && rest < 1e-5, "e turned by {rest} at step {step}");
 
@@ -149,7 +151,7 @@ fn directions_are_within_90_degrees_from_step_k_on_when_the_store_starts_as_the_
             let mut trainer =
                 FeedbackTrainer::new(network, ErrorInfo::DelayedError, LOSS, &data).unwrap();
             for step in 1..=12 {
-                trainer.train_batch(&whole(&data)).unwrap();
+                trainer.train_batch(&whole(&data), &STEP).unwrap();
                 if step > hidden {
                     for angles in angles(&trainer, &data) {
                         assert!(angles.delta_mean < 90.0, "seed {seed}, step {step}: {angles:?}");
@@ -166,11 +168,11 @@ fn feedback_that_equals_the_product_of_forward_matrices_has_no_angle() {
     let data = sample(&mut generator);
     let network = network(3, &mut generator, random);
     let weights: Vec<&Tensor> =
-        network.layers().iter().map(|it| it.block().as_dense().unwrap().weight()).collect();
+        network.as_slice().iter().map(|it| it.block().as_dense().unwrap().weight()).collect();
     let mut product = weights[3].shallow_clone();
     for index in (0..3).rev() {
         // The layers get y* - y where backpropagation has y - y*.
-        let mut feedback = network.layers()[index].feedback().unwrap().shallow_clone();
+        let mut feedback = network.as_slice()[index].feedback().unwrap().shallow_clone();
         feedback.copy_(&product.neg());
         product = product.mm(weights[index]);
     }

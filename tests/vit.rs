@@ -29,7 +29,7 @@ fn experiment(algorithm: &str, seed: u64) -> Experiment {
 
 fn on_test_set(experiment: &Experiment) -> Evaluation {
     let Experiment { data, trainer, loss, .. } = experiment;
-    evaluate(trainer.network(), &data.test, *loss, data.task, 200).unwrap()
+    evaluate(|inputs| trainer.layers().forward(inputs), &data.test, *loss, data.task, 200).unwrap()
 }
 
 #[test]

@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
-use f3_tch::config::{Config, Source};
+use f3_tch::config::{Config, DataConfig, Source};
 use f3_tch::data::{DataDirectory, Split};
 use f3_tch::device::DeviceChoice;
 use f3_tch::metrics::evaluate;
-use f3_tch::model::Model;
-use f3_tch::model_file;
+use f3_tch::model::{self, Model};
 
 use super::new_table::NewTable;
 use super::{DataDirArgs, print};
@@ -36,23 +35,28 @@ impl EvaluateArgs {
     pub fn run(self) -> Result<ExitCode> {
         self.output.as_deref().map_or(Ok(()), NewTable::check)?;
         let device = self.device.choose()?.device;
-        let path = model_file::of(&self.model);
-        let shown = path.display();
+        let path = model::of(&self.model);
+        let shown = path.display().to_string();
         let model = Model::open(&path, device)?;
-        let of_model = model.config();
-        let settings = match &self.data {
-            Some(config) => Config::read(&Source::open(config)?)?.0.data.set,
-            None => of_model.data.set.clone(),
+        let about = model.description();
+        // How the run cut its data; its sums depend, in the last digit, on the batches.
+        let own = about.data.as_ref().map(|data| DataConfig::from_value(&shown, data)).transpose();
+        let set = match (&self.data, &own) {
+            (Some(config), _) => Config::read(&Source::open(config)?)?.0.data.set,
+            (None, Ok(Some(own))) => own.set.clone(),
+            (None, Ok(None)) => bail!("{shown}: does not say on which data; name them: --data"),
+            (None, Err(error)) => bail!("{error}; name the data: --data"),
         };
+        let own = own.ok().flatten();
         let directory = DataDirectory::locate(self.data_dir.data_dir.as_deref());
-        let data = settings.load_as(model.preparation(), &directory, device);
+        let data = set.load_as(&about.preparation, &directory, device);
         let mut data = data.with_context(|| format!("{shown} cannot be evaluated"))?;
-        if let (None, Some(samples)) = (&self.data, of_model.data.train_samples) {
+        if let (None, Some(samples)) = (&self.data, own.as_ref().and_then(|it| it.train_samples)) {
             data.train = data.train.first(data.train.len().min(samples as i64));
         }
+        let batch_size = own.map_or(1000, |own| own.eval_batch_size);
         let of = |split: &Split| {
-            let size = of_model.data.eval_batch_size;
-            evaluate(model.network(), split, of_model.loss, data.task, size)
+            evaluate(|inputs| model.forward(inputs), split, about.loss, data.task, batch_size)
         };
         let mut rows = vec![["part", "samples", "loss"].map(String::from).to_vec()];
         rows[0].extend(data.task.metrics().iter().map(|metric| metric.to_string()));

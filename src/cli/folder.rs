@@ -9,8 +9,8 @@ use anyhow::{Context, Result, bail};
 use f3_tch::config::Config;
 use f3_tch::device::ChosenDevice;
 use f3_tch::files;
-use f3_tch::model_file;
-use f3_tch::network::Network;
+use f3_tch::layers::Layers;
+use f3_tch::model;
 use f3_tch::sinks::{EpochRow, Sink};
 
 /// A run's folder, locked until the value is dropped or the process ends, however it does.
@@ -23,7 +23,7 @@ pub struct RunFolder {
 /// The first of a run's sinks: lets nothing be written once the folder has been removed or moved, and
 /// maybe another one is in its place.
 impl Sink for RunFolder {
-    fn epoch(&mut self, _row: &EpochRow, _network: &Network) -> Result<()> {
+    fn epoch(&mut self, _row: &EpochRow, _layers: &Layers) -> Result<()> {
         let (place, path) = (self.path.join(".lock"), self.path.display());
         let found = fs::metadata(&place).with_context(|| {
             format!("{path}: has been removed or moved, its .lock is not there")
@@ -39,7 +39,7 @@ impl Sink for RunFolder {
         Ok(())
     }
 
-    fn replay(&mut self, _rows: &[EpochRow], _network: &Network) -> Result<()> {
+    fn replay(&mut self, _rows: &[EpochRow], _layers: &Layers) -> Result<()> {
         Ok(())
     }
 }
@@ -74,7 +74,7 @@ impl RunFolder {
     pub fn has_results(&self) -> bool {
         match fs::read_to_string(self.path.join("metrics.csv")) {
             Ok(text) => text.lines().count() > 2, // the header, and epoch 0
-            Err(_) => model_file::of(&self.path).exists(),
+            Err(_) => model::of(&self.path).exists(),
         }
     }
 

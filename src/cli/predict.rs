@@ -7,8 +7,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use f3_tch::data::{Samples, Targets};
 use f3_tch::device::DeviceChoice;
-use f3_tch::model::Model;
-use f3_tch::model_file;
+use f3_tch::model::{self, Model};
 use tch::{Device, Kind, Tensor};
 
 use super::new_table::NewTable;
@@ -39,10 +38,10 @@ impl PredictArgs {
     pub fn run(self) -> Result<ExitCode> {
         NewTable::check(&self.output)?;
         let device = self.device.choose()?.device;
-        let model = Model::open(&model_file::of(&self.model), device)?;
-        let mut format = model.config().data.set.table_format();
+        let model = Model::open(&model::of(&self.model), device)?;
+        let mut format = model.description().table;
         format.delimiter = self.delimiter.unwrap_or(format.delimiter);
-        let mut samples = Samples::open(&self.input, format, model.preparation())?;
+        let mut samples = Samples::open(&self.input, format, &model.description().preparation)?;
 
         let mut table = NewTable::start(&self.output)?;
         table.write(header(&model))?;
@@ -76,7 +75,7 @@ fn delimiter(text: &str) -> Result<u8, String> {
 }
 
 fn header(model: &Model) -> Vec<String> {
-    match &model.preparation().targets {
+    match &model.description().preparation.targets {
         Targets::Classes(names) => [vec!["class".to_string()], names.clone()].concat(),
         Targets::Numbers { names, .. } => names.clone(),
     }
@@ -92,7 +91,7 @@ fn write(table: &mut NewTable, answers: &Tensor, model: &Model) -> Result<u64> {
     let text = |value: &f64| if single { (*value as f32).to_string() } else { value.to_string() };
     for (row, best) in rows.iter().zip(best) {
         let numbers = row.iter().map(text);
-        match &model.preparation().targets {
+        match &model.description().preparation.targets {
             Targets::Classes(names) => {
                 table.write([names[best as usize].clone()].into_iter().chain(numbers))?;
             }

@@ -17,9 +17,9 @@ pub fn announcement(
     folder: &Path,
 ) -> String {
     let data = &experiment.data;
-    let network = experiment.trainer.network();
+    let network = experiment.trainer.layers();
     let mut widths = vec![data.train.input_count()];
-    widths.extend(network.layers().iter().map(|layer| layer.block().outputs()));
+    widths.extend(network.as_slice().iter().map(|layer| layer.block().outputs()));
     let algorithm = match &config.algorithm {
         Algorithm::F3 { error_info, .. } => format!("f3 ({})", name_of(error_info)),
         other => name_of(other),
@@ -48,8 +48,8 @@ pub fn announcement(
         shorten(&widths),
         thousands(network.parameter_count()),
         name_of(&config.optimizer),
-        config.optimizer.settings.learning_rate(),
-        describe_schedule(&config.optimizer.schedule),
+        config.optimizer.learning_rate.base,
+        describe_schedule(&config.optimizer.learning_rate.schedule),
         name_of(&config.loss),
         config.data.batch_size,
         config.epochs,
@@ -57,7 +57,7 @@ pub fn announcement(
     )
 }
 
-/// How the step size goes on, in brackets; nothing if it stays.
+/// The learning-rate schedule, in brackets; nothing if the rate is constant.
 fn describe_schedule(schedule: &LearningRateSchedule) -> String {
     let mut parts = Vec::new();
     if schedule.warmup_epochs > 0 {

@@ -64,9 +64,7 @@ impl ResumeArgs {
         let init_from = config.init_from.clone().filter(|_| checkpoint.is_none());
         let assembled = Config { init_from, ..config.clone() };
         let (mut experiment, device) = assemble(&assembled, &source, &directory)?;
-        if let Some(description) = &mut experiment.description {
-            description.config = config.to_yaml();
-        }
+        experiment.config = Some(config.to_yaml());
         let from = match checkpoint {
             Some(checkpoint) => restore(checkpoint, &checkpoints, &mut experiment)?,
             None => "from the beginning: the run had no checkpoint yet".to_string(),
@@ -99,12 +97,12 @@ impl ResumeArgs {
 }
 
 fn remark_on_cosine(config: &Config) {
-    let schedule = &config.optimizer.schedule;
+    let schedule = &config.optimizer.learning_rate.schedule;
     if let Decay::Cosine { t_max, .. } = schedule.decay
         && schedule.warmup_epochs + t_max < config.epochs
     {
         say(format_args!(
-            "note: `optimizer.schedule.t_max` stays {t_max}, as config.yaml has it; the step size rises again \
+            "note: `optimizer.schedule.t_max` stays {t_max}, as config.yaml has it; the learning rate rises again \
              after that many epochs"
         ));
     }
@@ -118,7 +116,7 @@ fn check(config: &Config, source: &Source, checkpoint: &Checkpoint) -> Result<()
         return Err(source.refuse("epochs", config.epochs, &expected).into());
     }
     let parse = |text: &str| serde_yaml::from_str::<Value>(text);
-    let Some(Ok(then)) = checkpoint.config().as_deref().map(parse) else {
+    let Some(Ok(then)) = checkpoint.config().map(parse) else {
         return Ok(());
     };
     let now = parse(&config.to_yaml())?;

@@ -14,7 +14,7 @@ use f3_tch::checkpoint::{Checkpoint, Checkpoints};
 use f3_tch::config::Config;
 use f3_tch::data::DataDirectory;
 use f3_tch::messages::{say, text_of};
-use f3_tch::model_file;
+use f3_tch::model;
 use f3_tch::run::{Ending, Experiment, run_with};
 use f3_tch::sinks::{
     CsvSink, DiagnosticsSink, EpochRow, ModelSink, PlainProgress, ProgressBarSink, Sink,
@@ -76,7 +76,7 @@ pub(super) fn carry_out(
         Box::new(folder.clone()),
         Box::new(CsvSink::create(&path.join("metrics.csv"), experiment.data.task)?),
         Box::new(TensorBoardSink::create(path)?),
-        Box::new(ModelSink::new(&model_file::of(path), experiment.description.clone())),
+        Box::new(ModelSink::new(&model::of(path), experiment.description.clone())),
     ];
     if experiment.diagnostics.is_some() {
         sinks.push(Box::new(DiagnosticsSink::create(&path.join("diagnostics.csv"))?));

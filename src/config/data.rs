@@ -8,6 +8,7 @@ use serde_yaml::Value;
 
 use super::ConfigError;
 use super::section::Section;
+use super::source::Source;
 use crate::data::{CsvFiles, CsvSettings, DataSettings, Encoding, Task};
 
 /// The data set and how it is cut.
@@ -25,6 +26,18 @@ pub struct DataConfig {
 }
 
 impl DataConfig {
+    /// Reads the section alone, as a model has it that was trained on these data; `name` stands in
+    /// complaints.
+    pub fn from_value(name: &str, section: &serde_json::Value) -> Result<DataConfig, ConfigError> {
+        let source = Source::parse(name, &serde_json::json!({ "data": section }).to_string())?;
+        let mut remarks = Vec::new();
+        let mut root = Section::root(&source, &mut remarks)?;
+        let mut section = root.section("data")?;
+        let data = DataConfig::read(&mut section, false)?;
+        section.finish()?;
+        Ok(data)
+    }
+
     pub(super) fn read(section: &mut Section, pepita: bool) -> Result<DataConfig, ConfigError> {
         let set = read_set(section, !pepita)?;
         if pepita && set.task() == Task::Regression {

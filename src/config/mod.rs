@@ -18,7 +18,7 @@ pub use algorithm::Algorithm;
 pub use data::DataConfig;
 pub use model::{ModelConfig, Width};
 pub use optimizer::OptimizerConfig;
-pub use schedule::{KernelsConfig, Precision, ScheduleConfig, ScheduleName};
+pub use schedule::{ScheduleConfig, ScheduleName};
 pub use source::{NAMES as CARRIED, Source};
 
 use std::fmt;
@@ -29,6 +29,7 @@ use serde::Serialize;
 use crate::checkpoint::CheckpointSettings;
 use crate::data::Task;
 use crate::device::DeviceChoice;
+use crate::engine::{Kernels, Precision};
 use crate::loss::Loss;
 use crate::run::{EarlyStop, OnNan};
 use section::Section;
@@ -73,7 +74,7 @@ pub struct Config {
     /// In which order layers and batches take their turns.
     pub schedule: ScheduleConfig,
     /// How fully connected layers are computed.
-    pub kernels: KernelsConfig,
+    pub kernels: Kernels,
     /// What is multiplied.
     pub precision: Precision,
     /// Whether CUDA records a step and replays it.
@@ -143,10 +144,9 @@ impl Config {
         let mut section = root.section("schedule")?;
         let schedule = ScheduleConfig::read(&mut section, &algorithm)?;
         section.finish()?;
-        let kernels = root.choice("kernels")?.unwrap_or(KernelsConfig::Auto);
+        let kernels = root.choice("kernels")?.unwrap_or(Kernels::Auto);
         let precision = root.choice("precision")?.unwrap_or(Precision::Float32);
-        if precision == Precision::Bf16
-            && (!algorithm.learns_forward() || kernels == KernelsConfig::Aten)
+        if precision == Precision::Bf16 && (!algorithm.learns_forward() || kernels == Kernels::Aten)
         {
             let expected = "float32 with this algorithm or `kernels: aten`; bf16 is for hidden \
                             layers that learn on the way forward (f3, drtp), with fused kernels";

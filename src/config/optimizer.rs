@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
 use super::section::Section;
-use crate::learning_rate::{Decay, LearningRateSchedule};
+use crate::learning_rate::{Decay, LearningRate, LearningRateSchedule};
 use crate::optimizer::{AdamSettings, OptimizerSettings, SgdSettings};
 
 /// What steps the parameters.
@@ -13,8 +13,9 @@ pub struct OptimizerConfig {
     /// Which optimizer, and its settings.
     #[serde(flatten)]
     pub settings: OptimizerSettings,
-    /// How its step size goes on.
-    pub schedule: LearningRateSchedule,
+    /// The learning rate and its schedule.
+    #[serde(flatten)]
+    pub learning_rate: LearningRate,
 }
 
 impl OptimizerConfig {
@@ -25,15 +26,18 @@ impl OptimizerConfig {
     ) -> Result<OptimizerConfig, ConfigError> {
         // PEPITA's authors' schedule goes with their step size.
         let authors = pepita && !section.has("learning_rate");
-        let settings = read_settings(section, pepita)?;
+        let (settings, base) = read_settings(section, pepita)?;
         let mut section = section.section("schedule")?;
-        let schedule = read_schedule(&mut section, settings.learning_rate(), epochs, authors)?;
+        let schedule = read_schedule(&mut section, base, epochs, authors)?;
         section.finish()?;
-        Ok(OptimizerConfig { settings, schedule })
+        Ok(OptimizerConfig { settings, learning_rate: LearningRate { base, schedule } })
     }
 }
 
-fn read_settings(section: &mut Section, pepita: bool) -> Result<OptimizerSettings, ConfigError> {
+fn read_settings(
+    section: &mut Section,
+    pepita: bool,
+) -> Result<(OptimizerSettings, f64), ConfigError> {
     #[derive(Clone, Copy, Deserialize)]
     #[serde(rename_all = "snake_case")]
     enum Name {
@@ -48,9 +52,9 @@ fn read_settings(section: &mut Section, pepita: bool) -> Result<OptimizerSetting
     let weight_decay = section
         .number("weight_decay", "a number of at least 0", |decay| decay >= 0.0)?
         .unwrap_or(0.0);
-    Ok(match name {
+    let settings = match name {
         Name::Adam => {
-            let defaults = AdamSettings::new(learning_rate);
+            let defaults = AdamSettings::default();
             let betas = section.checked(
                 "betas",
                 "two numbers from 0 up to, but without, 1",
@@ -61,7 +65,6 @@ fn read_settings(section: &mut Section, pepita: bool) -> Result<OptimizerSetting
                 betas: betas.unwrap_or(defaults.betas),
                 eps: eps.unwrap_or(defaults.eps),
                 weight_decay,
-                ..defaults
             })
         }
         Name::Sgd => {
@@ -82,14 +85,14 @@ fn read_settings(section: &mut Section, pepita: bool) -> Result<OptimizerSetting
                 return Err(section.refuse("classical_momentum", true, expected));
             }
             OptimizerSettings::Sgd(SgdSettings {
-                learning_rate,
                 momentum,
                 nesterov,
                 classical_momentum,
                 weight_decay,
             })
         }
-    })
+    };
+    Ok((settings, learning_rate))
 }
 
 fn read_schedule(

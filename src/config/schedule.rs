@@ -38,30 +38,6 @@ pub enum ScheduleName {
     LayerMajor,
 }
 
-/// How fully connected layers are computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum KernelsConfig {
-    /// Fused ones where the processor has AVX2 or AVX-512 and all layers have them.
-    Auto,
-    /// libtorch's.
-    Aten,
-    /// Forward pass, gradient and step in one.
-    Fused,
-}
-
-/// What is multiplied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Precision {
-    /// float32 throughout.
-    Float32,
-    /// bfloat16 where hidden layers learn from feedback; sums, weights and optimizer are float32.
-    Bf16,
-    /// float32 rounded to 19 bits, on CUDA.
-    Tf32,
-}
-
 impl ScheduleConfig {
     pub(super) fn read(
         section: &mut Section,

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use anyhow::{Context, Result, anyhow, bail};
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use super::file::{File, open};
@@ -17,7 +18,8 @@ const CHUNK: usize = 1 << 20;
 const LONGEST_ROW: usize = 16 << 20;
 
 /// How a table is written.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TableFormat {
     /// What stands between cells.
     pub delimiter: u8,
@@ -25,7 +27,8 @@ pub struct TableFormat {
     pub header: Header,
     /// What a line that is no row starts with.
     pub comment: Option<u8>,
-    /// As what numbers are read.
+    /// As what numbers are read: float or double.
+    #[serde(with = "kind_name")]
     pub kind: Kind,
     /// How many columns are no inputs. Where columns have no names, a table must have all of them.
     pub others: usize,
@@ -39,8 +42,27 @@ impl Default for TableFormat {
     }
 }
 
+/// A kind of number by its name.
+mod kind_name {
+    use super::{Deserialize, Kind};
+    use serde::{Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(if *kind == Kind::Float { "float" } else { "double" })
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Kind, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "float" => Ok(Kind::Float),
+            "double" => Ok(Kind::Double),
+            other => Err(D::Error::custom(format!("`{other}` is not float or double"))),
+        }
+    }
+}
+
 /// What a table's first row is.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Header {
     /// The columns' names.
     Names,

@@ -392,11 +392,6 @@ impl DenseLayer<'_> {
         self.weight.size()[0]
     }
 
-    /// A place for `squares`: zeros `[n]`.
-    pub(crate) fn place_for_squares(&self) -> Tensor {
-        Tensor::zeros([self.outputs()], (Kind::Float, Device::Cpu))
-    }
-
     /// The task without what only some tasks have, and the contiguous input that it points to.
     fn task(&self, x: &Tensor) -> Result<(Task, Tensor)> {
         let (n, m) = self.weight.size2()?;

@@ -106,6 +106,10 @@ pub fn libtorch_version() -> &'static str {
 /// An `at::Generator` on the CPU; [`crate::Generator`] is the type for users.
 pub(crate) struct CpuGenerator(*mut RawGenerator);
 
+// SAFETY: a generator is memory of its own, and is used through `&mut` or, to read its state, under its
+// own mutex.
+unsafe impl Send for CpuGenerator {}
+
 impl CpuGenerator {
     pub(crate) fn new(seed: u64) -> Result<CpuGenerator> {
         let mut out = null_mut();

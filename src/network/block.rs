@@ -2,7 +2,8 @@
 //!
 //! Legend: b batch, m inputs, n outputs of the block.
 
-use tch::{Kind, Tensor};
+use anyhow::Result;
+use tch::{Device, Tensor};
 
 use super::Dense;
 
@@ -92,15 +93,36 @@ pub fn trainable(values: Tensor) -> Tensor {
     values.detach().contiguous().set_requires_grad(true)
 }
 
-/// The L2 norm of some tensors taken as one long vector, as a scalar tensor in float64: squares of
-/// float32 numbers may be larger than such numbers can be.
-pub(super) fn norm<'a>(tensors: impl Iterator<Item = &'a Tensor>) -> Tensor {
-    const PART: i64 = 1 << 20; // elements that are copied at a time
-    let norm = |part: Tensor| part.norm_scalaropt_dtype(2, Kind::Double);
-    let parts = tensors.flat_map(|tensor| tensor.flatten(0, -1).split(PART, 0));
-    let norms: Vec<Tensor> = parts.map(norm).collect();
-    if norms.is_empty() {
-        return Tensor::from(0f64);
+/// Takes a block's parameters and buffers to a device.
+pub(crate) fn move_to(block: &dyn Block, device: Device) -> Result<()> {
+    for (_, tensor) in block.parameters().into_iter().chain(block.buffers()) {
+        let moved = tensor.detach().f_to_device(device)?;
+        tensor.shallow_clone().f_set_data(&moved)?;
     }
-    norm(Tensor::stack(&norms, 0))
+    Ok(())
+}
+
+/// A network's tensors with their names in saved models: each block's parameters and buffers, and the
+/// feedback matrix behind it, if there is one.
+///
+/// For fully connected networks the names are those of the `state_dict` of the paper's program: every
+/// block and every feedback matrix is a module of its own, and the first one also flattens its input
+/// (`layers.0.0`), which makes it `layers.0.1`.
+pub fn tensor_names<'a>(
+    blocks: impl IntoIterator<Item = (&'a dyn Block, Option<&'a Tensor>)>,
+) -> Vec<(String, Tensor)> {
+    let mut tensors = Vec::new();
+    let mut module = 0;
+    for (index, (block, feedback)) in blocks.into_iter().enumerate() {
+        let place = if index == 0 { 1 } else { 0 };
+        for (name, tensor) in block.parameters().into_iter().chain(block.buffers()) {
+            tensors.push((format!("layers.{module}.{place}.{name}"), tensor.detach()));
+        }
+        module += 1;
+        if let Some(feedback) = feedback {
+            tensors.push((format!("layers.{module}.feedback_weight"), feedback.shallow_clone()));
+            module += 1;
+        }
+    }
+    tensors
 }

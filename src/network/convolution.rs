@@ -6,12 +6,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{Result, bail};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
-use super::activation::Activation;
 use super::block::{Block, trainable};
 use super::initialise::{self, WeightInit};
+use crate::activation::Activation;
 use crate::generator::Generator;
 
 /// Convolution, activation and, if wanted, pooling, on images that lie in a row `[b, c·r·s]`; its
@@ -97,8 +97,8 @@ impl Block for ConvolutionBlock {
 }
 
 /// The hidden blocks of a convolutional network, written as `32C5-pool-64C5-pool-1000FC`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Topology(pub Vec<Stage>);
 
 /// One hidden block of a [`Topology`].
@@ -152,6 +152,14 @@ impl FromStr for Topology {
             }
         }
         Ok(Topology(stages))
+    }
+}
+
+impl TryFrom<String> for Topology {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Topology, String> {
+        text.parse()
     }
 }
 

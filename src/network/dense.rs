@@ -5,11 +5,11 @@
 use anyhow::Result;
 use tch::{Device, Kind, Tensor};
 
-use super::activation::Activation;
 use super::block::{Block, Gradients, Tape};
 use super::initialise::{self, WeightInit};
+use crate::activation::Activation;
 use crate::generator::Generator;
-use crate::native::dense::{DenseActivation, DenseLayer};
+use crate::native::dense::DenseActivation;
 
 /// h = σ(x Wᵀ + b), with x `[b, m]`, W `[n, m]`, b `[n]`, h `[b, n]`.
 pub struct Dense {
@@ -70,26 +70,35 @@ impl Dense {
         self.bias.as_ref()
     }
 
-    /// What the fused kernels take, if they have this activation.
-    pub(super) fn fusable(&self) -> Option<DenseLayer<'_>> {
-        let activation = match self.activation {
-            Activation::Identity => DenseActivation::Identity,
-            Activation::Tanh => DenseActivation::Tanh,
-            Activation::Relu => DenseActivation::Relu,
-            Activation::Sigmoid => DenseActivation::Sigmoid,
-            Activation::Gelu => return None,
-        };
-        let bias = self.bias.as_ref();
-        Some(DenseLayer { weight: &self.weight, bias, activation, half: false })
+    /// Its activation as the fused kernels know it, if they do.
+    pub(crate) fn kernel_activation(&self) -> Option<DenseActivation> {
+        match self.activation {
+            Activation::Identity => Some(DenseActivation::Identity),
+            Activation::Tanh => Some(DenseActivation::Tanh),
+            Activation::Relu => Some(DenseActivation::Relu),
+            Activation::Sigmoid => Some(DenseActivation::Sigmoid),
+            Activation::Gelu => None,
+        }
+    }
+
+    /// The same block, with the same parameters in memory.
+    pub(crate) fn shallow_clone(&self) -> Dense {
+        let same = |tensor: &Option<Tensor>| tensor.as_ref().map(Tensor::shallow_clone);
+        Dense {
+            weight: self.weight.shallow_clone(),
+            bias: same(&self.bias),
+            activation: self.activation,
+            backward_weight: same(&self.backward_weight),
+        }
     }
 
     /// ∂L/∂z `[b, n]` from ∂L/∂h and h.
-    pub(super) fn preactivation_gradient(&self, output_gradient: &Tensor, h: &Tensor) -> Tensor {
+    pub(crate) fn preactivation_gradient(&self, output_gradient: &Tensor, h: &Tensor) -> Tensor {
         self.activation.backward(output_gradient, h)
     }
 
     /// What gradients go backwards through: W, or the fixed matrix in its place.
-    pub(super) fn backward_weight(&self) -> &Tensor {
+    pub(crate) fn backward_weight(&self) -> &Tensor {
         self.backward_weight.as_ref().unwrap_or(&self.weight)
     }
 

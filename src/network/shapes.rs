@@ -2,17 +2,87 @@
 //!
 //! Legend: n_0 inputs, n_1 … n_{K-1} outputs of the hidden blocks, C outputs.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
 use tch::Device;
 
-use super::{
-    Activation, Block, ConvolutionBlock, Dense, Stage, Topology, TransformerBlock, Vit, WeightInit,
-};
+use super::{Block, ConvolutionBlock, Dense, Stage, Topology, TransformerBlock, Vit, WeightInit};
+use crate::activation::Activation;
 use crate::feedback::FeedbackInit;
 use crate::generator::Generator;
 
+/// What a network is, without its parameters: with these it can be rebuilt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "snake_case")]
+pub enum Architecture {
+    /// Fully connected.
+    Mlp(Mlp),
+    /// Convolutional.
+    Cnn(Cnn),
+    /// A Vision Transformer.
+    Vit(Vit),
+}
+
+impl Architecture {
+    /// A block for each layer, drawn in forward order, the output block last.
+    pub fn blocks(&self, generator: &mut Generator, device: Device) -> Result<Vec<Box<dyn Block>>> {
+        match self {
+            Architecture::Mlp(mlp) => mlp.blocks(generator, device),
+            Architecture::Cnn(cnn) => cnn.blocks(generator, device),
+            Architecture::Vit(vit) => vit.blocks(generator, device),
+        }
+    }
+
+    /// How many weights there are, at least; it may be absurdly many.
+    ///
+    /// # Errors
+    /// If the images do not go with the rest.
+    pub fn weight_count(&self) -> Result<f64> {
+        match self {
+            Architecture::Mlp(mlp) => Ok(mlp.weight_count()),
+            Architecture::Cnn(cnn) => cnn.weight_count(),
+            Architecture::Vit(vit) => vit.weight_count(),
+        }
+    }
+
+    /// n_0 and C.
+    pub fn widths(&self) -> (i64, i64) {
+        match self {
+            Architecture::Mlp(Mlp { inputs, outputs, .. }) => (*inputs, *outputs),
+            Architecture::Cnn(Cnn { image, outputs, .. })
+            | Architecture::Vit(Vit { image, outputs, .. }) => (image.iter().product(), *outputs),
+        }
+    }
+
+    /// Refuses sizes that no network has.
+    pub(crate) fn check(&self) -> Result<()> {
+        let image_sizes =
+            |image: &[i64; 3], outputs: &i64| vec![image[0], image[1], image[2], *outputs];
+        let sizes = match self {
+            Architecture::Mlp(it) => [&[it.inputs, it.outputs], it.hidden.as_slice()].concat(),
+            Architecture::Cnn(it) => image_sizes(&it.image, &it.outputs),
+            Architecture::Vit(it) => {
+                let own = [
+                    it.patch_size,
+                    it.token_width,
+                    it.blocks,
+                    it.heads,
+                    it.head_size,
+                    it.mlp_width,
+                ];
+                [image_sizes(&it.image, &it.outputs), own.to_vec()].concat()
+            }
+        };
+        if let Some(wrong) = sizes.iter().find(|size| !(1..1 << 28).contains(*size)) {
+            bail!("describes a network with a size of {wrong}");
+        }
+        Ok(())
+    }
+}
+
 /// A fully connected network.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Mlp {
     /// n_0.
     pub inputs: i64,
@@ -24,6 +94,8 @@ pub struct Mlp {
     pub outputs: i64,
     /// Activation of the output layer.
     pub output_activation: Activation,
+    /// Whether layers have biases.
+    pub bias: bool,
 }
 
 impl Mlp {
@@ -55,10 +127,17 @@ impl Mlp {
         device: Device,
     ) -> impl Iterator<Item = Result<Dense>> {
         let sizes = self.sizes().into_iter();
-        sizes.map(move |(m, n, activation)| Dense::new(m, n, activation, generator, device))
+        let bias = self.bias;
+        sizes.map(move |(m, n, activation)| match bias {
+            true => Dense::new(m, n, activation, generator, device),
+            false => {
+                let init = WeightInit::PyTorch;
+                Dense::without_bias(m, n, activation, init, generator, device)
+            }
+        })
     }
 
-    /// Weight and bias of each layer, as PyTorch draws them.
+    /// Weight and, if there is one, bias of each layer, as PyTorch draws them.
     pub fn blocks(&self, generator: &mut Generator, device: Device) -> Result<Vec<Box<dyn Block>>> {
         Ok(boxed(self.dense(generator, device)?))
     }
@@ -130,7 +209,8 @@ impl Vit {
 }
 
 /// A convolutional network.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Cnn {
     /// Channels, height and width of the images.
     pub image: [i64; 3],

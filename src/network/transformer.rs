@@ -3,16 +3,18 @@
 //! Legend: b batch, t tokens, w their width, a heads of size s.
 
 use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use super::activation::Activation;
 use super::block::{Block, trainable};
 use super::initialise::{self, WeightInit};
+use crate::activation::Activation;
 use crate::generator::Generator;
 
 /// The sizes of a Vision Transformer as Flügel et al. train it: no class token, no positional
 /// encoding; all tokens go to the head.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Vit {
     /// Channels, height and width of the images.
     pub image: [i64; 3],

@@ -1,10 +1,8 @@
 //! For chunk of batches, for layer, for batch in chunk.
 
 use anyhow::Result;
-use tch::Tensor;
 
-use super::{Chunk, Head, Schedule};
-use crate::network::Layer;
+use super::{Epoch, Learn, Schedule, Stage};
 
 /// Each layer takes all batches of a chunk before the next layer does, so that its weights and its
 /// optimizer's state stay in the caches. With chunks of one batch this is the usual order, for batch,
@@ -30,22 +28,7 @@ impl Schedule for LayerMajor {
         self.chunk
     }
 
-    fn run(
-        &self,
-        hidden: &mut [Layer],
-        mut head: Head,
-        chunks: Box<dyn Iterator<Item = Result<Chunk>> + Send>,
-        on_samples: &mut dyn FnMut(i64),
-    ) -> Result<Vec<Tensor>> {
-        let mut observed = Vec::new();
-        for chunk in chunks {
-            let mut chunk = chunk?;
-            for layer in hidden.iter_mut() {
-                chunk.pass(layer)?;
-            }
-            observed.extend(head.learn(&chunk)?);
-            on_samples(chunk.len());
-        }
-        Ok(observed)
+    fn run(&self, mut network: Stage, learn: Learn, mut epoch: Epoch) -> Result<()> {
+        network.run(learn, &mut epoch)
     }
 }

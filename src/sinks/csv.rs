@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use super::{EpochRow, Sink};
 use crate::data::Task;
-use crate::network::Network;
+use crate::layers::Layers;
 
 /// A file of rows that is written in the course of a run.
 pub(super) struct Table {
@@ -70,11 +70,11 @@ impl CsvSink {
 }
 
 impl Sink for CsvSink {
-    fn epoch(&mut self, row: &EpochRow, _network: &Network) -> Result<()> {
+    fn epoch(&mut self, row: &EpochRow, _layers: &Layers) -> Result<()> {
         self.write(row)
     }
 
-    fn replay(&mut self, rows: &[EpochRow], _network: &Network) -> Result<()> {
+    fn replay(&mut self, rows: &[EpochRow], _layers: &Layers) -> Result<()> {
         rows.iter().try_for_each(|row| self.write(row))?;
         self.0.cut()
     }

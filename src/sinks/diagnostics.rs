@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::csv::Table;
 use super::{EpochRow, Sink};
-use crate::network::Network;
+use crate::layers::Layers;
 
 const HEADER: [&str; 8] = [
     "epoch",
@@ -30,11 +30,11 @@ impl DiagnosticsSink {
 }
 
 impl Sink for DiagnosticsSink {
-    fn epoch(&mut self, row: &EpochRow, _network: &Network) -> Result<()> {
+    fn epoch(&mut self, row: &EpochRow, _layers: &Layers) -> Result<()> {
         self.write(row)
     }
 
-    fn replay(&mut self, rows: &[EpochRow], _network: &Network) -> Result<()> {
+    fn replay(&mut self, rows: &[EpochRow], _layers: &Layers) -> Result<()> {
         rows.iter().try_for_each(|row| self.write(row))?;
         self.0.cut()
     }

@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use crate::data::Task;
 use crate::diagnostics::LayerAngles;
 use crate::error_store::ErrorStatistics;
+use crate::layers::Layers;
 use crate::metrics::Evaluation;
-use crate::network::Network;
 
 /// What is known at the end of an epoch; epoch 0 is before training.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -101,12 +101,12 @@ pub fn on_epoch(call: impl FnMut(&EpochRow) + 'static) -> Box<dyn Sink> {
 struct Callback<F>(F);
 
 impl<F: FnMut(&EpochRow)> Sink for Callback<F> {
-    fn epoch(&mut self, row: &EpochRow, _network: &Network) -> Result<()> {
+    fn epoch(&mut self, row: &EpochRow, _layers: &Layers) -> Result<()> {
         (self.0)(row);
         Ok(())
     }
 
-    fn replay(&mut self, _rows: &[EpochRow], _network: &Network) -> Result<()> {
+    fn replay(&mut self, _rows: &[EpochRow], _layers: &Layers) -> Result<()> {
         Ok(())
     }
 }
@@ -114,12 +114,12 @@ impl<F: FnMut(&EpochRow)> Sink for Callback<F> {
 /// Takes the results of each epoch. A new kind of log is a new file beside this one.
 pub trait Sink {
     /// An epoch has ended with these results and this network.
-    fn epoch(&mut self, row: &EpochRow, network: &Network) -> Result<()>;
+    fn epoch(&mut self, row: &EpochRow, layers: &Layers) -> Result<()>;
 
     /// Called once, before everything else, with the epochs of the time before the run was resumed and the
     /// network as it was then: written again, so that a log is whole and has nothing twice, wherever the
     /// run had been cut off.
-    fn replay(&mut self, rows: &[EpochRow], network: &Network) -> Result<()>;
+    fn replay(&mut self, rows: &[EpochRow], layers: &Layers) -> Result<()>;
 
     /// So many samples have been trained on since the start; called after every batch.
     fn samples(&mut self, _processed: u64) {}

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::{EpochRow, Sink};
-use crate::model_file::{self, Description};
-use crate::network::Network;
+use crate::layers::Layers;
+use crate::model::{self, Description};
 
 /// Replaces `model.safetensors` after each epoch; whoever looks finds a whole file.
 pub struct ModelSink {
@@ -22,14 +22,14 @@ impl ModelSink {
 }
 
 impl Sink for ModelSink {
-    fn epoch(&mut self, _row: &EpochRow, network: &Network) -> Result<()> {
-        model_file::save(network, self.description.as_ref(), &self.path)
+    fn epoch(&mut self, _row: &EpochRow, layers: &Layers) -> Result<()> {
+        model::save(layers, self.description.as_ref(), &self.path)
     }
 
-    fn replay(&mut self, rows: &[EpochRow], network: &Network) -> Result<()> {
+    fn replay(&mut self, rows: &[EpochRow], layers: &Layers) -> Result<()> {
         match rows {
             [] => Ok(()),
-            _ => model_file::save(network, self.description.as_ref(), &self.path),
+            _ => model::save(layers, self.description.as_ref(), &self.path),
         }
     }
 }

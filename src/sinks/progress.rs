@@ -4,8 +4,8 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{EpochRow, Sink};
+use crate::layers::Layers;
 use crate::messages::say;
-use crate::network::Network;
 
 /// One bar over all epochs, on standard error.
 pub struct ProgressBarSink {
@@ -26,7 +26,7 @@ impl ProgressBarSink {
 }
 
 impl Sink for ProgressBarSink {
-    fn epoch(&mut self, row: &EpochRow, _network: &Network) -> Result<()> {
+    fn epoch(&mut self, row: &EpochRow, _layers: &Layers) -> Result<()> {
         self.bar.set_message(describe(row, self.epochs));
         if row.epoch == 0 {
             self.bar.reset_eta(); // the first evaluation is no training
@@ -37,7 +37,7 @@ impl Sink for ProgressBarSink {
         Ok(())
     }
 
-    fn replay(&mut self, rows: &[EpochRow], _network: &Network) -> Result<()> {
+    fn replay(&mut self, rows: &[EpochRow], _layers: &Layers) -> Result<()> {
         if let Some(row) = rows.last() {
             self.bar.set_message(describe(row, self.epochs));
             self.bar.set_position(row.processed_samples);
@@ -64,13 +64,13 @@ impl PlainProgress {
 }
 
 impl Sink for PlainProgress {
-    fn epoch(&mut self, row: &EpochRow, _network: &Network) -> Result<()> {
+    fn epoch(&mut self, row: &EpochRow, _layers: &Layers) -> Result<()> {
         say(format_args!("{}  {:.2} s", describe(row, self.epochs), row.train_seconds));
         Ok(())
     }
 
     /// Has been said already.
-    fn replay(&mut self, _rows: &[EpochRow], _network: &Network) -> Result<()> {
+    fn replay(&mut self, _rows: &[EpochRow], _layers: &Layers) -> Result<()> {
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ use tensorboard_rs::summary::scalar;
 
 use super::csv::{could_not, cut, over};
 use super::{EpochRow, Sink};
-use crate::network::Network;
+use crate::layers::Layers;
 use crate::run::seconds;
 
 /// Writes a TensorBoard event file, flushed at the end of each epoch.
@@ -57,12 +57,12 @@ impl TensorBoardSink {
 }
 
 impl Sink for TensorBoardSink {
-    fn epoch(&mut self, row: &EpochRow, _network: &Network) -> Result<()> {
+    fn epoch(&mut self, row: &EpochRow, _layers: &Layers) -> Result<()> {
         self.add(row)?;
         self.flush()
     }
 
-    fn replay(&mut self, rows: &[EpochRow], _network: &Network) -> Result<()> {
+    fn replay(&mut self, rows: &[EpochRow], _layers: &Layers) -> Result<()> {
         rows.iter().try_for_each(|row| self.add(row))?;
         self.flush()?;
         cut(&self.file).with_context(|| could_not(&self.path))

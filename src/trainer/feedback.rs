@@ -1,19 +1,21 @@
 //! Training with feedback matrices in place of backpropagation: F³, DFA, DRTP, and training the
 //! last layer only.
 //!
-//! Legend: b batch, C outputs, h_i `[b, n_i]` output of layer i, e `[b, C]` error information,
-//! y `[b, C]` the network's output, y* `[b, C]` the targets.
+//! Legend: N samples in the training set, r rows (samples of one or more batches), b batch, C outputs,
+//! h_i `[r, n_i]` output of layer i, e `[r, C]` error information, y `[r, C]` the network's output,
+//! y* `[r, C]` the targets, t epoch.
 
 use anyhow::{Result, bail};
 use tch::Tensor;
 
-use super::{Trainer, batch_by_batch};
+use super::{Epoch, Trainer, batch_by_batch};
 use crate::data::{Batch, Split};
+use crate::engine::Step;
 use crate::error_info::{ErrorInfo, Timing};
 use crate::error_store::ErrorStore;
+use crate::layers::Layers;
 use crate::loss::Loss;
-use crate::network::Network;
-use crate::schedule::{Chunk, Head, LayerMajor, Schedule};
+use crate::schedule::{self, Chunk, Head, LayerMajor, Schedule, Stage};
 
 /// Algorithm 1 of the F³ paper: one forward pass in which every hidden layer steps along
 /// `e · B_i` before the next layer is reached.
@@ -22,17 +24,40 @@ use crate::schedule::{Chunk, Head, LayerMajor, Schedule};
 /// this is F³, with the targets DRTP, with the current error DFA. A network whose hidden layers
 /// have no feedback matrix trains its output layer only (LLO).
 pub struct FeedbackTrainer {
-    network: Network,
+    layers: Layers,
     error_info: ErrorInfo,
     loss: Loss,
     store: Option<ErrorStore>, // kept by the delayed kinds alone
     schedule: Box<dyn Schedule>,
 }
 
+/// Algorithm 1 on the layers of a stage, for some batches of epoch t: the hidden layers learn on the
+/// way forward from e^{t-1}, which is known beforehand, the output layer from the loss. Gives the
+/// stage's outputs and, where the network ends, e^t.
+///
+/// Every training step is one of this function, under every schedule. A batch learns from the outputs
+/// of the layer before as they were before that layer's step on the batch.
+fn learn_forward(stage: &mut Stage, mut chunk: Chunk) -> Result<Chunk> {
+    let _no_grad = tch::no_grad_guard();
+    for layer in stage.layers.iter_mut() {
+        chunk.bring_to(layer);
+        chunk.h = layer.learn(&chunk.h, &chunk.error, &chunk.step)?; // δh_i = e^{t-1} · B_i
+    }
+    if let Some(Head { output, loss, observed }) = &mut stage.head {
+        chunk.bring_to(output);
+        chunk.h = output.fit(&chunk.h, &chunk.targets, *loss, &chunk.step)?; // ∂L/∂y
+        if let Some(info) = observed {
+            chunk.error =
+                info.observe_batches(&chunk.h, &chunk.targets, *loss, chunk.step.batch_size); // e^t
+        }
+    }
+    Ok(chunk)
+}
+
 impl FeedbackTrainer {
-    /// A trainer for this network on this training set, whose samples it knows by position.
+    /// A trainer for these layers on this training set, whose samples it knows by position.
     pub fn new(
-        network: Network,
+        layers: Layers,
         error_info: ErrorInfo,
         loss: Loss,
         training_set: &Split,
@@ -42,7 +67,7 @@ impl FeedbackTrainer {
             Timing::Known | Timing::Current => None,
         };
         let schedule = Box::new(LayerMajor::sequential());
-        Ok(FeedbackTrainer { network, error_info, loss, store, schedule })
+        Ok(FeedbackTrainer { layers, error_info, loss, store, schedule })
     }
 
     /// Sets the order in which layers and batches take their turns, from the next epoch on. The
@@ -59,112 +84,97 @@ impl FeedbackTrainer {
         Ok(())
     }
 
-    /// Algorithm 1: the hidden layers learn on the way forward, from information that is there
-    /// beforehand, the output layer from the loss.
-    fn learn_forward(&mut self, batch: &Batch) -> Result<()> {
-        let stored = self.store.as_ref().map(|store| store.read(&batch.positions));
-        let error = self.error_info.signal(stored.as_ref(), &batch.targets);
+    /// One epoch of Algorithm 1 in the order of the schedule. Errors are read as they were before the
+    /// epoch, and written when all of them are there.
+    fn learn_epoch(&mut self, epoch: &Epoch, on_samples: &mut dyn FnMut(i64)) -> Result<()> {
+        let info = self.error_info;
+        let rows = epoch.batch_size * self.schedule.chunk() as i64;
+        let stored = self.store.as_ref().map(|store| store.errors().shallow_clone());
+        let (data, order) = (epoch.data.shallow_clone(), epoch.order.shallow_clone());
+        let count = epoch.len();
+        let [step, last_step] = [0, count].map(|end| epoch.step(end));
+        let chunks = (0..count).step_by(rows as usize).map(move |start| {
+            let batch = data.gather(&order.narrow(0, start, rows.min(count - start)));
+            let step = if start + rows < count { step } else { last_step };
+            chunk(info, stored.as_ref(), batch, step)
+        });
 
-        let (hidden, output) = self.network.split_output();
-        let mut h = batch.inputs.shallow_clone();
-        for layer in hidden {
-            h = layer.learn(&layer.bring(&h), &layer.bring(&error), batch.len())?;
-        }
-        let targets = output.bring(&batch.targets);
-        let y = output.fit(&output.bring(&h), &targets, batch.len(), self.loss)?;
-
-        if let Some(store) = &mut self.store {
-            let observed = self.error_info.observe(&y, &targets, self.loss);
-            store.write(&batch.positions, &observed.to_device(batch.targets.device()));
+        let (mut errors, mut samples) = (Vec::new(), 0);
+        let done = &mut |chunk: Chunk| {
+            samples += chunk.len();
+            on_samples(samples);
+            errors.push(chunk.error);
+        };
+        let FeedbackTrainer { layers, loss, store, schedule, .. } = self;
+        let network = whole(layers, *loss, store.as_ref().map(|_| info));
+        schedule.run(network, learn_forward, schedule::Epoch { chunks: Box::new(chunks), done })?;
+        if let Some(store) = store {
+            store.write(epoch.order, &Tensor::cat(&errors, 0).to_device(epoch.order.device()));
         }
         Ok(())
     }
 
-    /// Algorithm 1 on a whole epoch, in the order of the schedule. Errors are read as they were
-    /// before the epoch, and written when it is over.
-    fn learn_epoch(
-        &mut self,
-        data: &Split,
-        order: &Tensor,
-        batch_size: i64,
-        on_samples: &mut dyn FnMut(i64),
-    ) -> Result<()> {
-        let info = self.error_info;
-        let stored = self.store.as_ref().map(|store| store.errors().shallow_clone());
-        let data = data.shallow_clone();
-        let rows = batch_size * self.schedule.chunk() as i64;
-        let count = order.size()[0];
-        let positions = order.shallow_clone();
-        let chunks = (0..count).step_by(rows as usize).map(move |start| {
-            let batch = data.gather(&positions.narrow(0, start, rows.min(count - start)));
-            let stored = stored.as_ref().map(|stored| stored.index_select(0, &batch.positions));
-            Ok(Chunk {
-                error: info.signal(stored.as_ref(), &batch.targets),
-                last: start + rows >= count,
-                h: batch.inputs,
-                targets: batch.targets,
-                batch_size,
-            })
-        });
-
-        let (hidden, output) = self.network.split_output();
-        let observed = self.store.is_some().then_some(info);
-        let head = Head { output, loss: self.loss, observed };
-        let errors = self.schedule.run(hidden, head, Box::new(chunks), on_samples)?;
-        if let Some(store) = &mut self.store {
-            store.write(order, &Tensor::cat(&errors, 0).to_device(order.device()));
+    /// Algorithm 1 on one batch.
+    fn learn_batch(&mut self, batch: &Batch, step: &Step) -> Result<()> {
+        let FeedbackTrainer { layers, error_info, loss, store, .. } = self;
+        let stored = store.as_ref().map(ErrorStore::errors);
+        let same = batch.shallow_clone();
+        let chunk = chunk(*error_info, stored, same, step.for_batch(&batch.inputs));
+        let mut network = whole(layers, *loss, store.as_ref().map(|_| *error_info));
+        let learned = learn_forward(&mut network, chunk)?;
+        if let Some(store) = store {
+            store.write(&batch.positions, &learned.error.to_device(batch.targets.device()));
         }
         Ok(())
     }
 
     /// DFA: the error is known only at the end, so the activations wait for it. The updates are
     /// those of a second forward pass, without making one.
-    fn learn_afterwards(&mut self, batch: &Batch) -> Result<()> {
-        let tapes = self.network.record(&batch.inputs)?;
-        let (last, others) = tapes.split_last().expect("has an output layer");
+    fn learn_afterwards(&mut self, batch: &Batch, step: &Step) -> Result<()> {
+        let tapes = self.layers.record(&batch.inputs)?;
+        let (last, others) = tapes.split_last().expect("made with an output layer");
         let error = self.error_info.observe(&last.output, &batch.targets, self.loss);
 
-        let (hidden, output) = self.network.split_output();
+        let (hidden, output) = self.layers.split_output();
         for (layer, tape) in hidden.iter_mut().zip(others) {
-            layer.teach(tape, &error)?;
+            layer.teach(tape, &error, step)?;
         }
-        output.update(last, &self.loss.gradient(&last.output, &batch.targets))
+        output.update(last, &self.loss.gradient(&last.output, &batch.targets), step)
     }
 }
 
+/// Some samples at the start of their way, with the error information that was stored for them.
+fn chunk(info: ErrorInfo, stored: Option<&Tensor>, batch: Batch, step: Step) -> Chunk {
+    let stored = stored.map(|stored| stored.index_select(0, &batch.positions));
+    let error = info.signal(stored.as_ref(), &batch.targets);
+    Chunk { h: batch.inputs, error, targets: batch.targets, step }
+}
+
+/// All layers as one stage.
+fn whole(layers: &mut Layers, loss: Loss, observed: Option<ErrorInfo>) -> Stage<'_> {
+    let (layers, output) = layers.split_output();
+    Stage { layers, head: Some(Head { output, loss, observed }) }
+}
+
 impl Trainer for FeedbackTrainer {
-    fn train_batch(&mut self, batch: &Batch) -> Result<()> {
+    fn train_batch(&mut self, batch: &Batch, step: &Step) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
         match self.error_info.timing() {
-            Timing::Known | Timing::Delayed => self.learn_forward(batch),
-            Timing::Current => self.learn_afterwards(batch),
+            Timing::Known | Timing::Delayed => self.learn_batch(batch, step),
+            Timing::Current => self.learn_afterwards(batch, step),
         }
     }
 
-    fn train_epoch(
-        &mut self,
-        data: &Split,
-        order: &Tensor,
-        batch_size: i64,
-        on_batch: &mut dyn FnMut(i64),
-    ) -> Result<()> {
+    fn train_epoch(&mut self, epoch: &Epoch, on_samples: &mut dyn FnMut(i64)) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
-        if self.error_info.timing() == Timing::Current {
-            return batch_by_batch(self, data, order, batch_size, on_batch);
+        match self.error_info.timing() {
+            Timing::Known | Timing::Delayed => self.learn_epoch(epoch, on_samples),
+            Timing::Current => batch_by_batch(self, epoch, on_samples),
         }
-        let mut done = 0;
-        self.learn_epoch(data, order, batch_size, &mut |samples| {
-            done += samples;
-            on_batch(done);
-        })
     }
 
-    fn network(&self) -> &Network {
-        &self.network
-    }
-
-    fn network_mut(&mut self) -> &mut Network {
-        &mut self.network
+    fn layers(&self) -> &Layers {
+        &self.layers
     }
 
     fn error_store_mut(&mut self) -> Option<&mut ErrorStore> {
@@ -172,7 +182,7 @@ impl Trainer for FeedbackTrainer {
     }
 
     fn state(&self) -> Vec<(String, Tensor)> {
-        let mut state = self.network.state();
+        let mut state = self.layers.state();
         state.extend(self.store.iter().flat_map(ErrorStore::state));
         state
     }
@@ -184,7 +194,7 @@ impl Trainer for FeedbackTrainer {
                 self.error_info.signal(stored.as_ref(), &batch.targets)
             }
             Timing::Current => {
-                let y = self.network.forward(&batch.inputs)?;
+                let y = self.layers.forward(&batch.inputs)?;
                 self.error_info.observe(&y, &batch.targets, self.loss)
             }
         }))

@@ -14,23 +14,21 @@ use anyhow::Result;
 use tch::Tensor;
 
 use crate::data::{Batch, Split};
+use crate::engine::Step;
 use crate::error_store::ErrorStore;
 use crate::generator::Generator;
-use crate::network::Network;
+use crate::layers::Layers;
 
-/// Trains a network that it owns, batch by batch.
+/// Trains the layers that it owns, batch by batch.
 ///
 /// A new learning rule that can be told apart from [`FeedbackTrainer`] by more than its error
 /// information is a new file beside this one, with one arm in `assemble.rs`.
-pub trait Trainer {
+pub trait Trainer: Send {
     /// Takes one step on a batch.
-    fn train_batch(&mut self, batch: &Batch) -> Result<()>;
+    fn train_batch(&mut self, batch: &Batch, step: &Step) -> Result<()>;
 
-    /// The network as trained so far.
-    fn network(&self) -> &Network;
-
-    /// The network, to be changed.
-    fn network_mut(&mut self) -> &mut Network;
+    /// The layers as trained so far.
+    fn layers(&self) -> &Layers;
 
     /// The per-sample errors, if this rule keeps them.
     fn error_store_mut(&mut self) -> Option<&mut ErrorStore> {
@@ -39,7 +37,7 @@ pub trait Trainer {
 
     /// Every tensor that the next step depends on, by names of their own; to write to one is to set it.
     fn state(&self) -> Vec<(String, Tensor)> {
-        self.network().state()
+        self.layers().state()
     }
 
     /// Random numbers of the rule's own, by name.
@@ -53,39 +51,51 @@ pub trait Trainer {
         Ok(None)
     }
 
-    /// Takes every sample of the training set once, in this order (int64 `[N]`, on the device of
-    /// the data), and tells how many samples are done after each batch.
-    ///
-    /// The gradients of the last batch are watched, see
-    /// [`Layer::gradient_norm`](crate::network::Layer::gradient_norm).
-    fn train_epoch(
-        &mut self,
-        data: &Split,
-        order: &Tensor,
-        batch_size: i64,
-        on_batch: &mut dyn FnMut(i64),
-    ) -> Result<()> {
-        batch_by_batch(self, data, order, batch_size, on_batch)
+    /// Takes every sample of the training set once, and tells after each batch how many samples are
+    /// done. The gradients of the last batch are watched (see [`Step::watch`]).
+    fn train_epoch(&mut self, epoch: &Epoch, on_samples: &mut dyn FnMut(i64)) -> Result<()> {
+        batch_by_batch(self, epoch, on_samples)
+    }
+}
+
+/// One pass over a training set.
+pub struct Epoch<'a> {
+    /// The training set.
+    pub data: &'a Split,
+    /// The samples' positions in the order in which they are taken: int64 `[N]`, on the device of the
+    /// data.
+    pub order: &'a Tensor,
+    /// Samples per training step; the last step may have fewer.
+    pub batch_size: i64,
+    /// η of every step.
+    pub learning_rate: f64,
+}
+
+impl Epoch<'_> {
+    /// N.
+    #[allow(clippy::len_without_is_empty)] // no data set is empty
+    pub fn len(&self) -> i64 {
+        self.order.size()[0]
+    }
+
+    /// The steps on the samples up to `end`, counted in the epoch's order.
+    pub fn step(&self, end: i64) -> Step {
+        let Epoch { learning_rate, batch_size, .. } = *self;
+        Step { learning_rate, batch_size, watch: end == self.len() }
     }
 }
 
 fn batch_by_batch(
     trainer: &mut (impl Trainer + ?Sized),
-    data: &Split,
-    order: &Tensor,
-    batch_size: i64,
-    on_batch: &mut dyn FnMut(i64),
+    epoch: &Epoch,
+    on_samples: &mut dyn FnMut(i64),
 ) -> Result<()> {
     let _no_grad = tch::no_grad_guard();
-    let (mut done, count) = (0, order.size()[0]);
-    for batch in data.batches(order, batch_size) {
-        if done + batch.len() == count {
-            trainer.network_mut().watch_gradients(true);
-        }
-        trainer.train_batch(&batch)?;
+    let mut done = 0;
+    for batch in epoch.data.batches(epoch.order, epoch.batch_size) {
         done += batch.len();
-        on_batch(done);
+        trainer.train_batch(&batch, &epoch.step(done))?;
+        on_samples(done);
     }
-    trainer.network_mut().watch_gradients(false);
     Ok(())
 }

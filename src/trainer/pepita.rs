@@ -7,8 +7,9 @@ use tch::{Device, Tensor};
 
 use super::Trainer;
 use crate::data::Batch;
+use crate::engine::Step;
 use crate::generator::Generator;
-use crate::network::Network;
+use crate::layers::Layers;
 
 /// Trains with two forward passes and no backward one. The network is fully connected and puts out
 /// logits; p is their softmax.
@@ -18,7 +19,7 @@ use crate::network::Network;
 /// the output layer along (p' - y*) h'ᵀ, averaged over the batch. No derivative of the activation
 /// enters.
 pub struct PepitaTrainer {
-    network: Network,
+    layers: Layers,
     projection: Tensor, // F [n_0, C]
     dropout: f64,
     masks: Generator,
@@ -31,18 +32,18 @@ impl PepitaTrainer {
     /// `dropout` is the share of hidden units that are left out of a step; those that stay are
     /// scaled up by 1/(1 - `dropout`).
     pub fn new(
-        network: Network,
+        layers: Layers,
         inputs: i64,
         scale: f64,
         dropout: f64,
         generator: &mut Generator,
     ) -> Result<PepitaTrainer> {
-        let output = network.layers().last().expect("has an output layer").block();
+        let output = layers.as_slice().last().expect("made with an output layer").block();
         let bound = scale * (6.0 / inputs as f64).sqrt();
         let projection = generator.uniform(&[inputs, output.outputs()], -bound, bound)?;
         let device = output.parameters()[0].1.device();
         Ok(PepitaTrainer {
-            network,
+            layers,
             projection: projection.to_device(device),
             dropout,
             masks: Generator::new(generator.int64()?.cast_unsigned())?,
@@ -51,7 +52,7 @@ impl PepitaTrainer {
 
     /// An inverted-dropout mask for each hidden layer, drawn in forward order; none without dropout.
     fn draw_masks(&mut self, batch: &Tensor) -> Result<Vec<Option<Tensor>>> {
-        let (hidden, _) = self.network.split_output();
+        let (hidden, _) = self.layers.split_output();
         hidden
             .iter()
             .map(|layer| {
@@ -69,7 +70,8 @@ impl PepitaTrainer {
     /// h_0 = x, h_1, …, and p.
     fn pass(&self, input: &Tensor, masks: &[Option<Tensor>]) -> Result<Vec<Tensor>> {
         let mut activations = vec![input.shallow_clone()];
-        let (output, hidden) = self.network.layers().split_last().expect("has an output layer");
+        let (output, hidden) =
+            self.layers.as_slice().split_last().expect("made with an output layer");
         for (layer, mask) in hidden.iter().zip(masks) {
             let h = layer.forward(activations.last().expect("h_0 is there"))?;
             activations.push(match mask {
@@ -92,7 +94,7 @@ fn to_device(tensor: Tensor, device: Device) -> Tensor {
 }
 
 impl Trainer for PepitaTrainer {
-    fn train_batch(&mut self, batch: &Batch) -> Result<()> {
+    fn train_batch(&mut self, batch: &Batch, step: &Step) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
         let masks = self.draw_masks(&batch.inputs)?;
         let first = self.pass(&batch.inputs, &masks)?;
@@ -101,7 +103,7 @@ impl Trainer for PepitaTrainer {
         let second = self.pass(&modulated, &masks)?;
 
         let size = batch.len() as f64;
-        let layers = self.network.layers_mut();
+        let layers = self.layers.as_mut_slice();
         let last = layers.len() - 1;
         for (index, layer) in layers.iter_mut().enumerate() {
             let difference = match index == last {
@@ -109,21 +111,17 @@ impl Trainer for PepitaTrainer {
                 true => &second[index + 1] - &batch.targets,
             };
             let gradient = difference.tr().mm(&second[index]) / size;
-            layer.step(&[gradient])?;
+            layer.apply(&[gradient], step)?;
         }
         Ok(())
     }
 
-    fn network(&self) -> &Network {
-        &self.network
-    }
-
-    fn network_mut(&mut self) -> &mut Network {
-        &mut self.network
+    fn layers(&self) -> &Layers {
+        &self.layers
     }
 
     fn state(&self) -> Vec<(String, Tensor)> {
-        let mut state = self.network.state();
+        let mut state = self.layers.state();
         state.push(("projection".to_string(), self.projection.shallow_clone()));
         state
     }

@@ -4,12 +4,13 @@
 use anyhow::Result;
 use tch::{Device, Tensor};
 
-use super::Trainer;
+use super::{Epoch, Trainer};
 use crate::data::{Batch, Split};
+use crate::engine::Step;
 use crate::error_store::ErrorStore;
 use crate::generator::Generator;
+use crate::layers::Layers;
 use crate::native::cuda_graph::{CudaGraph, SideStream};
-use crate::network::Network;
 
 /// Trains as another trainer does; on CUDA a batch's step, with the gathering of the batch, is one
 /// recorded graph (`at::cuda::CUDAGraph`). The host gives the device positions `[b]` and the word to
@@ -35,43 +36,38 @@ struct Recording {
 impl RecordedTrainer {
     /// As this trainer does. On the CPU nothing is recorded.
     pub fn new(inner: Box<dyn Trainer>) -> Result<RecordedTrainer> {
-        let output = inner.network().layers().last().expect("has an output layer");
-        if output.device().is_some_and(|device| device.is_cuda()) {
+        if inner.layers().output_device().is_some_and(|device| device.is_cuda()) {
             CudaGraph::is_there()?;
         }
         Ok(RecordedTrainer { inner, recording: None })
     }
 
-    fn step(&mut self, data: &Split, positions: &Tensor) -> Result<()> {
+    fn step(&mut self, data: &Split, positions: &Tensor, step: &Step) -> Result<()> {
         if !positions.device().is_cuda() {
-            return self.inner.train_batch(&data.gather(positions));
+            return self.inner.train_batch(&data.gather(positions), step);
         }
-        if self.recording.is_none() {
-            let place = positions.copy();
-            let inner = &mut self.inner;
-            let graph = CudaGraph::record(|| inner.train_batch(&data.gather(&place)))?;
-            let _data = data.shallow_clone();
-            self.recording = Some(Recording { positions: place, graph, _data });
-        }
-        let recording = self.recording.as_mut().expect("has just been made");
+        let recording = match self.recording.take() {
+            Some(recording) => recording,
+            None => {
+                let place = positions.copy();
+                let inner = &mut self.inner;
+                let graph = CudaGraph::record(|| inner.train_batch(&data.gather(&place), step))?;
+                Recording { positions: place, graph, _data: data.shallow_clone() }
+            }
+        };
+        let recording = self.recording.insert(recording);
         recording.positions.copy_(positions);
         recording.graph.replay()
     }
 }
 
 impl Trainer for RecordedTrainer {
-    fn train_batch(&mut self, batch: &Batch) -> Result<()> {
-        self.inner.train_batch(batch)
+    fn train_batch(&mut self, batch: &Batch, step: &Step) -> Result<()> {
+        self.inner.train_batch(batch, step)
     }
 
-    fn network(&self) -> &Network {
-        self.inner.network()
-    }
-
-    /// Whoever gets the network may change what has been recorded, such as the step size.
-    fn network_mut(&mut self) -> &mut Network {
-        self.recording = None;
-        self.inner.network_mut()
+    fn layers(&self) -> &Layers {
+        self.inner.layers()
     }
 
     fn error_store_mut(&mut self) -> Option<&mut ErrorStore> {
@@ -90,35 +86,31 @@ impl Trainer for RecordedTrainer {
         self.inner.teaching_error(batch)
     }
 
-    fn train_epoch(
-        &mut self,
-        data: &Split,
-        order: &Tensor,
-        batch_size: i64,
-        on_batch: &mut dyn FnMut(i64),
-    ) -> Result<()> {
+    /// A recording holds the epoch's learning rate, so each epoch makes its own.
+    fn train_epoch(&mut self, epoch: &Epoch, on_samples: &mut dyn FnMut(i64)) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
+        let Epoch { data, order, batch_size, .. } = *epoch;
         self.recording = None;
         let _stream = match order.device() {
             Device::Cuda(index) => Some(SideStream::enter(index)?),
             _ => None,
         };
         // The last batch may be smaller, and its gradients are watched.
-        let count = order.size()[0];
+        let count = epoch.len();
         let whole = (count - 1) / batch_size;
         for index in 0..whole {
-            let positions = order.narrow(0, index * batch_size, batch_size);
+            let (start, end) = (index * batch_size, (index + 1) * batch_size);
+            let positions = order.narrow(0, start, batch_size);
             match index < UNRECORDED {
-                true => self.inner.train_batch(&data.gather(&positions))?,
-                false => self.step(data, &positions)?,
+                true => self.inner.train_batch(&data.gather(&positions), &epoch.step(end))?,
+                false => self.step(data, &positions, &epoch.step(end))?,
             }
-            on_batch((index + 1) * batch_size);
+            on_samples(end);
         }
         let done = whole * batch_size;
-        self.inner.network_mut().watch_gradients(true);
-        self.inner.train_batch(&data.gather(&order.narrow(0, done, count - done)))?;
-        self.inner.network_mut().watch_gradients(false);
-        on_batch(count);
+        let last = data.gather(&order.narrow(0, done, count - done));
+        self.inner.train_batch(&last, &epoch.step(count))?;
+        on_samples(count);
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ use f3_tch::config::{Config, Source};
 use f3_tch::data::{DataDirectory, Dataset, Split, Task};
 use f3_tch::run::Experiment;
 use f3_tch::sinks::EpochRow;
+use f3_tch::trainer::Epoch;
 use tch::{Kind, Tensor};
 use tempfile::TempDir;
 
@@ -74,14 +75,18 @@ pub fn experiment_on(data: Dataset, yaml: &str) -> Experiment {
 /// Trains one more epoch, in the order that the experiment's generator gives.
 pub fn train_epoch(experiment: &mut Experiment) {
     let order = experiment.generator.epoch_order(experiment.data.train.len()).unwrap();
-    let batch_size = experiment.batch_size;
-    let data = &experiment.data.train;
-    experiment.trainer.train_epoch(data, &order, batch_size, &mut |_| {}).unwrap();
+    let epoch = Epoch {
+        data: &experiment.data.train,
+        order: &order,
+        batch_size: experiment.batch_size,
+        learning_rate: experiment.learning_rate.base,
+    };
+    experiment.trainer.train_epoch(&epoch, &mut |_| {}).unwrap();
 }
 
 /// Copies of everything that the network holds, by name.
 pub fn snapshot(experiment: &Experiment) -> Vec<(String, Tensor)> {
-    let tensors = experiment.trainer.network().named_tensors();
+    let tensors = experiment.trainer.layers().named_tensors();
     tensors.into_iter().map(|(name, tensor)| (name, tensor.copy())).collect()
 }
 

@@ -21,7 +21,7 @@ pub enum Activation {
 
 impl Activation {
     /// h from z; z may be overwritten.
-    pub(super) fn apply_(self, mut z: Tensor) -> Tensor {
+    pub(crate) fn apply_(self, mut z: Tensor) -> Tensor {
         match self {
             Activation::Tanh => z.tanh_(),
             Activation::Relu => z.relu_(),
@@ -32,12 +32,12 @@ impl Activation {
     }
 
     /// Whether the derivative needs z, and cannot be told from h.
-    pub(super) fn needs_preactivation(self) -> bool {
+    pub(crate) fn needs_preactivation(self) -> bool {
         self == Activation::Gelu
     }
 
     /// ∂L/∂z from ∂L/∂h, and from h or, where it is needed, z.
-    pub(super) fn backward(self, output_gradient: &Tensor, output_or_z: &Tensor) -> Tensor {
+    pub(crate) fn backward(self, output_gradient: &Tensor, output_or_z: &Tensor) -> Tensor {
         match self {
             Activation::Tanh => Tensor::tanh_backward(output_gradient, output_or_z),
             Activation::Relu => output_or_z.threshold_backward(output_gradient, 0.0),

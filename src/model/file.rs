@@ -1,69 +1,19 @@
-//! Networks as safetensors files, which PyTorch loads, with what it takes to use them.
+//! Networks as safetensors files, which PyTorch loads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use crate::checkpoint;
-use crate::data::Preparation;
-use crate::network::Network;
-use crate::tensor_file::{self, TensorFile};
+use super::Description;
+use crate::layers::Layers;
+use crate::network::{Architecture, Block};
+use crate::tensor_file::{self, CHECKPOINT, TensorFile};
 
 /// The file of a network: a run's folder stands for its `model.safetensors`.
 pub fn of(path: &Path) -> PathBuf {
     if path.is_dir() { path.join("model.safetensors") } else { path.to_path_buf() }
-}
-
-/// Of the description that is written; others cannot be read.
-pub const VERSION: u64 = 1;
-
-const KEY: &str = "f3_tch_model";
-
-/// What it takes to rebuild a network and to prepare samples for it, beside its tensors.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Description {
-    version: u64,
-    /// The run's configuration, as YAML.
-    pub config: String,
-    /// How samples become inputs, and outputs answers.
-    pub preparation: Preparation,
-}
-
-impl Description {
-    /// Of a network that was trained as `config` (YAML) says.
-    pub fn new(config: String, preparation: Preparation) -> Description {
-        Description { version: VERSION, config, preparation }
-    }
-
-    /// Its place in a file, and how it is written there: as JSON, which Python reads unaided.
-    pub(crate) fn text(&self) -> (String, String) {
-        (KEY.to_string(), serde_json::to_string(self).expect("names and numbers can be written"))
-    }
-
-    /// The description in a file.
-    pub(crate) fn of(file: &TensorFile) -> Result<Description> {
-        let shown = file.path().display();
-        let Some(text) = file.text(KEY) else {
-            bail!("{shown}: does not say what network it holds; f3-tch has not written it");
-        };
-        let value: serde_json::Value = serde_json::from_str(text)
-            .with_context(|| format!("{shown}: the description cannot be read"))?;
-        match value.get("version").and_then(serde_json::Value::as_u64) {
-            Some(VERSION) => {}
-            found => bail!(
-                "{shown}: its description is of version {}; this program reads version {VERSION}",
-                found.map_or("?".to_string(), |version| version.to_string())
-            ),
-        }
-        let description: Description = serde_json::from_value(value)
-            .with_context(|| format!("{shown}: the description cannot be read"))?;
-        description.preparation.check().with_context(|| shown.to_string())?;
-        Ok(description)
-    }
 }
 
 /// Sets a network's parameters to those of a file; the n-th block of one is the n-th of the other, and
@@ -72,19 +22,16 @@ impl Description {
 /// # Errors
 /// If a parameter is missing, is left over, or is of another shape; the error lists all of them, and the
 /// network is as it was. If the file is damaged or cannot be read; the network is of no use then.
-pub fn init(network: &Network, path: &Path) -> Result<()> {
+pub fn init(layers: &Layers, path: &Path) -> Result<()> {
     let _no_grad = tch::no_grad_guard();
     let mut file = TensorFile::open(path)?;
     let mut names = file.names();
-    if checkpoint::is_one(&file) {
-        names.retain(|name| name.starts_with("layers."));
+    if file.text(CHECKPOINT).is_some() {
+        names.retain(|name| name.starts_with(NETWORK));
     }
     let in_file = by_block(&names);
-    let named: BTreeMap<String, Tensor> = network.named_tensors().into_iter().collect();
+    let named: BTreeMap<String, Tensor> = layers.named_tensors().into_iter().collect();
     let in_network = by_block(&named.keys().cloned().collect::<Vec<_>>());
-    let is_feedback = |place: &str| {
-        ["feedback_weight", "backward_weight"].iter().any(|name| place.ends_with(name))
-    };
     let without = |a: &BTreeMap<String, String>, b: &BTreeMap<String, String>| {
         let left = a.keys().filter(|place| !b.contains_key(*place) && !is_feedback(place));
         listed(left.map(String::as_str).collect())
@@ -120,6 +67,54 @@ pub fn init(network: &Network, path: &Path) -> Result<()> {
         tensor_file::fill(tensor, &file.read(name, tensor)?);
     }
     Ok(())
+}
+
+/// What the names of a network's tensors begin with.
+const NETWORK: &str = "layers.";
+
+/// Refuses a file that describes a network of more weights than it holds.
+pub(super) fn check_size(file: &TensorFile, architecture: &Architecture) -> Result<()> {
+    let shown = file.path().display();
+    let weights = architecture.weight_count().with_context(|| shown.to_string())?;
+    if weights * size_of::<f32>() as f64 > file.bytes() as f64 {
+        bail!("{shown}: describes a network of more weights than it holds");
+    }
+    Ok(())
+}
+
+/// Sets the blocks' parameters to those of a file.
+///
+/// # Errors
+/// If a parameter is missing, is left over, or is of another shape.
+pub(super) fn fill_blocks<'b>(
+    file: &mut TensorFile,
+    blocks: impl IntoIterator<Item = &'b dyn Block>,
+) -> Result<()> {
+    let _no_grad = tch::no_grad_guard();
+    let shown = file.path().display().to_string();
+    let names: Vec<String> =
+        file.names().into_iter().filter(|name| name.starts_with(NETWORK)).collect();
+    let mut places = by_block(&names);
+    if places.len() < names.len() {
+        bail!("{shown}: holds two tensors for one place in the network");
+    }
+    for (index, block) in (1..).zip(blocks) {
+        for (name, parameter) in block.parameters() {
+            let Some(found) = places.remove(&format!("block {index} {name}")) else {
+                bail!("{shown}: has no `{name}` of block {index} of the network that it describes");
+            };
+            tensor_file::fill(parameter, &file.read(&found, parameter)?);
+        }
+    }
+    if let Some(name) = places.iter().find(|(place, _)| !is_feedback(place)).map(|(_, name)| name) {
+        bail!("{shown}: holds `{name}`, for which the network that it describes has no place");
+    }
+    Ok(())
+}
+
+/// Whether a tensor is a fixed matrix that only training needs.
+fn is_feedback(place: &str) -> bool {
+    ["feedback_weight", "backward_weight"].iter().any(|name| place.ends_with(name))
 }
 
 /// Names that an error shows.
@@ -159,8 +154,8 @@ fn by_block(names: &[String]) -> BTreeMap<String, String> {
 }
 
 /// Saves weights, biases and feedback matrices under the names of
-/// [`Network::named_tensors`], as float32.
-pub fn save(network: &Network, description: Option<&Description>, path: &Path) -> Result<()> {
+/// [`tensor_names`](crate::network::tensor_names), as float32.
+pub fn save(layers: &Layers, description: Option<&Description>, path: &Path) -> Result<()> {
     let texts = description.map(Description::text).into_iter().collect();
-    tensor_file::write(path, network.named_tensors(), texts).context("the network is not saved")
+    tensor_file::write(path, layers.named_tensors(), texts).context("the network is not saved")
 }

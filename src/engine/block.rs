@@ -1,0 +1,69 @@
+//! Any block, by libtorch's operations.
+
+use anyhow::Result;
+use tch::Tensor;
+
+use super::{Engine, Forward, Norm, Signal, Step, parameters, step_along};
+use crate::network::{Block, Gradients, Tape};
+use crate::optimizer::{Optimizer, OptimizerSettings};
+
+/// Computes a block and its gradients as the block itself says, and steps it with libtorch's fused
+/// optimizers.
+pub struct BlockEngine {
+    block: Box<dyn Block>,
+    optimizer: Box<dyn Optimizer>,
+    gradient_norm: Option<Norm>,
+}
+
+impl BlockEngine {
+    /// An engine whose optimizer starts from zero.
+    pub fn new(block: Box<dyn Block>, optimizer: &OptimizerSettings) -> Result<BlockEngine> {
+        let optimizer = optimizer.build(&parameters(block.as_ref()))?;
+        Ok(BlockEngine { block, optimizer, gradient_norm: None })
+    }
+}
+
+impl Forward for BlockEngine {
+    fn block(&self) -> &dyn Block {
+        self.block.as_ref()
+    }
+
+    fn forward(&self, input: &Tensor) -> Result<Tensor> {
+        Ok(self.block.forward(input))
+    }
+}
+
+impl Engine for BlockEngine {
+    fn optimizer(&self) -> &dyn Optimizer {
+        self.optimizer.as_ref()
+    }
+
+    fn record(&self, input: &Tensor) -> Result<Tape> {
+        Ok(self.block.record(input))
+    }
+
+    fn step(
+        &mut self,
+        tape: &Tape,
+        signal: Signal,
+        step: &Step,
+        input_too: bool,
+    ) -> Result<Option<Tensor>> {
+        let output_gradient = signal.output_gradient(&tape.output);
+        let Gradients { parameters, input } =
+            self.block.gradients(tape, &output_gradient, input_too);
+        self.apply(&parameters, step)?;
+        Ok(input)
+    }
+
+    fn apply(&mut self, gradients: &[Tensor], step: &Step) -> Result<()> {
+        let optimizer = self.optimizer.as_mut();
+        let watched = step_along(optimizer, self.block.as_ref(), gradients, step)?;
+        self.gradient_norm = watched.or(self.gradient_norm.take());
+        Ok(())
+    }
+
+    fn gradient_norm(&self) -> Option<f64> {
+        self.gradient_norm.as_ref().map(Norm::value)
+    }
+}

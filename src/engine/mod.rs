@@ -1,0 +1,132 @@
+//! Who computes a layer: the seam between what a layer is and the arithmetic that runs it.
+//!
+//! An engine owns a block and the optimizer that steps it. [`BlockEngine`] runs any block with
+//! libtorch's operations, [`FusedDense`] a fully connected one with kernels in which forward pass,
+//! gradient and step are one pass, [`Offloaded`] keeps either one's tensors in files. Which of them a
+//! layer gets is decided by [`EngineSettings::build`], once, when the layer is made. A new engine is a
+//! file beside these and a line there.
+//!
+//! Legend: r rows (samples of one or more batches), b batch, m inputs, n outputs of the block, C outputs
+//! of the network.
+
+mod block;
+mod fused;
+mod norm;
+mod offloaded;
+mod settings;
+mod signal;
+
+pub use block::BlockEngine;
+pub use fused::{FusedDense, FusedForward};
+pub(crate) use norm::norm;
+pub use offloaded::Offloaded;
+pub use settings::{EngineSettings, Kernels, Precision, forward_only};
+pub use signal::{Signal, Step};
+
+use anyhow::Result;
+use norm::Norm;
+use tch::Tensor;
+
+use crate::batches::{in_batches, joined};
+use crate::network::{Block, Tape};
+use crate::optimizer::Optimizer;
+
+/// A block that somebody computes.
+pub trait Forward: Send {
+    /// What is computed.
+    fn block(&self) -> &dyn Block;
+
+    /// h `[r, n]` from x `[r, m]`.
+    fn forward(&self, input: &Tensor) -> Result<Tensor>;
+}
+
+/// A block by libtorch's operations.
+struct BlockForward(Box<dyn Block>);
+
+impl Forward for BlockForward {
+    fn block(&self) -> &dyn Block {
+        self.0.as_ref()
+    }
+
+    fn forward(&self, input: &Tensor) -> Result<Tensor> {
+        Ok(self.0.forward(input))
+    }
+}
+
+/// Computes a block, its gradients and its steps.
+pub trait Engine: Forward {
+    /// The optimizer and its state.
+    fn optimizer(&self) -> &dyn Optimizer;
+
+    /// As [`Forward::forward`] for one batch, keeping what a later [`Engine::step`] needs.
+    fn record(&self, input: &Tensor) -> Result<Tape>;
+
+    /// One step on a recorded batch; gives δx `[b, m]`, of the weights before the step, if
+    /// `input_too`.
+    fn step(
+        &mut self,
+        tape: &Tape,
+        signal: Signal,
+        step: &Step,
+        input_too: bool,
+    ) -> Result<Option<Tensor>>;
+
+    /// One step along gradients of the parameters, in their order, wherever these come from.
+    fn apply(&mut self, gradients: &[Tensor], step: &Step) -> Result<()>;
+
+    /// The L2 norm of all parameters' gradients together in the last watched step, if there was one.
+    fn gradient_norm(&self) -> Option<f64>;
+
+    /// Whether its tensors live in files.
+    fn is_offloaded(&self) -> bool {
+        false
+    }
+
+    /// h `[r, n]` from x `[r, m]`, batch by batch, as [`Engine::record`] computes it.
+    fn pass(&self, input: &Tensor, batch_size: i64) -> Result<Tensor> {
+        let outputs = in_batches(input, batch_size).map(|input| self.forward(&input));
+        Ok(joined(outputs.collect::<Result<_>>()?))
+    }
+
+    /// Takes some batches x `[r, m]`, one after the other: a step for each. Gives the outputs h
+    /// `[r, n]`, each of the weights before its batch's step.
+    fn learn(&mut self, input: &Tensor, signal: Signal, step: &Step) -> Result<Tensor> {
+        batch_by_batch(self, input, signal, step)
+    }
+}
+
+fn batch_by_batch(
+    engine: &mut (impl Engine + ?Sized),
+    input: &Tensor,
+    signal: Signal,
+    step: &Step,
+) -> Result<Tensor> {
+    let mut left = input.size()[0];
+    let batches = in_batches(input, step.batch_size);
+    let outputs = batches.zip(in_batches(signal.rows(), step.batch_size)).map(|(input, rows)| {
+        left -= input.size()[0];
+        let tape = engine.record(&input)?;
+        let step = Step { watch: step.watch && left == 0, ..*step };
+        engine.step(&tape, signal.with_rows(&rows), &step, false)?;
+        Ok(tape.output)
+    });
+    Ok(joined(outputs.collect::<Result<_>>()?))
+}
+
+/// Steps along gradients; gives their norm, if it is watched.
+fn step_along(
+    optimizer: &mut dyn Optimizer,
+    block: &dyn Block,
+    gradients: &[Tensor],
+    step: &Step,
+) -> Result<Option<Norm>> {
+    let watched = step.watch.then(|| Norm::of(norm(gradients)));
+    let gradients: Vec<&Tensor> = gradients.iter().collect();
+    optimizer.step(&parameters(block), &gradients, step.learning_rate)?;
+    Ok(watched)
+}
+
+/// A block's parameters, in their order.
+pub(crate) fn parameters(block: &dyn Block) -> Vec<&Tensor> {
+    block.parameters().into_iter().map(|(_, tensor)| tensor).collect()
+}

@@ -1,0 +1,124 @@
+//! Which engine computes which layer: decided here, once, when the layers are made.
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use super::{BlockEngine, BlockForward, Engine, Forward, FusedDense, FusedForward, Offloaded};
+use crate::network::Block;
+use crate::offload::Offload;
+use crate::optimizer::OptimizerSettings;
+use crate::{has_bfloat16, kernels_are_fast};
+
+/// Which kernels compute fully connected layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kernels {
+    /// The fused ones where the processor has AVX2 or AVX-512 and all layers can be fused.
+    Auto,
+    /// libtorch's.
+    Aten,
+    /// The fused ones: forward pass, gradient and step in one pass.
+    Fused,
+}
+
+/// What is multiplied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// float32 throughout.
+    Float32,
+    /// bfloat16 where hidden layers learn from feedback; sums, weights and optimizer are float32.
+    Bf16,
+    /// float32 rounded to 19 bits, on CUDA.
+    Tf32,
+}
+
+/// How the layers of a network are computed and stepped.
+#[derive(Clone, Debug)]
+pub struct EngineSettings {
+    /// What steps the parameters.
+    pub optimizer: OptimizerSettings,
+    /// Which kernels are wanted.
+    pub kernels: Kernels,
+    /// What is multiplied.
+    pub precision: Precision,
+    /// Where parameters and optimizer states live, if not in memory.
+    pub offload: Option<Offload>,
+}
+
+impl EngineSettings {
+    /// With libtorch's kernels in float32, in memory.
+    pub fn new(optimizer: OptimizerSettings) -> EngineSettings {
+        let (kernels, precision) = (Kernels::Aten, Precision::Float32);
+        EngineSettings { optimizer, kernels, precision, offload: None }
+    }
+
+    /// With these kernels.
+    pub fn with_kernels(self, kernels: Kernels) -> EngineSettings {
+        EngineSettings { kernels, ..self }
+    }
+
+    /// The kernels that a network of these blocks gets: the fused ones are for all of its layers or
+    /// for none.
+    ///
+    /// # Errors
+    /// If fused kernels are asked for and a layer cannot be fused; the error says which and why.
+    pub fn choose<'b>(&self, blocks: impl IntoIterator<Item = &'b dyn Block>) -> Result<Kernels> {
+        let fused = || {
+            self.optimizer.can_be_fused()?;
+            can_be_computed_fused(blocks)
+        };
+        match self.kernels {
+            Kernels::Fused => fused().map(|()| Kernels::Fused),
+            Kernels::Auto if kernels_are_fast() && fused().is_ok() => Ok(Kernels::Fused),
+            Kernels::Aten | Kernels::Auto => Ok(Kernels::Aten),
+        }
+    }
+
+    /// Refuses a precision that the chosen kernels, or the processor, do not have.
+    pub fn check_precision(&self, kernels: Kernels) -> Result<()> {
+        if self.precision == Precision::Bf16 && !(kernels == Kernels::Fused && has_bfloat16()) {
+            bail!("bf16 needs `model.name: mlp` on a processor with AVX512_BF16");
+        }
+        Ok(())
+    }
+
+    /// The engine of a block, whose optimizer starts from zero, with kernels that were chosen.
+    ///
+    /// # Errors
+    /// If the kernels are fused ones and the block cannot be fused.
+    pub fn build(&self, block: Box<dyn Block>, kernels: Kernels) -> Result<Box<dyn Engine>> {
+        let engine: Box<dyn Engine> = match kernels {
+            Kernels::Fused => {
+                let half = self.precision == Precision::Bf16;
+                Box::new(FusedDense::new(block.as_ref(), &self.optimizer, half)?)
+            }
+            Kernels::Aten | Kernels::Auto => Box::new(BlockEngine::new(block, &self.optimizer)?),
+        };
+        match &self.offload {
+            Some(offload) => Ok(Box::new(Offloaded::new(engine, offload)?)),
+            None => Ok(engine),
+        }
+    }
+}
+
+/// Blocks in use, for whoever only wants their outputs; fused kernels are used if they are asked for
+/// and all blocks have them.
+pub fn forward_only(blocks: Vec<Box<dyn Block>>, fused: bool) -> Vec<Box<dyn Forward>> {
+    let fused = fused && can_be_computed_fused(blocks.iter().map(Box::as_ref)).is_ok();
+    let forward = |block: Box<dyn Block>| -> Box<dyn Forward> {
+        match fused.then(|| FusedForward::new(block.as_ref())) {
+            Some(Ok(forward)) => Box::new(forward),
+            _ => Box::new(BlockForward(block)),
+        }
+    };
+    blocks.into_iter().map(forward).collect()
+}
+
+/// Refuses blocks of which one cannot be computed by the fused kernels, with the reason.
+fn can_be_computed_fused<'b>(blocks: impl IntoIterator<Item = &'b dyn Block>) -> Result<()> {
+    for (index, block) in blocks.into_iter().enumerate() {
+        FusedForward::new(block).with_context(|| format!("layer {} cannot be fused", index + 1))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,233 @@
+//! The layers of a network in training: what each computes, what teaches it, what steps it.
+//!
+//! Legend: r rows, b batch, m inputs, n outputs of the layer, C outputs of the network.
+
+use anyhow::{Context, Result};
+use tch::{Device, Tensor};
+
+use crate::engine::{Engine, EngineSettings, Signal, Step, norm, parameters};
+use crate::feedback::FeedbackInit;
+use crate::generator::Generator;
+use crate::loss::Loss;
+use crate::network::{Block, Tape, tensor_names};
+use crate::optimizer::Optimizer;
+
+/// A layer that learns from its own input and a teaching signal, and from nothing else: no weights
+/// of other layers, no order among the layers beyond "input before output".
+pub struct Layer {
+    engine: Box<dyn Engine>,
+    feedback: Option<Tensor>, // B [C, n]; none: feedback does not teach this layer
+}
+
+impl Layer {
+    /// A layer of an engine and, if feedback teaches it, its matrix B `[C, n]`.
+    pub fn new(engine: Box<dyn Engine>, feedback: Option<Tensor>) -> Layer {
+        Layer { engine, feedback }
+    }
+
+    /// What the layer computes.
+    pub fn block(&self) -> &dyn Block {
+        self.engine.block()
+    }
+
+    /// B `[C, n]`, if feedback teaches this layer.
+    pub fn feedback(&self) -> Option<&Tensor> {
+        self.feedback.as_ref()
+    }
+
+    /// The optimizer and its state.
+    pub fn optimizer(&self) -> &dyn Optimizer {
+        self.engine.optimizer()
+    }
+
+    /// A tensor on the layer's device. A block without parameters computes where its input is.
+    pub(crate) fn bring(&self, tensor: &Tensor) -> Tensor {
+        let device = self.block().parameters().first().map(|(_, parameter)| parameter.device());
+        device.map_or_else(|| tensor.shallow_clone(), |device| tensor.to_device(device))
+    }
+
+    /// h `[r, n]` from x `[r, m]`.
+    pub fn forward(&self, input: &Tensor) -> Result<Tensor> {
+        self.engine.forward(input)
+    }
+
+    /// As [`Layer::forward`] for one batch, keeping what a later [`Layer::teach`] or
+    /// [`Layer::update`] needs.
+    pub fn record(&self, input: &Tensor) -> Result<Tape> {
+        self.engine.record(input)
+    }
+
+    /// Local training of a hidden layer: takes the inputs x `[r, m]` and the error information e
+    /// `[r, C]` of some batches, steps along e · B (eq. 1 of the paper) for one after the other, and
+    /// gives the outputs h `[r, n]`, each of the weights before its batch's step.
+    ///
+    /// A layer without feedback only passes its inputs on.
+    pub fn learn(&mut self, input: &Tensor, error: &Tensor, step: &Step) -> Result<Tensor> {
+        match &self.feedback {
+            Some(matrix) => self.engine.learn(input, Signal::Feedback { error, matrix }, step),
+            None => self.engine.pass(input, step.batch_size),
+        }
+    }
+
+    /// As [`Layer::learn`], for the output layer: each batch's step is along the gradient of the mean
+    /// loss between its outputs and the targets y* `[r, n]`.
+    pub fn fit(
+        &mut self,
+        input: &Tensor,
+        targets: &Tensor,
+        loss: Loss,
+        step: &Step,
+    ) -> Result<Tensor> {
+        self.engine.learn(input, Signal::Targets { targets, loss }, step)
+    }
+
+    /// One step along e · B on a recorded batch; nothing without feedback.
+    pub fn teach(&mut self, tape: &Tape, error: &Tensor, step: &Step) -> Result<()> {
+        let Some(matrix) = &self.feedback else {
+            return Ok(());
+        };
+        self.engine.step(tape, Signal::Feedback { error, matrix }, step, false).map(|_| ())
+    }
+
+    /// One step along the gradient δh `[b, n]` of the recorded outputs.
+    pub fn update(&mut self, tape: &Tape, output_gradient: &Tensor, step: &Step) -> Result<()> {
+        self.engine.step(tape, Signal::Gradient(output_gradient), step, false).map(|_| ())
+    }
+
+    /// As [`Layer::update`]; also gives δx `[b, m]` of the weights before the step.
+    pub fn update_and_backpropagate(
+        &mut self,
+        tape: &Tape,
+        output_gradient: &Tensor,
+        step: &Step,
+    ) -> Result<Tensor> {
+        let gradient = self.engine.step(tape, Signal::Gradient(output_gradient), step, true)?;
+        gradient.context("the gradient of the input was asked for")
+    }
+
+    /// One step along gradients of the parameters, in their order, wherever these come from.
+    pub fn apply(&mut self, gradients: &[Tensor], step: &Step) -> Result<()> {
+        self.engine.apply(gradients, step)
+    }
+
+    /// The L2 norm of all parameters together.
+    pub fn weight_norm(&self) -> f64 {
+        tch::no_grad(|| norm(parameters(self.block()))).double_value(&[])
+    }
+
+    /// The L2 norm of all parameters' gradients together in the last watched step (see
+    /// [`Step::watch`]), if there was one.
+    pub fn gradient_norm(&self) -> Option<f64> {
+        self.engine.gradient_norm()
+    }
+}
+
+/// The layers that this process trains, in forward order, the output layer last.
+///
+/// Whoever asks about a network in training (evaluation, checkpoints, norms, diagnostics) asks here,
+/// and not layer by layer: where a network is divided among processes, each has its own layers.
+pub struct Layers(Vec<Layer>);
+
+impl Layers {
+    /// Layers of these blocks, the output block last: the outputs of each are the inputs of the next.
+    /// Where `feedback` is given, a matrix B_i `[C, n_i]` is drawn for each hidden block in forward
+    /// order, and taken to the device of the block.
+    ///
+    /// # Errors
+    /// If the settings ask for kernels that a block does not have, or memory runs out.
+    pub fn new(
+        mut blocks: Vec<Box<dyn Block>>,
+        feedback: Option<&FeedbackInit>,
+        settings: &EngineSettings,
+        generator: &mut Generator,
+    ) -> Result<Layers> {
+        let kernels = settings.choose(blocks.iter().map(Box::as_ref))?;
+        settings.check_precision(kernels)?;
+        let output = blocks.pop().context("a network has an output block")?;
+        let outputs = output.outputs();
+        let mut layers = Vec::new();
+        for block in blocks {
+            let device = block.parameters().first().map(|(_, parameter)| parameter.device());
+            let matrix = feedback
+                .map(|init| init.build(outputs, block.outputs(), generator))
+                .transpose()?
+                .map(|matrix| device.map_or(matrix.shallow_clone(), |it| matrix.to_device(it)));
+            layers.push(Layer::new(settings.build(block, kernels)?, matrix));
+        }
+        layers.push(Layer::new(settings.build(output, kernels)?, None));
+        Ok(Layers(layers))
+    }
+
+    /// The layers themselves.
+    pub fn as_slice(&self) -> &[Layer] {
+        &self.0
+    }
+
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [Layer] {
+        &mut self.0
+    }
+
+    /// The hidden layers, and the output layer.
+    pub(crate) fn split_output(&mut self) -> (&mut [Layer], &mut Layer) {
+        let (output, hidden) = self.0.split_last_mut().expect("made with an output layer");
+        (hidden, output)
+    }
+
+    /// The outputs `[r, C]` for inputs `[r, n_0]`, on the device of the inputs.
+    pub fn forward(&self, inputs: &Tensor) -> Result<Tensor> {
+        let mut h = inputs.shallow_clone();
+        for layer in &self.0 {
+            h = layer.forward(&layer.bring(&h))?;
+        }
+        Ok(h.to_device(inputs.device()))
+    }
+
+    /// A forward pass of one batch in which every layer keeps what it needs for its gradients, on its
+    /// own device.
+    pub fn record(&self, inputs: &Tensor) -> Result<Vec<Tape>> {
+        let mut tapes: Vec<Tape> = Vec::with_capacity(self.0.len());
+        for layer in &self.0 {
+            let input = tapes.last().map_or(inputs, |tape| &tape.output);
+            let tape = layer.record(&layer.bring(input))?;
+            tapes.push(tape);
+        }
+        Ok(tapes)
+    }
+
+    /// How many numbers the optimizers train.
+    pub fn parameter_count(&self) -> i64 {
+        let parameters = self.0.iter().flat_map(|layer| parameters(layer.block()));
+        parameters.map(|parameter| parameter.numel() as i64).sum()
+    }
+
+    /// Whether parameters and optimizer states live in files.
+    pub(crate) fn are_offloaded(&self) -> bool {
+        self.0.iter().any(|layer| layer.engine.is_offloaded())
+    }
+
+    /// The device of the output layer, where results come from.
+    pub fn output_device(&self) -> Option<Device> {
+        let output = self.0.last()?.block();
+        output.parameters().first().map(|(_, parameter)| parameter.device())
+    }
+
+    /// Everything that is saved of a network: the blocks' parameters and buffers, and the feedback
+    /// matrices, under the names of [`tensor_names`].
+    pub fn named_tensors(&self) -> Vec<(String, Tensor)> {
+        let layers = self.0.iter().map(|layer| (layer.block(), layer.feedback()));
+        tensor_names(layers)
+    }
+
+    /// The tensors of [`Layers::named_tensors`] and, as `optimizer.0.exp_avg.0` and so on, the state
+    /// of each layer's optimizer.
+    pub fn state(&self) -> Vec<(String, Tensor)> {
+        let mut state = self.named_tensors();
+        for (index, layer) in self.0.iter().enumerate() {
+            let own = layer.optimizer().state().into_iter();
+            state.extend(own.map(|(name, tensor)| {
+                (format!("optimizer.{index}.{name}"), tensor.shallow_clone())
+            }));
+        }
+        state
+    }
+}

@@ -1,0 +1,76 @@
+//! A trained network in use: what it says of samples that are prepared as its training set was.
+//!
+//! Legend: b samples, n_0 inputs, C outputs.
+
+mod description;
+mod file;
+
+pub use description::{Description, VERSION};
+pub use file::{init, of, save};
+
+use std::path::Path;
+
+use anyhow::Result;
+use tch::{Device, Kind, Tensor};
+
+use crate::data::Targets;
+use crate::engine::{Forward, Kernels, forward_only};
+use crate::generator::Generator;
+use crate::network::Block;
+use crate::tensor_file::TensorFile;
+
+/// A network with what it takes to use it. There is nothing of a trainer in it.
+pub struct Model {
+    blocks: Vec<Box<dyn Forward>>,
+    description: Description,
+}
+
+impl Model {
+    /// Reads `model.safetensors`, or a checkpoint.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is damaged, or does not hold the network that it describes.
+    pub fn open(path: &Path, device: Device) -> Result<Model> {
+        let mut file = TensorFile::open(path)?;
+        let description = Description::of(&file)?;
+        file::check_size(&file, &description.architecture)?;
+        // What is drawn here is overwritten.
+        let blocks = description.architecture.blocks(&mut Generator::new(0)?, device)?;
+        file::fill_blocks(&mut file, blocks.iter().map(Box::as_ref))?;
+        let blocks = forward_only(blocks, description.kernels == Kernels::Fused);
+        Ok(Model { blocks, description })
+    }
+
+    /// What the file says about the network.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// The network's blocks with their parameters, the output block last.
+    pub fn blocks(&self) -> impl Iterator<Item = &dyn Block> {
+        self.blocks.iter().map(|forward| forward.block())
+    }
+
+    /// The outputs `[b, C]` for inputs `[b, n_0]`.
+    pub fn forward(&self, inputs: &Tensor) -> Result<Tensor> {
+        let _no_grad = tch::no_grad_guard();
+        self.blocks.iter().try_fold(inputs.shallow_clone(), |h, block| block.forward(&h))
+    }
+
+    /// The scores `[b, C]` of classes (softmax of logits, else the outputs), or the numbers that were
+    /// to be predicted in their own units, from inputs `[b, n_0]`.
+    pub fn answer(&self, inputs: &Tensor) -> Result<Tensor> {
+        let _no_grad = tch::no_grad_guard();
+        let outputs = self.forward(inputs)?;
+        Ok(match &self.description.preparation.targets {
+            Targets::Classes(_) => self.description.loss.scores(&outputs),
+            Targets::Numbers { scaling, .. } if scaling.is_empty() => outputs,
+            Targets::Numbers { scaling, .. } => {
+                let row = |values: Vec<f64>| Tensor::from_slice(&values).reshape([1, -1]);
+                let outputs = outputs.to_device(Device::Cpu).to_kind(Kind::Double);
+                outputs * row(scaling.iter().map(|it| it.deviation).collect())
+                    + row(scaling.iter().map(|it| it.mean).collect())
+            }
+        })
+    }
+}
