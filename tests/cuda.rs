@@ -25,7 +25,8 @@ fn outcome(sets: &str) -> (Vec<Tensor>, Evaluation) {
     let yaml = format!("{{data: {{name: digits, batch_size: 50}}, threads: 1, {sets}}}");
     let source = Source::parse("test", &yaml).unwrap();
     let (config, _) = Config::read(&source).unwrap();
-    let (mut experiment, _) = assemble(&config, &source, &DataDirectory::locate(None)).unwrap();
+    let (mut experiment, _) =
+        assemble(&config, &source, &DataDirectory::locate(None), &mut |_| {}).unwrap();
     let device = experiment.data.train.inputs.device();
     for _ in 0..3 {
         // As in a run, where the step size is set and the recording is made anew for every epoch.

@@ -24,10 +24,10 @@ const LOSS: Loss = Loss::BinaryCrossEntropy;
 
 /// The sample: x `[1, 6]`, and class 2 of 4.
 fn sample(generator: &mut Generator) -> Split {
-    Split {
-        inputs: generator.uniform(&[1, INPUTS], -1.0, 1.0).unwrap(),
-        targets: Tensor::from_slice(&[0f32, 0.0, 1.0, 0.0]).reshape([1, OUTPUTS]),
-    }
+    Split::new(
+        generator.uniform(&[1, INPUTS], -1.0, 1.0).unwrap(),
+        Tensor::from_slice(&[0f32, 0.0, 1.0, 0.0]).reshape([1, OUTPUTS]),
+    )
 }
 
 /// A network with linear hidden layers of 20 and weights that `weight` makes.

@@ -12,6 +12,7 @@ use f3_tch::metrics::evaluate;
 use f3_tch::model::Model;
 use f3_tch::model_file;
 
+use super::fetching::show_fetching;
 use super::new_table::NewTable;
 use super::{DataDirArgs, print};
 
@@ -45,10 +46,13 @@ impl EvaluateArgs {
             None => of_model.data.set.clone(),
         };
         let directory = DataDirectory::locate(self.data_dir.data_dir.as_deref());
-        let data = settings.load_as(model.preparation(), &directory, device);
+        let data = settings.load_as(model.preparation(), &directory, device, &mut show_fetching());
         let mut data = data.with_context(|| format!("{shown} cannot be evaluated"))?;
-        if let (None, Some(samples)) = (&self.data, of_model.data.train_samples) {
-            data.train = data.train.first(data.train.len().min(samples as i64));
+        if self.data.is_none() {
+            let mut selection = of_model.data.selection();
+            let most = data.train.len() as usize;
+            selection.train_samples = selection.train_samples.map(|samples| samples.min(most));
+            data = selection.of(data)?;
         }
         let of = |split: &Split| {
             let size = of_model.data.eval_batch_size;
@@ -56,7 +60,10 @@ impl EvaluateArgs {
         };
         let mut rows = vec![["part", "samples", "loss"].map(String::from).to_vec()];
         rows[0].extend(data.task.metrics().iter().map(|metric| metric.to_string()));
-        for (part, split) in [("train", &data.train), ("test", &data.test)] {
+        let validation = data.validation.as_ref();
+        let parts =
+            [("train", Some(&data.train)), ("validation", validation), ("test", Some(&data.test))];
+        for (part, split) in parts.into_iter().filter_map(|(part, split)| Some((part, split?))) {
             let found = of(split)?;
             let mut row = vec![part.to_string(), split.len().to_string(), found.loss.to_string()];
             row.extend(found.metrics.iter().map(|(_, value)| value.to_string()));

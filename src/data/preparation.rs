@@ -19,7 +19,7 @@ pub struct Preparation {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Inputs {
-    /// An image: a pixel p of a channel becomes (p / largest - mean) / deviation.
+    /// An image: a pixel p of a channel becomes (p / largest - mean) / standard_deviation.
     Image {
         /// Channels, height, width.
         shape: [i64; 3],
@@ -65,7 +65,7 @@ pub enum Coding {
 pub enum Targets {
     /// A score for each of these classes.
     Classes(Vec<String>),
-    /// Numbers; y becomes y · deviation + mean.
+    /// Numbers; y becomes y · standard_deviation + mean.
     Numbers {
         /// What they are called.
         names: Vec<String>,
@@ -74,19 +74,19 @@ pub enum Targets {
     },
 }
 
-/// x becomes (x - mean) / deviation.
+/// x becomes (x - mean) / standard_deviation.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scaling {
     /// Is subtracted.
     pub mean: f64,
     /// Then divided by.
-    pub deviation: f64,
+    pub standard_deviation: f64,
 }
 
 impl Scaling {
     /// x stays x.
-    pub const NONE: Scaling = Scaling { mean: 0.0, deviation: 1.0 };
+    pub const NONE: Scaling = Scaling { mean: 0.0, standard_deviation: 1.0 };
 }
 
 impl Column {
@@ -111,15 +111,15 @@ pub(super) fn scale_pixels(pixels: &Tensor, largest: f64, scaling: &[Scaling]) -
     if scaling.iter().all(|it| *it == Scaling::NONE) {
         return inputs;
     }
-    if let [Scaling { mean, deviation }] = scaling {
-        return (inputs - *mean) / *deviation;
+    if let [Scaling { mean, standard_deviation }] = scaling {
+        return (inputs - *mean) / *standard_deviation;
     }
     let constants = |value: fn(&Scaling) -> f64| {
         let values: Vec<f32> = scaling.iter().map(|it| value(it) as f32).collect();
         Tensor::from_slice(&values).reshape([1, -1, 1])
     };
     let planes = inputs.reshape([inputs.size()[0], scaling.len() as i64, -1]);
-    let scaled = (planes - constants(|it| it.mean)) / constants(|it| it.deviation);
+    let scaled = (planes - constants(|it| it.mean)) / constants(|it| it.standard_deviation);
     scaled.reshape(inputs.size())
 }
 
@@ -130,9 +130,9 @@ pub(super) fn scale_columns(columns: Tensor, scaling: &[Scaling]) -> Tensor {
         return columns.to_kind(Kind::Float);
     }
     let result = Tensor::empty(columns.size(), (Kind::Float, Device::Cpu));
-    for (index, Scaling { mean, deviation }) in (0..).zip(scaling) {
+    for (index, Scaling { mean, standard_deviation }) in (0..).zip(scaling) {
         let column = columns.select(1, index).to_kind(Kind::Double);
-        result.select(1, index).copy_(&((column - *mean) / *deviation));
+        result.select(1, index).copy_(&((column - *mean) / *standard_deviation));
     }
     result
 }
@@ -153,7 +153,8 @@ impl Preparation {
     /// Whether all its lists go with each other.
     pub(crate) fn check(&self) -> Result<()> {
         let fits = |found: &[Scaling], wanted: usize| {
-            let divides = |it: &Scaling| it.deviation > 0.0 && it.deviation.is_finite();
+            let divides =
+                |it: &Scaling| it.standard_deviation > 0.0 && it.standard_deviation.is_finite();
             (found.is_empty() || found.len() == wanted) && found.iter().all(divides)
         };
         let good = match &self.inputs {
@@ -163,7 +164,7 @@ impl Preparation {
                     && *largest > 0.0
                     && fits(scaling, shape[0] as usize)
                     && !scaling.is_empty()
-                    && scaling.iter().all(|it| it.deviation as f32 > 0.0) // pixels are float32
+                    && scaling.iter().all(|it| it.standard_deviation as f32 > 0.0) // pixels are float32
             }
             Inputs::Table { columns } => {
                 !columns.is_empty()

@@ -1,4 +1,4 @@
-//! Cutting a table into a training set and a test set, exactly as scikit-learn does.
+//! Splitting a table into a training set and a test set, exactly as scikit-learn does.
 
 use anyhow::{Result, bail};
 
