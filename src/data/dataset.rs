@@ -5,7 +5,7 @@
 use anyhow::Result;
 use tch::{Device, Kind, Tensor};
 
-use super::{Preparation, Task, TrainingShape};
+use super::{Preparation, Task};
 use crate::native::{self, SharedTensor};
 
 /// Samples to train on, to choose by, and to test on.
@@ -59,6 +59,17 @@ impl Dataset {
             image: self.image,
         }
     }
+}
+
+/// The shape of a training set, which a configuration has to match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrainingShape {
+    /// N.
+    pub samples: i64,
+    /// C.
+    pub outputs: i64,
+    /// Channels, height and width, if the inputs are images.
+    pub image: Option<[i64; 3]>,
 }
 
 /// Samples on one device, each known by its position.

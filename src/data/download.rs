@@ -125,13 +125,22 @@ mod tests {
     }
 
     #[test]
-    fn download_is_decompressed_checked_and_renamed() {
+    fn download_is_decompressed_checked_renamed_and_reported() {
         let body = gzip(CONTENT);
         for (body, ending) in [(body, ".gz"), (CONTENT.to_vec(), "")] {
             let folder = TempDir::new().unwrap();
             let address = serve_once(body.clone(), body.len()) + ending;
             let agent = ureq::Agent::new_with_defaults();
-            download(&agent, &address, &FILE, folder.path(), &mut |_| {}).unwrap();
+            let (mut notes, mut transferred) = (Vec::new(), 0);
+            let mut progress = |it: Progress| match it {
+                Progress::Note(text) => notes.push(text.to_string()),
+                Progress::Transfer { file, bytes, of } => {
+                    assert_eq!((file, of), (FILE.name, 10));
+                    transferred = bytes;
+                }
+            };
+            download(&agent, &address, &FILE, folder.path(), &mut progress).unwrap();
+            assert_eq!((notes, transferred), (vec![format!("fetching {address}")], 10));
             assert_eq!(names(folder.path()), [FILE.name]);
             assert_eq!(fs::read(folder.path().join(FILE.name)).unwrap(), CONTENT);
         }

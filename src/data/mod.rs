@@ -22,6 +22,7 @@ mod progress;
 mod publication;
 mod samples;
 mod selection;
+mod selection_error;
 mod set;
 mod sets;
 mod sources;
@@ -31,7 +32,7 @@ mod translate;
 mod validation;
 
 pub use cache::DataCache;
-pub use dataset::{Batch, Dataset, Split};
+pub use dataset::{Batch, Dataset, Split, TrainingShape};
 pub use directory::DataDirectory;
 pub use fetch::Files;
 pub use file::File;
@@ -39,8 +40,9 @@ pub use preparation::{Coding, Column, Inputs, Preparation, Scaling, Targets};
 pub use progress::Progress;
 pub use publication::{Archive, ArchiveKind, KnownFile, Packing, Publication};
 pub use samples::Samples;
-pub use selection::{DataSelection, SelectionError};
-pub use set::{DataSet, Registration, TrainingShape};
+pub use selection::DataSelection;
+pub use selection_error::SelectionError;
+pub use set::{DataSet, Registration};
 pub use sets::{
     Cifar10, Csv, CsvFiles, DATA_SETS, Digits, Encoding, FashionMnist, Mnist, Sgemm, WineQuality,
 };

@@ -1,12 +1,11 @@
 //! The part of a data set that a run uses.
 
-use std::fmt;
 use std::sync::Arc;
 
 use anyhow::Result;
 use tch::Device;
 
-use super::{DataDirectory, DataSet, Dataset, Progress, ValidationSplit};
+use super::{DataDirectory, DataSet, Dataset, Progress, SelectionError, ValidationSplit};
 
 /// A data set, how many of its training samples are used, and which of them are held out.
 #[derive(Clone, Debug)]
@@ -17,17 +16,6 @@ pub struct DataSelection {
     pub train_samples: Option<usize>,
     /// The validation set, taken out of those; none: no validation set.
     pub validation: Option<ValidationSplit>,
-}
-
-/// A number of samples that the data set does not have.
-#[derive(Debug)]
-pub struct SelectionError {
-    /// The key of a configuration that says it.
-    pub key: &'static str,
-    /// Its value.
-    pub found: String,
-    /// What would do.
-    pub expected: String,
 }
 
 impl DataSelection {
@@ -85,15 +73,6 @@ impl PartialEq for DataSelection {
             && self.validation == other.validation
     }
 }
-
-impl fmt::Display for SelectionError {
-    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        let SelectionError { key, found, expected } = self;
-        write!(formatter, "`{key}` is `{found}`; expected {expected}")
-    }
-}
-
-impl std::error::Error for SelectionError {}
 
 #[cfg(test)]
 mod tests {

@@ -12,12 +12,13 @@ use super::fetch::{Files, fetch};
 use super::translate::translate;
 use super::{
     DataDirectory, Dataset, Header, Preparation, Progress, Publication, TableFormat, Task,
+    TrainingShape,
 };
 
 /// One kind of data set, with the settings by which it is prepared.
 ///
-/// To add one: a file in `sets/` that implements this trait, and its [`Registration`] in the list
-/// there.
+/// To add one, write a file in `sets/` that implements this trait, and enter its [`Registration`] in
+/// the list there.
 pub trait DataSet: Send + Sync + Debug {
     /// Its name in configurations, and that of its folder in the data directory.
     fn name(&self) -> &'static str;
@@ -25,10 +26,10 @@ pub trait DataSet: Send + Sync + Debug {
     /// What a network is trained for.
     fn task(&self) -> Task;
 
-    /// Its other keys in a configuration, with their values; a mapping.
+    /// Its other keys in a configuration and their values, as a mapping.
     fn settings(&self) -> Value;
 
-    /// Makes a data set of its files, on a device, without a validation set.
+    /// Makes tensors on a device of the files; the data set has no validation set yet.
     fn prepare(&self, files: &Files, device: Device) -> Result<Dataset>;
 
     /// The same data set with inputs and targets that are not standardised.
@@ -52,6 +53,9 @@ pub trait DataSet: Send + Sync + Debug {
     }
 
     /// Finds its published files in the directory, fetching those that are missing.
+    ///
+    /// # Errors
+    /// If a file is missing and no mirror has it; the text says what the user can do.
     fn fetch(
         &self,
         directory: &DataDirectory,
@@ -61,6 +65,9 @@ pub trait DataSet: Send + Sync + Debug {
     }
 
     /// Loads the data set onto a device, fetching the files that are missing.
+    ///
+    /// # Errors
+    /// If a file cannot be found or fetched, or its content cannot be used.
     fn load(
         &self,
         directory: &DataDirectory,
@@ -70,10 +77,10 @@ pub trait DataSet: Send + Sync + Debug {
         self.prepare(&self.fetch(directory, progress)?, device)
     }
 
-    /// Loads the data set, but prepared as another one was, such as that of a trained network.
+    /// Loads the data set, but prepares it as another one was: the one that a network was trained on.
     ///
     /// # Errors
-    /// Also if the two do not have the same columns, or if this one has categories or classes that
+    /// As [`DataSet::load`], and if the two do not have the same columns, or if this one has categories or classes that
     /// the other does not have.
     fn load_as(
         &self,
@@ -114,17 +121,6 @@ impl PartialEq for dyn DataSet {
 /// The settings of a data set as [`DataSet::settings`] gives them.
 pub(super) fn mapping(settings: &impl Serialize) -> Value {
     serde_yaml::to_value(settings).expect("settings are plain data")
-}
-
-/// The shape of a training set, which a configuration has to match.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TrainingShape {
-    /// N.
-    pub samples: i64,
-    /// C.
-    pub outputs: i64,
-    /// Channels, height and width, if the inputs are images.
-    pub image: Option<[i64; 3]>,
 }
 
 /// How configurations and `f3-tch data` find a kind of data set.

@@ -28,3 +28,23 @@ pub static DATA_SETS: [&Registration; 7] = [
     &sgemm::REGISTRATION,
     &csv::REGISTRATION,
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_data_set_is_found_under_its_name() {
+        for registration in DATA_SETS {
+            let Some(default) = registration.default else { continue };
+            let set = default();
+            assert_eq!(set.name(), registration.name);
+            assert!(set.training_shape().is_some(), "{}", set.name());
+            let keys = serde_yaml::to_value(&*set).unwrap();
+            assert_eq!(keys["name"], registration.name);
+            let raw = serde_yaml::to_value(&*set.not_standardized()).unwrap();
+            assert_eq!(raw.get("standardize").is_some(), keys.get("standardize").is_some());
+            assert_ne!(raw.get("standardize"), Some(&true.into()), "{}", set.name());
+        }
+    }
+}

@@ -11,7 +11,7 @@ use tch::{Device, Kind};
 use crate::data::preparation::{Column, Targets};
 use crate::data::prepare::{Table, dataset};
 use crate::data::set::mapping;
-use crate::data::split::train_test;
+use crate::data::split::paper_split;
 use crate::data::table::{Matrix, Rows};
 use crate::data::{
     Archive, ArchiveKind, DataSet, Dataset, Files, KnownFile, Packing, Publication, Registration,
@@ -59,7 +59,7 @@ impl DataSet for Sgemm {
             }
         }
         let table = Table { inputs: inputs.finish(), targets: times.finish() };
-        let (train, test) = train_test(table.inputs.size()[0], TEST_FRACTION, SPLIT_SEED)?;
+        let (train, test) = paper_split(table.inputs.size()[0])?;
         let stacked = |rows: &[i64]| {
             let cut = table.select(rows);
             Table {
@@ -88,9 +88,6 @@ impl DataSet for Sgemm {
         TableFormat::default()
     }
 }
-
-const TEST_FRACTION: f64 = 0.2;
-const SPLIT_SEED: u32 = 1;
 
 static PUBLICATION: Publication = Publication {
     files: &[KnownFile {

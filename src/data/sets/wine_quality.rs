@@ -11,7 +11,7 @@ use tch::{Device, Kind};
 use crate::data::preparation::{Coding, Column, Targets};
 use crate::data::prepare::{Table, dataset, one_hot};
 use crate::data::set::mapping;
-use crate::data::split::train_test;
+use crate::data::split::paper_split;
 use crate::data::table::{Matrix, Rows};
 use crate::data::{
     DataSet, Dataset, Files, KnownFile, Packing, Publication, Registration, TableFormat, Task,
@@ -69,7 +69,7 @@ impl DataSet for WineQuality {
             Task::Regression => qualities.finish(),
         };
         let table = Table { inputs: inputs.finish(), targets };
-        let (train, test) = train_test(table.inputs.size()[0], TEST_FRACTION, SPLIT_SEED)?;
+        let (train, test) = paper_split(table.inputs.size()[0])?;
         let pair = (table.select(&train), table.select(&test));
         let colour = Column {
             coding: Coding::Ordinal(vec!["red".into(), "white".into()]),
@@ -107,9 +107,6 @@ impl DataSet for WineQuality {
         TableFormat { delimiter: b';', ..TableFormat::default() }
     }
 }
-
-const TEST_FRACTION: f64 = 0.2;
-const SPLIT_SEED: u32 = 1;
 
 static PUBLICATION: Publication = Publication {
     files: &[

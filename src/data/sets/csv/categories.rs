@@ -1,4 +1,4 @@
-//! Values that are names, as numbers.
+//! Numbers for the different values of a column.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ const MOST_CATEGORIES: usize = 10_000;
 pub(super) struct Categories(HashMap<Vec<u8>, usize>);
 
 impl Categories {
-    /// The number of a value that stands in this row's column.
+    /// The number of a value in this row's column; a new value gets the next number.
     pub fn number(
         &mut self,
         rows: &Rows,
@@ -53,8 +53,8 @@ impl Categories {
         self.0.len() as i64
     }
 
-    /// For each value, in the order of appearance, its place in the sorted list: numbers by size,
-    /// before names by their letters.
+    /// For each value, in order of appearance, its position in the sorted list: numbers by size, then
+    /// names in alphabetical order.
     pub fn places(&self) -> Tensor {
         let mut places = vec![0i64; self.0.len()];
         for (place, (_, number)) in self.in_order().into_iter().enumerate() {
@@ -63,7 +63,7 @@ impl Categories {
         Tensor::from_slice(&places)
     }
 
-    /// The values in the sorted list's order.
+    /// The values in sorted order.
     pub fn sorted(&self) -> Vec<String> {
         let text = |value: &Vec<u8>| String::from_utf8_lossy(value).into_owned();
         self.in_order().into_iter().map(|(value, _)| text(value)).collect()
@@ -83,7 +83,7 @@ impl Categories {
     }
 }
 
-/// A class without its suffix; `1`, `1.0` and `1e0` are one class.
+/// A class without its suffix; `1`, `1.0` and `1e0` are the same class.
 pub(super) fn class_name<'a>(cell: &'a [u8], suffix: &Option<String>) -> Cow<'a, [u8]> {
     let without = suffix.as_ref().and_then(|it| cell.strip_suffix(it.as_bytes()));
     let cell = without.unwrap_or(cell);

@@ -1,4 +1,4 @@
-//! Reads the tables row by row; all that is kept of a cell is one number.
+//! Reads tables row by row; only a number is kept of each cell.
 
 use std::path::Path;
 
@@ -26,13 +26,13 @@ impl Use {
     }
 }
 
-/// What has been learned from the files so far.
+/// What the files read so far have shown.
 pub(super) struct Reading<'a> {
     settings: &'a Csv,
     columns: Option<(Vec<String>, Vec<Use>)>,
     categories: Vec<Categories>,
     classes: Categories,
-    /// The file that was read first: after it, no new category and no new class may come.
+    /// The file that was read first; files after it must not have new categories or classes.
     first: Option<String>,
 }
 
@@ -47,7 +47,7 @@ impl Reading<'_> {
         }
     }
 
-    /// Reads a file; categories and classes are still numbered in the order of their appearance.
+    /// Reads a file; categories and classes are numbered in order of appearance until `encode`.
     pub fn read(&mut self, path: &Path) -> Result<Table> {
         let settings = self.settings;
         let format = settings.table_format();
@@ -141,9 +141,9 @@ impl Reading<'_> {
         Ok(uses)
     }
 
-    /// Puts categories and classes in their final form.
+    /// Gives categories and classes their final numbers.
     pub fn encode(&self, raw: Table) -> Result<Table> {
-        // Without categories the table is right as it is, and may be too large to copy for nothing.
+        // Without categories the table stays as it is: it may be too large for a needless copy.
         let inputs = match self.categories.is_empty() {
             true => raw.inputs,
             false => self.encode_inputs(&raw.inputs),
