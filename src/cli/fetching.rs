@@ -13,10 +13,15 @@ pub fn show_fetching() -> impl FnMut(Progress) {
             say(text);
         }
         Progress::Transfer { file, bytes, of } => {
-            let shown = bar.take().filter(|shown| shown.message() == file && bytes < of);
-            let shown = shown.unwrap_or_else(|| new_bar(file, of));
-            shown.set_position(bytes);
-            bar = (bytes < of).then_some(shown);
+            if bar.as_ref().is_none_or(|bar| bar.message() != file) {
+                bar = Some(new_bar(file, of));
+            }
+            if let Some(bar) = &bar {
+                bar.set_position(bytes);
+            }
+            if bytes == of {
+                bar = None;
+            }
         }
     }
 }
