@@ -4,7 +4,7 @@
 
 use anyhow::Result;
 use f3_tch::Generator;
-use f3_tch::data::{DataDirectory, DataSettings};
+use f3_tch::data::{DataDirectory, DataSet, Digits};
 use f3_tch::engine::EngineSettings;
 use f3_tch::error_info::ErrorInfo;
 use f3_tch::feedback::FeedbackInit;
@@ -49,7 +49,7 @@ impl Block for Gated {
 
 /// Trains on the digits that the library carries; gives the accuracy in percent before and after.
 pub fn train() -> Result<(f64, f64)> {
-    let data = DataSettings::Digits.load(&DataDirectory::locate(None), Device::Cpu)?;
+    let data = Digits.load(&DataDirectory::locate(None), Device::Cpu, &mut |_| {})?;
     let mut generator = Generator::new(1)?;
     let blocks: Vec<Box<dyn Block>> = vec![
         Box::new(Gated::new(64, 100, &mut generator)?),

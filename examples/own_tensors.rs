@@ -23,7 +23,7 @@ pub fn train() -> Result<Vec<f64>> {
     let mut split = |samples: i64| -> Result<Split> {
         let inputs = generator.uniform(&[samples, 2], -1.0, 1.0)?;
         let radius = inputs.square().sum_dim_intlist([1i64].as_slice(), false, None::<Kind>);
-        Ok(Split { targets: radius.gt(0.5).to_kind(Kind::Int64).onehot(2), inputs })
+        Ok(Split::new(inputs, radius.gt(0.5).to_kind(Kind::Int64).onehot(2)))
     };
     let data = Dataset::new("rings", Task::Classification, split(4000)?, split(1000)?);
 

@@ -4,7 +4,7 @@ use anyhow::Result;
 use tch::Device;
 
 use crate::config::{Algorithm, Config, ConfigError, ModelConfig, ScheduleName, Source};
-use crate::data::{DataDirectory, Dataset, Split, TrainingShape};
+use crate::data::{DataDirectory, Dataset, Progress, SelectionError, Split, TrainingShape};
 use crate::device::{ChosenDevice, DeviceChoice, memory};
 use crate::diagnostics::Diagnostics;
 use crate::engine::{EngineSettings, Kernels, Precision};
@@ -25,11 +25,13 @@ use crate::trainer::{BackpropTrainer, FeedbackTrainer, PepitaTrainer, RecordedTr
 
 /// Chooses the device, loads the data, draws the network: all that can fail before training.
 ///
-/// `source` is where `config` was read from, to be named in complaints.
+/// `source` is where `config` was read from, to be named in complaints. `progress` is told when files
+/// of the data set are fetched.
 pub fn assemble(
     config: &Config,
     source: &Source,
     directory: &DataDirectory,
+    progress: &mut dyn FnMut(Progress),
 ) -> Result<(Experiment, ChosenDevice)> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     tch::set_num_threads(config.threads.unwrap_or(cores) as i32);
@@ -42,16 +44,19 @@ pub fn assemble(
         (DeviceChoice::Auto, Some(first)) => first.choose()?,
         (device, _) => device.choose()?,
     };
-    let data = config.data.set.load(directory, chosen.device)?;
+    let data = config.data.set.load(directory, chosen.device, progress)?;
     Ok((assemble_on(data, config, source)?, chosen))
 }
 
 /// As [`assemble`], on a data set that the caller has; the run is on the device of its tensors.
-pub fn assemble_on(mut data: Dataset, config: &Config, source: &Source) -> Result<Experiment> {
+pub fn assemble_on(data: Dataset, config: &Config, source: &Source) -> Result<Experiment> {
     check_against_data(config, source, &data.training_shape())?;
-    if let Some(samples) = config.data.train_samples {
-        data.train = data.train.first(samples as i64);
-    }
+    let data = config.data.selection().of(data).map_err(|error| {
+        match error.downcast::<SelectionError>() {
+            Ok(error) => refuse_selection(source, error).into(),
+            Err(error) => error,
+        }
+    })?;
     let longest = data.train.len().max(data.test.len());
     let mut generator = Generator::new(config.seed)?;
     let architecture =
@@ -87,20 +92,18 @@ pub fn assemble_on(mut data: Dataset, config: &Config, source: &Source) -> Resul
     })
 }
 
+fn refuse_selection(source: &Source, error: SelectionError) -> ConfigError {
+    source.refuse(error.key, error.found, &error.expected)
+}
+
 /// What can only be told about a configuration when the data's shape is known.
 fn check_against_data(
     config: &Config,
     source: &Source,
     shape: &TrainingShape,
 ) -> Result<(), ConfigError> {
-    let mut samples = shape.samples;
-    if let Some(wanted) = config.data.train_samples {
-        if wanted as i64 > samples {
-            let expected = format!("null, or at most the {samples} training samples");
-            return Err(source.refuse("data.train_samples", wanted, &expected));
-        }
-        samples = wanted as i64;
-    }
+    let samples = config.data.selection().training_samples(shape.samples);
+    let samples = samples.map_err(|error| refuse_selection(source, error))?;
     if config.data.batch_size > samples {
         let expected = format!("at most the {samples} training samples");
         return Err(source.refuse("data.batch_size", config.data.batch_size, &expected));

@@ -311,7 +311,7 @@ fn models_that_cannot_be_used_are_refused() {
             "two_scalings",
             image(
                 "scaling",
-                json!([{"mean": 0.0, "deviation": 1.0}, {"mean": 0.0, "deviation": 1.0}]),
+                json!([{"mean": 0.0, "standard_deviation": 1.0}, {"mean": 0.0, "standard_deviation": 1.0}]),
             ),
             "contradicts itself",
         ),

@@ -26,7 +26,8 @@ fn outcome(sets: &str) -> (Vec<Tensor>, Evaluation) {
     let yaml = format!("{{data: {{name: digits, batch_size: 50}}, threads: 1, {sets}}}");
     let source = Source::parse("test", &yaml).unwrap();
     let (config, _) = Config::read(&source).unwrap();
-    let (mut experiment, _) = assemble(&config, &source, &DataDirectory::locate(None)).unwrap();
+    let (mut experiment, _) =
+        assemble(&config, &source, &DataDirectory::locate(None), &mut |_| {}).unwrap();
     let device = experiment.data.train.inputs.device();
     for _ in 0..3 {
         let order = experiment.generator.epoch_order(experiment.data.train.len()).unwrap();

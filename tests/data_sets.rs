@@ -19,7 +19,8 @@ fn load(data: &Value, directory: &Path) -> anyhow::Result<Dataset> {
     });
     let source = Source::parse("test", &config.to_string()).unwrap();
     let (config, _) = Config::read(&source)?;
-    config.data.set.load(&DataDirectory::locate(Some(directory)), Device::Cpu)
+    let directory = DataDirectory::locate(Some(directory));
+    config.data.set.load(&directory, Device::Cpu, &mut |_| {})
 }
 
 fn means(columns: &Tensor) -> Vec<f64> {
@@ -64,7 +65,7 @@ fn wine_quality_is_split_and_ordered_as_in_the_paper() {
     let data_of_classes = load(&classes, folder.path()).unwrap();
     assert_eq!(data_of_classes.train.targets.size(), [5197, 11]);
     let labels = data_of_classes.train.targets.argmax(-1, true).to_kind(Kind::Float);
-    assert_eq!(labels, data.train.targets, "class k is quality k");
+    assert_eq!(labels, *data.train.targets, "class k is quality k");
     // Standardised inputs have mean 0 and deviation 1 over the training rows.
     let inputs = &data_of_classes.train.inputs;
     assert!(means(inputs).iter().all(|mean| mean.abs() < 1e-5));
@@ -121,7 +122,8 @@ fn census_income_trains_from_its_two_files() {
     source.set("optimizer.learning_rate=1e-3").unwrap();
     let (config, _) = Config::read(&source).unwrap();
     let directory = DataDirectory::locate(Some(folder.path()));
-    let (mut experiment, _) = f3_tch::assemble::assemble(&config, &source, &directory).unwrap();
+    let (mut experiment, _) =
+        f3_tch::assemble::assemble(&config, &source, &directory, &mut |_| {}).unwrap();
     let data = &experiment.data;
     assert_eq!((data.train.len(), data.test.len()), (60, 10));
     assert_eq!((data.train.input_count(), data.train.output_count()), (14, 2));

@@ -126,7 +126,7 @@ fn read_configuration(text: &str, set: &str) {
 }
 
 fn row_of(name: &str, coding: Coding, width: usize) -> Column {
-    let scaling = vec![Scaling { mean: 1.0, deviation: 2.0 }; width];
+    let scaling = vec![Scaling { mean: 1.0, standard_deviation: 2.0 }; width];
     Column { name: name.into(), coding, scaling }
 }
 
@@ -166,7 +166,7 @@ fn train_on(text: &[u8]) {
     let source = Source::parse("fuzzed.yaml", YAML).unwrap();
     let (config, _) = Config::read(&source).unwrap();
     let directory = DataDirectory::locate(Some(folder.path()));
-    if let Ok(data) = config.data.set.load(&directory, Device::Cpu) {
+    if let Ok(data) = config.data.set.load(&directory, Device::Cpu, &mut |_| {}) {
         assert_eq!(data.train.inputs.size()[0], data.train.targets.size()[0]);
         assert!(data.train.inputs.isfinite().all().int64_value(&[]) == 1);
     }

@@ -113,7 +113,7 @@ fn agrees_with_golden_by(kernels: &str, name: &str, directory: &DataDirectory) {
     let settings: Value = serde_json::from_str(&text).unwrap();
     let source = Source::parse(name, &configuration(&settings, kernels).to_string()).unwrap();
     let (config, _) = Config::read(&source).unwrap();
-    let (mut experiment, _) = assemble(&config, &source, directory).unwrap();
+    let (mut experiment, _) = assemble(&config, &source, directory, &mut |_| {}).unwrap();
 
     let initial = experiment.trainer.layers().named_tensors();
     check_tensors(&format!("{name}, start"), &initial, &settings["initial"], 0.0);

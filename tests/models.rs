@@ -175,7 +175,7 @@ fn evaluation_on_other_data_agrees_with_predictions() {
     let Targets::Numbers { scaling, .. } = &model.description().preparation.targets else {
         panic!()
     };
-    let expected = apart.sum::<f64>() / predicted.len() as f64 / scaling[0].deviation;
+    let expected = apart.sum::<f64>() / predicted.len() as f64 / scaling[0].standard_deviation;
     assert!(common::close(found[1][mae].parse().unwrap(), expected, 1e-4), "{found:?} {expected}");
 
     fs::write(
@@ -299,7 +299,7 @@ fn columns_without_names_are_told_by_their_places() {
     let (_, predicted) = table(&path.join("out.csv"));
     let found = predicted.iter().enumerate().map(|(at, cells)| {
         let target = (2 * (at % 7) + at % 5) as f64;
-        (cells[0].parse::<f64>().unwrap() - target).abs() / scaling[0].deviation
+        (cells[0].parse::<f64>().unwrap() - target).abs() / scaling[0].standard_deviation
     });
     let found: f64 = found.sum();
     assert!(common::close(found, expected, 1e-5), "{found} in place of {expected}");

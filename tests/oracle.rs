@@ -166,13 +166,15 @@ fn cases() -> Vec<Value> {
 /// 30 + 10 random images of two channels and 4 x 6 pixels, in three classes.
 fn images() -> Dataset {
     let mut generator = f3_tch::Generator::new(98).unwrap();
-    let mut split = |samples: i64| Split {
-        inputs: generator.uniform(&[samples, 48], -2.0, 2.0).unwrap(),
-        targets: generator.integers(&[samples], 3).unwrap().onehot(3).to_kind(Kind::Float),
+    let mut split = |samples: i64| {
+        Split::new(
+            generator.uniform(&[samples, 48], -2.0, 2.0).unwrap(),
+            generator.integers(&[samples], 3).unwrap().onehot(3).to_kind(Kind::Float),
+        )
     };
     let (train, test) = (split(30), split(10));
-    let (name, image) = ("images".to_string(), Some([2, 4, 6]));
-    Dataset { name, task: Task::Classification, image, train, test, preparation: None }
+    let image = Some([2, 4, 6]);
+    Dataset { image, ..Dataset::new("images", Task::Classification, train, test) }
 }
 
 fn data(task: &str) -> Dataset {
@@ -251,8 +253,8 @@ fn every_step_of_every_algorithm_equals_the_oracle() {
     let mut tensors = Vec::new();
     for task in ["classification", "regression", "images"] {
         let Split { inputs, targets } = data(task).train;
-        tensors.push((format!("inputs_{task}"), inputs));
-        tensors.push((format!("targets_{task}"), targets));
+        tensors.push((format!("inputs_{task}"), inputs.shallow_clone()));
+        tensors.push((format!("targets_{task}"), targets.shallow_clone()));
     }
     Tensor::write_safetensors(&tensors, file("data.safetensors")).unwrap();
     let arguments = ["cases.json", "data.safetensors", "results.safetensors"].map(file);

@@ -241,7 +241,7 @@ fn early_stop_ends_a_run_whose_metric_is_no_number() {
     let yaml = "{epochs: 50, data: {batch_size: 8}, on_nan: warn, \
                 early_stop: {metric: test_loss, patience: 3}}";
     let mut run = experiment(yaml, Task::Classification);
-    let _ = run.data.test.inputs.fill_(f64::NAN);
+    run.data.test.inputs = run.data.test.inputs.full_like(f64::NAN).into();
     let ending = to_the_end(&mut run, None).unwrap();
     assert_eq!(ending, Ending::NoBetter(0));
     assert_eq!(run.rows.len(), 4);
@@ -296,7 +296,7 @@ fn divergence_is_placed_where_weights_stay_finite() {
     assert!(error.starts_with("epoch 1: the loss has become inf, in the output layer:"), "{error}");
     // Samples that are not trained on.
     let tests = |run: &mut Experiment| {
-        let _ = run.data.test.targets.fill_(-1e30);
+        run.data.test.targets = run.data.test.targets.full_like(-1e30).into();
     };
     let error = error_of(yaml, Task::Regression, tests, true);
     let expected = "epoch 1: the loss has become inf, in the output layer, on the test set alone:";

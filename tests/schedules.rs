@@ -220,10 +220,8 @@ fn data(inputs: i64, outputs: i64) -> f3_tch::data::Dataset {
     let mut generator = Generator::new(7).unwrap();
     let mut split = |samples: i64| {
         let classes = generator.integers(&[samples], outputs).unwrap();
-        Split {
-            inputs: generator.uniform(&[samples, inputs], -1.0, 1.0).unwrap(),
-            targets: classes.onehot(outputs).to_kind(Kind::Float),
-        }
+        let inputs = generator.uniform(&[samples, inputs], -1.0, 1.0).unwrap();
+        Split::new(inputs, classes.onehot(outputs).to_kind(Kind::Float))
     };
     f3_tch::data::Dataset { train: split(53), test: split(9), ..toy(Task::Classification) }
 }
@@ -382,7 +380,7 @@ fn a_worker_that_fails_ends_the_epoch_with_the_cause_and_leaves_the_errors_alone
             assert!(error.contains("no memory for the fourth batch"), "{error}");
             assert!(done <= 24, "{done}");
             let store = trainer.error_store_mut().unwrap();
-            assert_eq!(store.errors(), &data.train.targets);
+            assert_eq!(store.errors(), &*data.train.targets);
         }
     }
 }

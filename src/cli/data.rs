@@ -1,9 +1,12 @@
 //! `f3-tch data`: data sets on this machine.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use clap::Subcommand;
-use f3_tch::data::{DataDirectory, DatasetName, fetch};
+use f3_tch::data::{DATA_SETS, DataDirectory, DataSet};
 
+use super::fetching::show_fetching;
 use super::{DataDirArgs, print};
 
 #[derive(Subcommand)]
@@ -12,7 +15,7 @@ pub enum DataCommand {
     Fetch {
         /// Such as mnist
         #[arg(required = true, value_name = "NAME", value_parser = dataset)]
-        names: Vec<DatasetName>,
+        names: Vec<Arc<dyn DataSet>>,
         #[command(flatten)]
         data_dir: DataDirArgs,
     },
@@ -25,35 +28,39 @@ impl DataCommand {
         match self {
             DataCommand::Fetch { names, data_dir } => {
                 let directory = DataDirectory::locate(data_dir.data_dir.as_deref());
-                for name in names {
-                    print(&describe(name, &directory)?)?;
+                for set in names {
+                    print(&describe(&*set, &directory)?)?;
                 }
                 Ok(())
             }
             DataCommand::List => {
-                let lines = DatasetName::ALL
-                    .map(|name| format!("{:14}  {}\n", name.to_string(), name.summary()));
-                print(&lines.concat())
+                let known = DATA_SETS.iter().filter(|it| it.default.is_some());
+                let lines = known.map(|it| format!("{:14}  {}\n", it.name, it.summary));
+                print(&lines.collect::<String>())
             }
         }
     }
 }
 
 /// Fetches a data set and says what there is now.
-fn describe(name: DatasetName, directory: &DataDirectory) -> Result<String> {
-    let fetched = fetch(name, directory)?;
-    let folder = fetched.folder().display();
-    Ok(match (name, fetched.new_files) {
-        (DatasetName::Digits, _) => format!("{name}: carried by the program\n"),
-        (_, 0) => format!("{name}: already in {folder}\n"),
-        (_, new) => format!("{name}: {new} files fetched into {folder}\n"),
+fn describe(set: &dyn DataSet, directory: &DataDirectory) -> Result<String> {
+    let name = set.name();
+    if set.publication().is_none() {
+        return Ok(format!("{name}: carried by the program\n"));
+    }
+    let files = set.fetch(directory, &mut show_fetching())?;
+    let folder = files.folder().display();
+    Ok(match files.new_files {
+        0 => format!("{name}: already in {folder}\n"),
+        new => format!("{name}: {new} files fetched into {folder}\n"),
     })
 }
 
-fn dataset(name: &str) -> Result<DatasetName, String> {
-    let found = DatasetName::ALL.into_iter().find(|known| known.to_string() == name);
-    found.ok_or_else(|| {
-        let known = DatasetName::ALL.map(|name| name.to_string()).join(", ");
-        format!("known data sets: {known}")
+fn dataset(name: &str) -> Result<Arc<dyn DataSet>, String> {
+    let known = DATA_SETS.iter().filter_map(|it| Some((it.name, it.default?)));
+    let found = known.clone().find(|(known, _)| *known == name);
+    found.map(|(_, default)| default()).ok_or_else(|| {
+        let names: Vec<&str> = known.map(|(name, _)| name).collect();
+        format!("known data sets: {}", names.join(", "))
     })
 }

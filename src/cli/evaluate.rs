@@ -11,6 +11,7 @@ use f3_tch::device::DeviceChoice;
 use f3_tch::metrics::evaluate;
 use f3_tch::model::{self, Model};
 
+use super::fetching::show_fetching;
 use super::new_table::NewTable;
 use super::{DataDirArgs, print};
 
@@ -49,10 +50,13 @@ impl EvaluateArgs {
         };
         let own = own.ok().flatten();
         let directory = DataDirectory::locate(self.data_dir.data_dir.as_deref());
-        let data = set.load_as(&about.preparation, &directory, device);
+        let data = set.load_as(&about.preparation, &directory, device, &mut show_fetching());
         let mut data = data.with_context(|| format!("{shown} cannot be evaluated"))?;
-        if let (None, Some(samples)) = (&self.data, own.as_ref().and_then(|it| it.train_samples)) {
-            data.train = data.train.first(data.train.len().min(samples as i64));
+        if let (None, Some(own)) = (&self.data, &own) {
+            let mut selection = own.selection();
+            let most = data.train.len() as usize;
+            selection.train_samples = selection.train_samples.map(|samples| samples.min(most));
+            data = selection.of(data)?;
         }
         let batch_size = own.map_or(1000, |own| own.eval_batch_size);
         let of = |split: &Split| {
@@ -60,7 +64,10 @@ impl EvaluateArgs {
         };
         let mut rows = vec![["part", "samples", "loss"].map(String::from).to_vec()];
         rows[0].extend(data.task.metrics().iter().map(|metric| metric.to_string()));
-        for (part, split) in [("train", &data.train), ("test", &data.test)] {
+        let validation = data.validation.as_ref();
+        let parts =
+            [("train", Some(&data.train)), ("validation", validation), ("test", Some(&data.test))];
+        for (part, split) in parts.into_iter().filter_map(|(part, split)| Some((part, split?))) {
             let found = of(split)?;
             let mut row = vec![part.to_string(), split.len().to_string(), found.loss.to_string()];
             row.extend(found.metrics.iter().map(|(_, value)| value.to_string()));

@@ -3,6 +3,7 @@
 mod config;
 mod data;
 mod evaluate;
+mod fetching;
 mod folder;
 mod new_table;
 mod predict;

@@ -15,6 +15,7 @@ use f3_tch::run::Experiment;
 use serde_yaml::Value;
 
 use super::DataDirArgs;
+use super::fetching::show_fetching;
 use super::folder::RunFolder;
 use super::report::announcement;
 use super::signals::Signals;
@@ -63,7 +64,8 @@ impl ResumeArgs {
         // What the run had started from is in the checkpoint.
         let init_from = config.init_from.clone().filter(|_| checkpoint.is_none());
         let assembled = Config { init_from, ..config.clone() };
-        let (mut experiment, device) = assemble(&assembled, &source, &directory)?;
+        let (mut experiment, device) =
+            assemble(&assembled, &source, &directory, &mut show_fetching())?;
         experiment.config = Some(config.to_yaml());
         let from = match checkpoint {
             Some(checkpoint) => restore(checkpoint, &checkpoints, &mut experiment)?,

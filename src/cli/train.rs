@@ -21,6 +21,7 @@ use f3_tch::sinks::{
     TensorBoardSink,
 };
 
+use super::fetching::show_fetching;
 use super::folder::RunFolder;
 use super::report::{announcement, closing_table};
 use super::signals::Signals;
@@ -44,7 +45,8 @@ impl TrainArgs {
     pub fn run(self, signals: &Signals) -> Result<ExitCode> {
         let (config, source) = self.config.read()?;
         let directory = DataDirectory::locate(self.data_dir.data_dir.as_deref());
-        let (mut experiment, device) = assemble(&config, &source, &directory)?;
+        let (mut experiment, device) =
+            assemble(&config, &source, &directory, &mut show_fetching())?;
         if let Some(remark) = &device.remark {
             say(format_args!("note: {remark}"));
         }

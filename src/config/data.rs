@@ -2,21 +2,25 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_yaml::Value;
 
 use super::ConfigError;
 use super::section::Section;
 use super::source::Source;
-use crate::data::{CsvFiles, CsvSettings, DataSettings, Encoding, Task};
+use crate::data::{
+    Cifar10, Csv, CsvFiles, DATA_SETS, DataSelection, DataSet, Digits, Encoding, FashionMnist,
+    Mnist, Sgemm, Task, WineQuality,
+};
 
 /// The data set and how it is cut.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct DataConfig {
     /// Which one, and how it is prepared.
-    #[serde(flatten)]
-    pub set: DataSettings,
+    #[serde(flatten, serialize_with = "keys_of")]
+    pub set: Arc<dyn DataSet>,
     /// How many training samples, the first ones, are used; none: all.
     pub train_samples: Option<usize>,
     /// Samples per training step.
@@ -38,13 +42,17 @@ impl DataConfig {
         Ok(data)
     }
 
+    /// The part of the data set that is used.
+    pub fn selection(&self) -> DataSelection {
+        DataSelection { set: self.set.clone(), train_samples: self.train_samples, validation: None }
+    }
+
     pub(super) fn read(section: &mut Section, pepita: bool) -> Result<DataConfig, ConfigError> {
         let set = read_set(section, !pepita)?;
         if pepita && set.task() == Task::Regression {
-            let name = set.known().map_or("csv".to_string(), |name| name.to_string());
             let expected = "a data set of classes (or `data.task: classification`): `pepita` \
                             classifies with softmax outputs";
-            return Err(section.refuse("name", name, expected));
+            return Err(section.refuse("name", set.name(), expected));
         }
         Ok(DataConfig {
             set,
@@ -59,40 +67,36 @@ impl DataConfig {
     }
 }
 
-fn read_set(section: &mut Section, standardized: bool) -> Result<DataSettings, ConfigError> {
-    #[derive(Clone, Copy, Deserialize)]
-    #[serde(rename_all = "snake_case")]
-    enum Name {
-        Mnist,
-        FashionMnist,
-        Digits,
-        Cifar10,
-        WineQuality,
-        Sgemm,
-        Csv,
-    }
-    let name = section
-        .choice("name")?
+fn read_set(section: &mut Section, standardized: bool) -> Result<Arc<dyn DataSet>, ConfigError> {
+    let names = DATA_SETS.map(|it| it.name);
+    let place = section
+        .one_of("name", &names)?
         .ok_or_else(|| section.missing("name", "a data set, such as mnist"))?;
-    let standardize = match name {
-        Name::Digits => false, // they have no such key
-        _ => section.truth("standardize")?.unwrap_or(standardized),
-    };
+    let name = names[place];
+    if name == "digits" {
+        return Ok(Arc::new(Digits)); // it has no key `standardize`
+    }
+    let standardize = section.truth("standardize")?.unwrap_or(standardized);
     Ok(match name {
-        Name::Digits => DataSettings::Digits,
-        Name::Mnist => DataSettings::Mnist { standardize },
-        Name::FashionMnist => DataSettings::FashionMnist { standardize },
-        Name::Cifar10 => DataSettings::Cifar10 { standardize },
-        Name::Sgemm => DataSettings::Sgemm { standardize },
-        Name::WineQuality => DataSettings::WineQuality {
+        "mnist" => Arc::new(Mnist { standardize }),
+        "fashion_mnist" => Arc::new(FashionMnist { standardize }),
+        "cifar10" => Arc::new(Cifar10 { standardize }),
+        "sgemm" => Arc::new(Sgemm { standardize }),
+        "wine_quality" => Arc::new(WineQuality {
             task: section.choice("task")?.unwrap_or(Task::Regression),
             standardize,
-        },
-        Name::Csv => DataSettings::Csv(read_csv(section, standardize)?),
+        }),
+        "csv" => Arc::new(read_csv(section, standardize)?),
+        _ => unreachable!("every registered data set is listed above"),
     })
 }
 
-fn read_csv(section: &mut Section, standardize: bool) -> Result<CsvSettings, ConfigError> {
+/// `#[serde(flatten)]` does not reach through an `Arc` by itself.
+fn keys_of<S: Serializer>(set: &Arc<dyn DataSet>, serializer: S) -> Result<S::Ok, S::Error> {
+    set.serialize(serializer)
+}
+
+fn read_csv(section: &mut Section, standardize: bool) -> Result<Csv, ConfigError> {
     let task = section
         .choice("task")?
         .ok_or_else(|| section.missing("task", "regression or classification"))?;
@@ -132,7 +136,7 @@ fn read_csv(section: &mut Section, standardize: bool) -> Result<CsvSettings, Con
         let expected = "ordinal, since no column is listed as `data.categorical`";
         return Err(section.refuse("encoding", "one_hot", expected));
     }
-    Ok(CsvSettings {
+    Ok(Csv {
         files: read_files(section)?,
         delimiter,
         header,

@@ -47,7 +47,7 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 /// All settings of a run.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Config {
     /// Runs are kept in `runs/<name>/<number>`.
     pub name: String,

@@ -182,6 +182,21 @@ impl<'a> Section<'a> {
         Err(self.refuse(key, shown, &expected))
     }
 
+    /// One of these names, as its place among them.
+    pub fn one_of(
+        &mut self,
+        key: &'static str,
+        names: &[&str],
+    ) -> Result<Option<usize>, ConfigError> {
+        let Some(found) = self.take(key) else {
+            return Ok(None);
+        };
+        let shown = show(&found);
+        let place = names.iter().position(|name| *name == shown);
+        let expected = || format!("one of {}{}", names.join(", "), did_you_mean(&shown, names));
+        place.map(Some).ok_or_else(|| self.refuse(key, &shown, &expected()))
+    }
+
     /// Refuses whatever has not been read.
     pub fn finish(self) -> Result<(), ConfigError> {
         for key in self.left.keys() {

@@ -9,9 +9,8 @@ use anyhow::{Result, anyhow};
 pub struct DataDirectory(PathBuf);
 
 impl DataDirectory {
-    /// The folder given, or the one that `F3_DATA_DIR` names, or `data/` in the checkout that the
-    /// program was built in, or the user's cache directory: the first of these that applies.
-    /// It need not exist.
+    /// The first of these that applies: the folder given, the one that `F3_DATA_DIR` names, `data/` in
+    /// the checkout that the program lies in, the user's cache directory. It need not exist.
     pub fn locate(given: Option<&Path>) -> DataDirectory {
         let from_environment = || std::env::var_os("F3_DATA_DIR").filter(|dir| !dir.is_empty());
         let path = given
@@ -24,12 +23,12 @@ impl DataDirectory {
     }
 
     /// The folder of one data set.
-    pub(crate) fn of(&self, dataset: super::DatasetName) -> PathBuf {
-        self.0.join(dataset.to_string())
+    pub(super) fn of(&self, name: &str) -> PathBuf {
+        self.0.join(name)
     }
 
-    /// Where a file of the user's own is: as it is named, or below this directory.
-    pub(crate) fn locate_file(&self, path: &Path) -> Result<PathBuf> {
+    /// Where a file of the user's own is: at this path, or at this path below the directory.
+    pub(super) fn locate_file(&self, path: &Path) -> Result<PathBuf> {
         let below = self.0.join(path);
         let found = [path, &below].into_iter().find(|path| path.is_file());
         found.map(Path::to_path_buf).ok_or_else(|| {

@@ -1,4 +1,4 @@
-//! A file of a data set, whole in memory.
+//! A file of a data set in memory.
 
 use std::fs;
 use std::io::{BufReader, Read};
@@ -7,15 +7,17 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use flate2::read::{GzDecoder, MultiGzDecoder};
 
-/// The bytes of a file, decompressed, and where they came from.
-pub(crate) struct File {
+/// A file's content, and where it came from.
+pub struct File {
+    /// Its path or name, for messages.
     pub origin: String,
+    /// Its decompressed content.
     pub bytes: Vec<u8>,
 }
 
 impl File {
-    /// A file that the program carries, compressed.
-    pub fn embedded(name: &str, compressed: &[u8]) -> Result<File> {
+    /// A file that is compiled into the program, compressed by gzip.
+    pub(crate) fn embedded(name: &str, compressed: &[u8]) -> Result<File> {
         let mut bytes = Vec::new();
         GzDecoder::new(compressed)
             .read_to_end(&mut bytes)

@@ -1,38 +1,57 @@
-//! Data sets as tensors on the training device.
+//! Data sets: described by settings, fetched, prepared, and in memory as tensors.
+//!
+//! A kind of data set is a file in `sets/` with a [`DataSet`] and an entry in [`DATA_SETS`]. Its
+//! published files are found or fetched ([`Files`]) and prepared as a [`Dataset`]. Nothing is
+//! printed: callers are told of a [`Progress`].
 //!
 //! Legend: N samples, n_0 inputs, C outputs, b batch.
 
-mod catalog;
-mod csv_files;
+mod archive;
+mod cache;
+mod dataset;
 mod directory;
+mod download;
 mod fetch;
 mod file;
 mod idx;
 mod images;
+mod known_file;
 mod preparation;
 mod prepare;
+mod progress;
+mod publication;
 mod samples;
-mod settings;
+mod selection;
+mod selection_error;
+mod set;
+mod sets;
 mod sources;
 mod split;
 mod table;
 mod translate;
-mod uci;
+mod validation;
 
-pub use catalog::DatasetName;
-pub use csv_files::{CsvFiles, CsvSettings, Encoding};
+pub use cache::DataCache;
+pub use dataset::{Batch, Dataset, Split, TrainingShape};
 pub use directory::DataDirectory;
-pub use fetch::{Fetched, fetch};
+pub use fetch::Files;
+pub use file::File;
 pub use preparation::{Coding, Column, Inputs, Preparation, Scaling, Targets};
+pub use progress::Progress;
+pub use publication::{Archive, ArchiveKind, KnownFile, Packing, Publication};
 pub use samples::Samples;
-pub use settings::DataSettings;
-pub(crate) use settings::TrainingShape;
+pub use selection::DataSelection;
+pub use selection_error::SelectionError;
+pub use set::{DataSet, Registration};
+pub use sets::{
+    Cifar10, Csv, CsvFiles, DATA_SETS, Digits, Encoding, FashionMnist, Mnist, Sgemm, WineQuality,
+};
 pub use table::{Header, TableFormat};
+pub use validation::{ValidationSize, ValidationSplit};
+
+pub use crate::native::SharedTensor;
 
 use serde::{Deserialize, Serialize};
-use tch::{Device, Kind, Tensor};
-
-use crate::native;
 
 /// What a network is trained for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,131 +61,4 @@ pub enum Task {
     Classification,
     /// Targets are numbers.
     Regression,
-}
-
-/// A training set and a test set.
-pub struct Dataset {
-    /// Its name in configurations, or that of its file.
-    pub name: String,
-    /// What it is for.
-    pub task: Task,
-    /// Channels, height and width, if each sample's inputs are an image.
-    pub image: Option<[i64; 3]>,
-    /// What is trained on.
-    pub train: Split,
-    /// What is only evaluated.
-    pub test: Split,
-    /// What was done to the samples, where that is known.
-    pub preparation: Option<Preparation>,
-}
-
-impl Dataset {
-    /// Of tensors that the caller has: inputs float `[N, n_0]`, targets `[N, C]` of any kind.
-    pub fn new(name: &str, task: Task, train: Split, test: Split) -> Dataset {
-        let float = |split: Split| Split {
-            inputs: split.inputs.to_kind(Kind::Float).contiguous(),
-            targets: split.targets.to_kind(Kind::Float).contiguous(),
-        };
-        Dataset {
-            name: name.to_string(),
-            task,
-            image: None,
-            train: float(train),
-            test: float(test),
-            preparation: None,
-        }
-    }
-
-    pub(crate) fn training_shape(&self) -> TrainingShape {
-        TrainingShape {
-            samples: self.train.len(),
-            outputs: self.train.output_count(),
-            image: self.image,
-        }
-    }
-}
-
-/// Samples that lie on one device, known by their position.
-pub struct Split {
-    /// Float `[N, n_0]`.
-    pub inputs: Tensor,
-    /// Float `[N, C]`.
-    pub targets: Tensor,
-}
-
-/// Some samples of a split.
-pub struct Batch {
-    /// Where they stand in the split: int64 `[b]`.
-    pub positions: Tensor,
-    /// `[b, n_0]`.
-    pub inputs: Tensor,
-    /// `[b, C]`.
-    pub targets: Tensor,
-}
-
-impl Split {
-    /// N.
-    #[allow(clippy::len_without_is_empty)] // no data set is empty
-    pub fn len(&self) -> i64 {
-        self.inputs.size()[0]
-    }
-
-    /// n_0.
-    pub fn input_count(&self) -> i64 {
-        self.inputs.size()[1]
-    }
-
-    /// C.
-    pub fn output_count(&self) -> i64 {
-        self.targets.size()[1]
-    }
-
-    /// Consecutive slices of an order (int64 `[N]`, on the split's device), each gathered on the
-    /// device; the last one may be smaller.
-    pub fn batches(&self, order: &Tensor, size: i64) -> impl Iterator<Item = Batch> {
-        let count = order.size()[0];
-        (0..count)
-            .step_by(size as usize)
-            .map(move |start| self.gather(&order.narrow(0, start, size.min(count - start))))
-    }
-
-    /// The samples at these positions (int64 `[b]`, on the split's device).
-    pub fn gather(&self, positions: &Tensor) -> Batch {
-        let rows = |source: &Tensor| match source.device() {
-            // libtorch's OpenMP threads would stand in the way of the kernels' own.
-            Device::Cpu => native::dense::gather(source, positions)
-                .expect("positions are those of samples, which are float32 and contiguous"),
-            _ => source.index_select(0, positions),
-        };
-        Batch {
-            inputs: rows(&self.inputs),
-            targets: rows(&self.targets),
-            positions: positions.shallow_clone(),
-        }
-    }
-
-    /// The first `count` samples, in the same memory.
-    pub fn first(&self, count: i64) -> Split {
-        Split { inputs: self.inputs.narrow(0, 0, count), targets: self.targets.narrow(0, 0, count) }
-    }
-
-    /// The same samples, in the same memory.
-    pub fn shallow_clone(&self) -> Split {
-        Split { inputs: self.inputs.shallow_clone(), targets: self.targets.shallow_clone() }
-    }
-}
-
-impl Batch {
-    /// b.
-    #[allow(clippy::len_without_is_empty)] // no batch is empty
-    pub fn len(&self) -> i64 {
-        self.positions.size()[0]
-    }
-
-    /// The same samples, in the same memory.
-    pub fn shallow_clone(&self) -> Batch {
-        let [positions, inputs, targets] =
-            [&self.positions, &self.inputs, &self.targets].map(Tensor::shallow_clone);
-        Batch { positions, inputs, targets }
-    }
 }

@@ -1,5 +1,5 @@
-//! How what stands in files becomes a network's inputs, and its outputs become what stands in files:
-//! kept with a model, so that it can be used on samples that nobody had when it was trained.
+//! How samples become a network's inputs, and its outputs answers. It is saved with a model, so that
+//! the model can be used on new samples.
 
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
@@ -15,22 +15,23 @@ pub struct Preparation {
     pub targets: Targets,
 }
 
-/// What a sample is.
+/// What a sample is, and how it becomes inputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Inputs {
-    /// An image: a pixel p of a channel becomes (p / largest - mean) / deviation.
+    /// An image: a pixel p of a channel becomes (p / largest - mean) / standard
+    /// deviation.
     Image {
         /// Channels, height, width.
         shape: [i64; 3],
-        /// What a pixel can be at most.
+        /// The largest value that a pixel can have.
         largest: f64,
         /// For each channel.
         scaling: Vec<Scaling>,
     },
     /// A row of a table.
     Table {
-        /// Those that are inputs, in the network's order.
+        /// The columns that are inputs, in the network's order.
         columns: Vec<Column>,
     },
 }
@@ -39,23 +40,23 @@ pub enum Inputs {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Column {
-    /// As the table calls it.
+    /// Its name in the table.
     pub name: String,
-    /// What stands there.
+    /// What its cells contain.
     pub coding: Coding,
-    /// Of the number, or of each of the numbers, that it becomes; empty: as it is.
+    /// For each of the numbers that it becomes; if empty, they are not scaled.
     pub scaling: Vec<Scaling>,
 }
 
-/// What stands in a column.
+/// What the cells of a column contain, and how it becomes numbers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Coding {
     /// A number.
     Number,
-    /// One of these values; its place in the list is the number.
+    /// One of these values; the number is its position in the list.
     Ordinal(Vec<String>),
-    /// One of these values; a number for each of them, 1 for the one that it is.
+    /// One of these values; there is a number for each: 1 for the value in the cell, 0 for the others.
     OneHot(Vec<String>),
 }
 
@@ -65,32 +66,32 @@ pub enum Coding {
 pub enum Targets {
     /// A score for each of these classes.
     Classes(Vec<String>),
-    /// Numbers; y becomes y · deviation + mean.
+    /// Numbers: an output y stands for y · standard deviation + mean.
     Numbers {
-        /// What they are called.
+        /// Their names.
         names: Vec<String>,
-        /// For each; empty: as it is.
+        /// For each of them; if empty, they are not scaled.
         scaling: Vec<Scaling>,
     },
 }
 
-/// x becomes (x - mean) / deviation.
+/// A number x becomes (x - mean) / standard deviation.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scaling {
-    /// Is subtracted.
+    /// The mean, which is subtracted.
     pub mean: f64,
-    /// Then divided by.
-    pub deviation: f64,
+    /// The standard deviation, by which the difference is divided.
+    pub standard_deviation: f64,
 }
 
 impl Scaling {
-    /// x stays x.
-    pub const NONE: Scaling = Scaling { mean: 0.0, deviation: 1.0 };
+    /// Leaves x as it is.
+    pub const NONE: Scaling = Scaling { mean: 0.0, standard_deviation: 1.0 };
 }
 
 impl Column {
-    /// A number that is not scaled.
+    /// A column of numbers that are not scaled.
     pub fn number(name: impl Into<String>) -> Column {
         Column { name: name.into(), coding: Coding::Number, scaling: Vec::new() }
     }
@@ -104,41 +105,41 @@ impl Column {
     }
 }
 
-/// Pixels `[N, channels · height · width]` of any kind as inputs, float32. On the CPU, so that all devices
-/// have the same inputs: CUDA multiplies where a number is to be divided.
+/// Pixels `[N, channels · height · width]` of any kind as inputs, float32. This is done on the CPU, so
+/// that inputs are the same on all devices: CUDA multiplies by the inverse instead of dividing.
 pub(super) fn scale_pixels(pixels: &Tensor, largest: f64, scaling: &[Scaling]) -> Tensor {
     let inputs = pixels.to_kind(Kind::Float) / largest;
     if scaling.iter().all(|it| *it == Scaling::NONE) {
         return inputs;
     }
-    if let [Scaling { mean, deviation }] = scaling {
-        return (inputs - *mean) / *deviation;
+    if let [Scaling { mean, standard_deviation }] = scaling {
+        return (inputs - *mean) / *standard_deviation;
     }
     let constants = |value: fn(&Scaling) -> f64| {
         let values: Vec<f32> = scaling.iter().map(|it| value(it) as f32).collect();
         Tensor::from_slice(&values).reshape([1, -1, 1])
     };
     let planes = inputs.reshape([inputs.size()[0], scaling.len() as i64, -1]);
-    let scaled = (planes - constants(|it| it.mean)) / constants(|it| it.deviation);
+    let scaled = (planes - constants(|it| it.mean)) / constants(|it| it.standard_deviation);
     scaled.reshape(inputs.size())
 }
 
-/// Columns `[N, n]` of any kind as float32, each by its constants; one at a time, since a table may be
-/// large.
+/// Columns `[N, n]` of any kind as float32, each scaled by its constants; one at a time, since a table
+/// may be large.
 pub(super) fn scale_columns(columns: Tensor, scaling: &[Scaling]) -> Tensor {
     if scaling.is_empty() {
         return columns.to_kind(Kind::Float);
     }
     let result = Tensor::empty(columns.size(), (Kind::Float, Device::Cpu));
-    for (index, Scaling { mean, deviation }) in (0..).zip(scaling) {
+    for (index, Scaling { mean, standard_deviation }) in (0..).zip(scaling) {
         let column = columns.select(1, index).to_kind(Kind::Double);
-        result.select(1, index).copy_(&((column - *mean) / *deviation));
+        result.select(1, index).copy_(&((column - *mean) / *standard_deviation));
     }
     result
 }
 
 impl Preparation {
-    /// How many inputs and outputs a network has that goes with it.
+    /// How many inputs and outputs a network for such samples has.
     pub fn widths(&self) -> (i64, i64) {
         let inputs = match &self.inputs {
             Inputs::Image { shape, .. } => shape.iter().product(),
@@ -150,10 +151,11 @@ impl Preparation {
         (inputs, outputs)
     }
 
-    /// Whether all its lists go with each other.
+    /// Refuses constants and lists that contradict each other.
     pub(crate) fn check(&self) -> Result<()> {
         let fits = |found: &[Scaling], wanted: usize| {
-            let divides = |it: &Scaling| it.deviation > 0.0 && it.deviation.is_finite();
+            let divides =
+                |it: &Scaling| it.standard_deviation > 0.0 && it.standard_deviation.is_finite();
             (found.is_empty() || found.len() == wanted) && found.iter().all(divides)
         };
         let good = match &self.inputs {
@@ -163,7 +165,7 @@ impl Preparation {
                     && *largest > 0.0
                     && fits(scaling, shape[0] as usize)
                     && !scaling.is_empty()
-                    && scaling.iter().all(|it| it.deviation as f32 > 0.0) // pixels are float32
+                    && scaling.iter().all(|it| it.standard_deviation as f32 > 0.0) // pixels are float32
             }
             Inputs::Table { columns } => {
                 !columns.is_empty()

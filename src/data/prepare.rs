@@ -24,12 +24,12 @@ impl Table {
     }
 }
 
-/// A data set from its training and its test rows; `columns` and `targets` say what these are.
+/// A data set from its training and its test rows, with these columns and targets.
 ///
-/// Standardising takes each column's mean and deviation (Bessel-corrected) over the training rows;
-/// of a regression the targets are standardised too. A column that is constant becomes 0.
+/// Standardising takes each column's mean and standard deviation (Bessel-corrected) over the
+/// training rows, and standardises the targets of a regression too. A constant column becomes 0.
 pub(super) fn dataset(
-    name: String,
+    name: &str,
     mut columns: Vec<Column>,
     mut targets: Targets,
     (train, test): (Table, Table),
@@ -51,16 +51,18 @@ pub(super) fn dataset(
             (Task::Regression, own.clone())
         }
     };
-    let split = |table: Table| Split {
-        inputs: scale_columns(table.inputs, &inputs).to_device(device),
-        targets: scale_columns(table.targets, &outputs).to_device(device),
+    let split = |table: Table| {
+        Split::new(
+            scale_columns(table.inputs, &inputs).to_device(device),
+            scale_columns(table.targets, &outputs).to_device(device),
+        )
     };
     let (train, test) = (split(train), split(test));
     let preparation = Some(Preparation { inputs: Inputs::Table { columns }, targets });
-    Dataset { name, task, image: None, train, test, preparation }
+    Dataset { preparation, ..Dataset::new(name, task, train, test) }
 }
 
-/// Mean and deviation of each column.
+/// Mean and standard deviation of each column.
 fn standardization(columns: &Tensor) -> Vec<Scaling> {
     let constants = (0..columns.size()[1]).map(|index| {
         let column = columns.select(1, index).to_kind(Kind::Double);
@@ -68,10 +70,11 @@ fn standardization(columns: &Tensor) -> Vec<Scaling> {
             1 => 0.0,
             _ => column.std(true).double_value(&[]),
         };
-        // Rounded to float32, as in the paper's program: a relative error such as MAPE tells.
+        // Rounded to float32, as in the paper's program; a relative error such as MAPE shows it.
         let rounded = |constant: f64| f64::from(constant as f32);
-        let deviation = if deviation > 0.0 { rounded(deviation) } else { 1.0 };
-        Scaling { mean: rounded(column.mean(Kind::Double).double_value(&[])), deviation }
+        let standard_deviation = if deviation > 0.0 { rounded(deviation) } else { 1.0 };
+        let mean = rounded(column.mean(Kind::Double).double_value(&[]));
+        Scaling { mean, standard_deviation }
     });
     constants.collect()
 }
@@ -93,17 +96,17 @@ mod tests {
     }
 
     #[test]
-    fn training_rows_alone_set_mean_and_deviation() {
+    fn training_rows_alone_set_mean_and_standard_deviation() {
         let table = |values: &[f32]| Table {
             inputs: Tensor::from_slice(values).reshape([-1, 2]),
             targets: Tensor::from_slice(values).reshape([-1, 2]).narrow(1, 0, 1),
         };
-        // The first column has mean 2 and deviation √2, the second is constant.
+        // The first column has mean 2 and standard deviation √2, the second is constant.
         let pair = || (table(&[1.0, 5.0, 3.0, 5.0]), table(&[2.0, 6.0]));
         let columns = || vec![Column::number("a"), Column::number("b")];
         let number = || Targets::Numbers { names: vec!["t".into()], scaling: Vec::new() };
         let of = |targets, standardize| {
-            dataset("t".into(), columns(), targets, pair(), standardize, Device::Cpu)
+            dataset("t", columns(), targets, pair(), standardize, Device::Cpu)
         };
         let standardized = of(number(), true);
         let rows = |tensor: &Tensor| Vec::<Vec<f64>>::try_from(tensor).unwrap();

@@ -11,7 +11,7 @@ use super::file::open;
 use super::preparation::{Coding, Column, Inputs, Preparation, scale_columns, scale_pixels};
 use super::table::{Header, Matrix, Rows, TableFormat};
 
-/// Inputs that are in memory at once, whatever is asked for.
+/// The most inputs that are in memory at once, even if more samples are asked for.
 const MOST_NUMBERS: usize = 1 << 24;
 
 /// Samples from a file or folder, prepared as a network's training set was.
@@ -21,7 +21,7 @@ pub struct Samples<'a> {
 }
 
 enum Source {
-    /// A table, where the columns that are wanted stand in it, and as what their numbers are read.
+    /// A table, the positions of the wanted columns in it, and the kind that numbers are read as.
     Table(Box<Rows<'static>>, Vec<usize>, Kind),
     /// The rest of an IDX file, and how many images are left in it.
     Idx { origin: String, content: Box<dyn Read>, left: u64 },
@@ -31,9 +31,9 @@ enum Source {
 
 impl<'a> Samples<'a> {
     /// Opens a table (CSV), an IDX file of images, both also with `.gz`, a PNG or JPEG file, or a folder
-    /// of these. A table has the columns of the training set by their names, in any order and among
-    /// others (where columns have no names, just the training set's columns); one for a network that was
-    /// trained on images has a column for each pixel.
+    /// of these. A table must have the columns of the training set under their names, in any order, and
+    /// may have others; without names, it must have the training set's columns and no others. For a
+    /// network that was trained on images, it must have a column for each pixel.
     ///
     /// # Errors
     /// If it cannot be read, or is not what the network was trained on.
@@ -202,7 +202,7 @@ fn open_idx(origin: &str, mut content: impl Read + 'static, from: &Preparation) 
     Ok(Source::Idx { origin: origin.to_string(), content: Box::new(content), left })
 }
 
-/// Some rows of a table, whose cells `cell` reads from the present row.
+/// Some rows of a table; `cell` reads a cell of the current row.
 fn read_rows(
     rows: &mut Rows,
     (width, kind): (usize, Kind),
@@ -220,7 +220,7 @@ fn read_rows(
     Ok((count > 0).then(|| matrix.finish()))
 }
 
-/// Where what stands in a cell stands in a list.
+/// The position of a cell's value in a list.
 fn place_of(rows: &Rows, column: usize, values: &[String]) -> Result<f64> {
     let cell = rows.cell(column);
     let known = values.iter().position(|value| value.as_bytes() == cell);

@@ -1,4 +1,4 @@
-//! Cutting a table into a training set and a test set, exactly as scikit-learn does.
+//! Splitting a table into a training set and a test set, exactly as scikit-learn does.
 
 use anyhow::{Result, bail};
 
@@ -7,10 +7,13 @@ use crate::generator::Generator;
 /// Below 2²⁸ libtorch draws a whole number from one word of the generator, and from its lower bits.
 const MOST_ROWS: i64 = 1 << 27;
 
-/// Rows to train on and rows to test on, of `rows` rows: those of scikit-learn's
-/// `train_test_split(test_size=test_fraction, random_state=seed)`, in its order.
+/// Which of `rows` rows are trained on, and which are tested on: as scikit-learn's
+/// `train_test_split(test_size=test_fraction, random_state=seed)` chooses and orders them.
 ///
-/// The test set has ⌈fraction · rows⌉ rows; both sets must have one.
+/// The test set has ⌈fraction · rows⌉ rows.
+///
+/// # Errors
+/// If one of the two sets would be empty.
 pub(super) fn train_test(rows: i64, test_fraction: f64, seed: u32) -> Result<(Vec<i64>, Vec<i64>)> {
     let count = (test_fraction * rows as f64).ceil() as i64;
     if count < 1 || count >= rows {
@@ -19,6 +22,11 @@ pub(super) fn train_test(rows: i64, test_fraction: f64, seed: u32) -> Result<(Ve
     let mut order = permutation(rows, seed)?;
     let train = order.split_off(count as usize);
     Ok((train, order))
+}
+
+/// The paper's split of its tables: a fifth of the rows is tested on, with seed 1.
+pub(super) fn paper_split(rows: i64) -> Result<(Vec<i64>, Vec<i64>)> {
+    train_test(rows, 0.2, 1)
 }
 
 /// `numpy.random.RandomState(seed).permutation(count)`, for a count up to 2²⁷: Fisher and Yates'

@@ -1,4 +1,4 @@
-//! Tables of comma-separated values, read row by row: no more of the text than a row is in memory.
+//! Tables of comma-separated values, read row by row, so that only one row of text is in memory.
 
 use std::cell::Cell;
 use std::io::{self, Read};
@@ -11,30 +11,30 @@ use tch::{Device, Kind, Tensor};
 
 use super::file::{File, open};
 
-/// Values per tensor, about, while a table is read.
+/// How many values, about, are gathered while a table is read before they become a tensor.
 const CHUNK: usize = 1 << 20;
 
-/// Bytes that a row may have, with the comments before it.
+/// The most bytes that a row may have, with the comments before it.
 const LONGEST_ROW: usize = 16 << 20;
 
 /// How a table is written.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TableFormat {
-    /// What stands between cells.
+    /// The character between cells.
     pub delimiter: u8,
     /// What the first row is.
     pub header: Header,
-    /// What a line that is no row starts with.
+    /// The character that comment lines start with.
     pub comment: Option<u8>,
-    /// As what numbers are read: float or double.
+    /// The kind that numbers are read as: float or double.
     #[serde(with = "kind_name")]
     pub kind: Kind,
-    /// How many columns are no inputs. Where columns have no names, a table must have all of them.
+    /// How many columns are not inputs. A table without names must have them too.
     pub others: usize,
 }
 
-/// Numbers between commas, under the columns' names.
+/// Numbers separated by commas, under the columns' names.
 impl Default for TableFormat {
     fn default() -> TableFormat {
         let (kind, header) = (Kind::Double, Header::Names);
@@ -68,7 +68,7 @@ pub enum Header {
     Names,
     /// A row; the columns are called 0, 1, 2, …
     Row,
-    /// Names if it holds no number, else a row.
+    /// Names if it contains no number, else a row.
     Either,
 }
 
@@ -89,7 +89,7 @@ pub(super) struct Rows<'a> {
     since: Rc<Cell<usize>>, // bytes that were read since the last row
 }
 
-/// Ends a reading in which no row comes to an end: a quote that is not closed, or no table at all.
+/// Fails when a row does not end: because of a quote that is not closed, or because it is no table.
 struct Limited<'a> {
     content: Box<dyn Read + 'a>,
     since: Rc<Cell<usize>>,
@@ -119,7 +119,7 @@ impl<'a> Rows<'a> {
         Rows::new(file.origin.clone(), Box::new(file.bytes.as_slice()), format)
     }
 
-    /// The rows of what is read from somewhere, which messages call `origin`.
+    /// The rows that a reader gives; messages call it `origin`.
     pub fn new(
         origin: String,
         content: Box<dyn Read + 'a>,
@@ -131,7 +131,7 @@ impl<'a> Rows<'a> {
             .delimiter(format.delimiter)
             .comment(format.comment)
             .has_headers(false)
-            .flexible(true) // the width is checked here, with words of our own
+            .flexible(true) // `advance` checks the width, with an error of its own
             .trim(csv::Trim::All) // of `\r`, too
             .terminator(csv::Terminator::Any(b'\n'))
             // Every row ends in a line feed, so that lines can be counted by the rows' ends.
@@ -170,7 +170,7 @@ impl<'a> Rows<'a> {
         &self.names
     }
 
-    /// Where a column stands; the error lists those that there are.
+    /// The position of a column; the error lists the columns that the table has.
     pub fn column(&self, name: &str) -> Result<usize> {
         let mut found = (0..self.names.len()).filter(|&column| self.names[column] == name);
         let Some(column) = found.next() else {
@@ -208,7 +208,7 @@ impl<'a> Rows<'a> {
         Ok(true)
     }
 
-    /// What stands in a column of this row.
+    /// The text in a column of this row.
     pub fn cell(&self, column: usize) -> &[u8] {
         &self.row[column]
     }
@@ -251,8 +251,8 @@ fn read(
     Ok(false)
 }
 
-/// The line in which the row begins that has just been read: the reader's own count is of where it
-/// went on from, before empty lines and comments.
+/// The line in which the row that was just read begins. The reader's own position is where it went on
+/// reading, before empty lines and comments.
 fn line_of(reader: &csv::Reader<Box<dyn Read + '_>>, row: &csv::ByteRecord) -> u64 {
     let within = row.as_slice().iter().filter(|&&byte| byte == b'\n').count() as u64;
     reader.position().line().saturating_sub(1 + within)

@@ -1,5 +1,5 @@
-//! A data set prepared as another one was: with that one's constants, categories and classes, which a
-//! network has learned with.
+//! A data set prepared as another one was: with the constants, categories and classes of the data
+//! set that a network was trained on.
 
 use anyhow::{Context, Result, bail};
 use tch::{Device, Kind, Tensor};
@@ -12,20 +12,20 @@ use super::{Dataset, Split};
 /// Turns a data set that is not standardised, on the CPU, into what `wanted` says.
 ///
 /// # Errors
-/// If a column that is wanted is not there, or a category or class is not one that was known.
+/// If a wanted column is missing, or if a category or class is not among the known ones.
 pub(super) fn translate(data: Dataset, wanted: &Preparation) -> Result<Dataset> {
-    let Some(found) = &data.preparation else {
-        bail!("{}: nobody knows how its samples were prepared", data.name);
+    let name = data.name.clone();
+    let Some(found) = data.preparation.clone() else {
+        bail!("{name}: it is not known how its samples were prepared");
     };
-    let split = |split: &Split| -> Result<Split> {
-        Ok(Split {
-            inputs: inputs(&split.inputs, &found.inputs, &wanted.inputs)?,
-            targets: targets(&split.targets, &found.targets, &wanted.targets)?,
-        })
-    };
-    let both = split(&data.train).and_then(|train| Ok((train, split(&data.test)?)));
-    let (train, test) = both.with_context(|| data.name.clone())?;
-    Ok(Dataset { train, test, preparation: Some(wanted.clone()), ..data })
+    let data = Dataset { preparation: Some(wanted.clone()), ..data };
+    data.map(|split| {
+        Ok(Split::new(
+            inputs(&split.inputs, &found.inputs, &wanted.inputs)?,
+            targets(&split.targets, &found.targets, &wanted.targets)?,
+        ))
+    })
+    .with_context(|| name)
 }
 
 fn inputs(samples: &Tensor, found: &Inputs, wanted: &Inputs) -> Result<Tensor> {

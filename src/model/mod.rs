@@ -68,7 +68,7 @@ impl Model {
             Targets::Numbers { scaling, .. } => {
                 let row = |values: Vec<f64>| Tensor::from_slice(&values).reshape([1, -1]);
                 let outputs = outputs.to_device(Device::Cpu).to_kind(Kind::Double);
-                outputs * row(scaling.iter().map(|it| it.deviation).collect())
+                outputs * row(scaling.iter().map(|it| it.standard_deviation).collect())
                     + row(scaling.iter().map(|it| it.mean).collect())
             }
         })

@@ -6,7 +6,10 @@
 
 pub(crate) mod cuda_graph;
 pub(crate) mod dense;
+mod shared;
 mod team;
+
+pub use shared::SharedTensor;
 
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::null_mut;

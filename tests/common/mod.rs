@@ -41,16 +41,10 @@ pub fn toy(task: Task) -> Dataset {
             }
             Task::Regression => generator.uniform(&[samples, 3], -1.0, 1.0).unwrap(),
         };
-        Split { inputs, targets }
+        Split::new(inputs, targets)
     };
-    Dataset {
-        name: "toy".into(),
-        task,
-        image: Some([1, 2, 3]),
-        train: split(30),
-        test: split(10),
-        preparation: None,
-    }
+    let (train, test) = (split(30), split(10));
+    Dataset { image: Some([1, 2, 3]), ..Dataset::new("toy", task, train, test) }
 }
 
 /// The experiment that some lines of YAML describe, on the toy data.

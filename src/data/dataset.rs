@@ -1,0 +1,201 @@
+//! A data set in memory, and batches of its samples.
+//!
+//! Legend: N samples, n_0 inputs, C outputs, b batch.
+
+use anyhow::Result;
+use tch::{Device, Kind, Tensor};
+
+use super::{Preparation, Task};
+use crate::native::{self, SharedTensor};
+
+/// Samples to train on, to choose by, and to test on.
+///
+/// Nothing writes to its tensors, so threads can share one data set (`Arc<Dataset>`).
+pub struct Dataset {
+    /// Its name in configurations, or that of its file.
+    pub name: String,
+    /// What a network is trained for.
+    pub task: Task,
+    /// Channels, height and width, if each sample's inputs are an image.
+    pub image: Option<[i64; 3]>,
+    /// Samples to train on.
+    pub train: Split,
+    /// Samples held out of the training set, to stop early and to choose a checkpoint by.
+    pub validation: Option<Split>,
+    /// Samples that are only evaluated.
+    pub test: Split,
+    /// How the samples were prepared, where that is known.
+    pub preparation: Option<Preparation>,
+}
+
+impl Dataset {
+    /// A data set of the caller's own tensors: inputs `[N, n_0]` and targets `[N, C]`, of any kind;
+    /// without a validation set.
+    pub fn new(name: &str, task: Task, train: Split, test: Split) -> Dataset {
+        let float = |tensor: &Tensor| tensor.to_kind(Kind::Float).contiguous();
+        let float = |split: Split| Split::new(float(&split.inputs), float(&split.targets));
+        Dataset {
+            name: name.to_string(),
+            task,
+            image: None,
+            train: float(train),
+            validation: None,
+            test: float(test),
+            preparation: None,
+        }
+    }
+
+    /// The same data set with other splits, each made from the one that it replaces.
+    pub(super) fn map(self, change: impl Fn(&Split) -> Result<Split>) -> Result<Dataset> {
+        let (train, test) = (change(&self.train)?, change(&self.test)?);
+        let validation = self.validation.as_ref().map(change).transpose()?;
+        Ok(Dataset { train, validation, test, ..self })
+    }
+
+    pub(crate) fn training_shape(&self) -> TrainingShape {
+        TrainingShape {
+            samples: self.train.len(),
+            outputs: self.train.output_count(),
+            image: self.image,
+        }
+    }
+}
+
+/// The shape of a training set, which a configuration has to match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrainingShape {
+    /// N.
+    pub samples: i64,
+    /// C.
+    pub outputs: i64,
+    /// Channels, height and width, if the inputs are images.
+    pub image: Option<[i64; 3]>,
+}
+
+/// Samples on one device, each known by its position.
+pub struct Split {
+    /// Float `[N, n_0]`.
+    pub inputs: SharedTensor,
+    /// Float `[N, C]`.
+    pub targets: SharedTensor,
+}
+
+/// Some samples of a split.
+pub struct Batch {
+    /// Their positions in the split: int64 `[b]`.
+    pub positions: Tensor,
+    /// `[b, n_0]`.
+    pub inputs: Tensor,
+    /// `[b, C]`.
+    pub targets: Tensor,
+}
+
+impl Split {
+    /// Samples from inputs `[N, n_0]` and targets `[N, C]`.
+    pub fn new(inputs: Tensor, targets: Tensor) -> Split {
+        Split { inputs: inputs.into(), targets: targets.into() }
+    }
+
+    /// N.
+    #[allow(clippy::len_without_is_empty)] // no data set is empty
+    pub fn len(&self) -> i64 {
+        self.inputs.size()[0]
+    }
+
+    /// n_0.
+    pub fn input_count(&self) -> i64 {
+        self.inputs.size()[1]
+    }
+
+    /// C.
+    pub fn output_count(&self) -> i64 {
+        self.targets.size()[1]
+    }
+
+    /// Consecutive slices of an order (int64 `[N]`, on the split's device), each gathered on the
+    /// device; the last one may be smaller.
+    pub fn batches(&self, order: &Tensor, size: i64) -> impl Iterator<Item = Batch> {
+        let count = order.size()[0];
+        (0..count)
+            .step_by(size as usize)
+            .map(move |start| self.gather(&order.narrow(0, start, size.min(count - start))))
+    }
+
+    /// The samples at these positions (int64 `[b]`, on the split's device).
+    pub fn gather(&self, positions: &Tensor) -> Batch {
+        let rows = |source: &Tensor| match source.device() {
+            // libtorch's OpenMP threads would stand in the way of the kernels' own.
+            Device::Cpu => native::dense::gather(source, positions)
+                .expect("positions are those of samples, which are float32 and contiguous"),
+            _ => source.index_select(0, positions),
+        };
+        Batch {
+            inputs: rows(&self.inputs),
+            targets: rows(&self.targets),
+            positions: positions.shallow_clone(),
+        }
+    }
+
+    /// The first `count` samples, in the same memory.
+    pub fn first(&self, count: i64) -> Split {
+        Split::new(self.inputs.narrow(0, 0, count), self.targets.narrow(0, 0, count))
+    }
+
+    /// Copies of some samples, in the order given (int64, on the CPU).
+    pub(super) fn select(&self, positions: &Tensor) -> Split {
+        let positions = positions.to_device(self.inputs.device());
+        let rows = |tensor: &Tensor| tensor.index_select(0, &positions);
+        Split::new(rows(&self.inputs), rows(&self.targets))
+    }
+
+    /// The samples on another device.
+    pub(super) fn to_device(&self, device: Device) -> Split {
+        Split::new(self.inputs.to_device(device), self.targets.to_device(device))
+    }
+
+    /// The same samples, in the same memory.
+    pub fn shallow_clone(&self) -> Split {
+        Split::new(self.inputs.shallow_clone(), self.targets.shallow_clone())
+    }
+}
+
+impl Batch {
+    /// b.
+    #[allow(clippy::len_without_is_empty)] // no batch is empty
+    pub fn len(&self) -> i64 {
+        self.positions.size()[0]
+    }
+
+    /// The same samples, in the same memory.
+    pub fn shallow_clone(&self) -> Batch {
+        let [positions, inputs, targets] =
+            [&self.positions, &self.inputs, &self.targets].map(Tensor::shallow_clone);
+        Batch { positions, inputs, targets }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn threads_share_one_data_set() {
+        fn can_be_shared<T: Send + Sync>(it: T) -> T {
+            it
+        }
+        let split = || {
+            let inputs = Tensor::arange(6, (Kind::Float, Device::Cpu)).reshape([3, 2]);
+            Split::new(inputs, Tensor::ones([3, 1], (Kind::Float, Device::Cpu)))
+        };
+        let data = Dataset::new("t", Task::Regression, split(), split());
+        let data = can_be_shared(Arc::new(data));
+        let sums: Vec<f64> = std::thread::scope(|scope| {
+            let sum = || data.train.inputs.sum(Kind::Float).double_value(&[]);
+            let threads: Vec<_> = (0..3).map(|_| scope.spawn(sum)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(sums, [15.0; 3]);
+    }
+}

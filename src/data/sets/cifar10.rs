@@ -1,0 +1,198 @@
+//! CIFAR-10: 60,000 colour photographs of 32 x 32 pixels (Krizhevsky 2009), in its binary form.
+
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use serde::Serialize;
+use serde_yaml::Value;
+use tch::{Device, Tensor};
+
+use crate::data::images::Pixels;
+use crate::data::set::mapping;
+use crate::data::{
+    Archive, ArchiveKind, DataSet, Dataset, File, Files, KnownFile, Packing, Publication,
+    Registration, Scaling, Split, Task, TrainingShape,
+};
+
+/// CIFAR-10.
+#[derive(Clone, Debug, Serialize)]
+pub struct Cifar10 {
+    /// Whether pixels have mean 0 and standard deviation 1 in each colour; otherwise they are in
+    /// [0, 1].
+    pub standardize: bool,
+}
+
+pub(super) static REGISTRATION: Registration = Registration {
+    name: "cifar10",
+    summary: "colour photographs, 32 x 32, 10 classes, 50,000 + 10,000",
+    default: Some(|| Arc::new(Cifar10 { standardize: true })),
+};
+
+impl DataSet for Cifar10 {
+    fn name(&self) -> &'static str {
+        REGISTRATION.name
+    }
+
+    fn task(&self) -> Task {
+        Task::Classification
+    }
+
+    fn settings(&self) -> Value {
+        mapping(self)
+    }
+
+    fn prepare(&self, files: &Files, device: Device) -> Result<Dataset> {
+        let scaling = match self.standardize {
+            true => vec![colour(125.3, 63.0), colour(123.0, 62.1), colour(113.9, 66.7)],
+            false => vec![Scaling::NONE; 3],
+        };
+        let pixels = Pixels { shape: [3, 32, 32], largest: 255.0, scaling };
+        let split = |names: Vec<String>| -> Result<Split> {
+            let parts = names.iter().map(|name| records(files.content(name)));
+            let (labels, bytes): (Vec<Tensor>, Vec<Tensor>) =
+                parts.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+            Ok(pixels.split(&Tensor::cat(&bytes, 0), &Tensor::cat(&labels, 0), CLASSES, device))
+        };
+        let test = split(vec!["test_batch.bin".into()])?;
+        let train = split((1..=5).map(|number| format!("data_batch_{number}.bin")).collect())?;
+        Ok(pixels.dataset(self.name(), NAMES.map(String::from).to_vec(), train, test))
+    }
+
+    fn not_standardized(&self) -> Arc<dyn DataSet> {
+        Arc::new(Cifar10 { standardize: false })
+    }
+
+    fn training_shape(&self) -> Option<TrainingShape> {
+        let outputs = i64::from(CLASSES);
+        Some(TrainingShape { samples: 50_000, outputs, image: Some([3, 32, 32]) })
+    }
+
+    fn publication(&self) -> Option<&'static Publication> {
+        Some(&PUBLICATION)
+    }
+}
+
+const CLASSES: u8 = 10;
+
+const NAMES: [&str; 10] =
+    ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
+
+/// A colour's mean and standard deviation, of pixels from 0 to 255.
+fn colour(mean: f64, standard_deviation: f64) -> Scaling {
+    // Rounded to float32, as in the paper's program.
+    let rounded = |value: f64| f64::from((value / 255.0) as f32);
+    Scaling { mean: rounded(mean), standard_deviation: rounded(standard_deviation) }
+}
+
+/// Labels `[N]` and pixels `[N, 3072]`, both unsigned bytes on the CPU: a record is a label and
+/// three planes (red, green, blue) of 32 x 32 pixels.
+fn records(file: &File) -> Result<(Tensor, Tensor)> {
+    const RECORD: usize = 1 + 3 * 32 * 32;
+    let File { origin, bytes } = file;
+    if bytes.is_empty() || !bytes.len().is_multiple_of(RECORD) {
+        bail!("{origin}: {} bytes are not a number of records of {RECORD} bytes", bytes.len());
+    }
+    if let Some(record) = bytes.chunks_exact(RECORD).position(|record| record[0] >= CLASSES) {
+        let label = bytes[record * RECORD];
+        bail!("{origin}: label {label} of record {record} is not a class from 0 to 9");
+    }
+    let all = Tensor::from_slice(bytes).reshape([-1, RECORD as i64]);
+    Ok((all.select(1, 0), all.narrow(1, 1, RECORD as i64 - 1)))
+}
+
+static PUBLICATION: Publication = Publication {
+    files: &[
+        KnownFile {
+            name: "data_batch_1.bin",
+            bytes: 30_730_000,
+            sha256: "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
+        },
+        KnownFile {
+            name: "data_batch_2.bin",
+            bytes: 30_730_000,
+            sha256: "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
+        },
+        KnownFile {
+            name: "data_batch_3.bin",
+            bytes: 30_730_000,
+            sha256: "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
+        },
+        KnownFile {
+            name: "data_batch_4.bin",
+            bytes: 30_730_000,
+            sha256: "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
+        },
+        KnownFile {
+            name: "data_batch_5.bin",
+            bytes: 30_730_000,
+            sha256: "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
+        },
+        KnownFile {
+            name: "test_batch.bin",
+            bytes: 30_730_000,
+            sha256: "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
+        },
+    ],
+    packing: Packing::Archive(Archive {
+        name: "cifar-10-binary.tar.gz",
+        kind: ArchiveKind::TarGz,
+        most_bytes: 200_000_000,
+    }),
+    mirrors: &["https://www.cs.toronto.edu/~kriz/"],
+    npm_package: None,
+    system_folder: None,
+};
+
+#[cfg(test)]
+mod tests {
+    use tch::Kind;
+
+    use super::*;
+    use crate::data::preparation::scale_pixels;
+
+    /// Two records: label 3, all red 255, green 0, blue 51; and label 9, all 0.
+    fn two_records() -> Vec<u8> {
+        let mut bytes = vec![3];
+        bytes.extend([255; 1024].iter().chain(&[0; 1024]).chain(&[51; 1024]));
+        bytes.push(9);
+        bytes.extend([0; 3072]);
+        bytes
+    }
+
+    fn file(bytes: Vec<u8>) -> File {
+        File { origin: "batch.bin".into(), bytes }
+    }
+
+    #[test]
+    fn cifar10_records_are_labels_and_colour_planes() {
+        let (labels, pixels) = records(&file(two_records())).unwrap();
+        assert_eq!(Vec::<i64>::try_from(labels.to_kind(Kind::Int64)).unwrap(), [3, 9]);
+        assert_eq!(pixels.size(), [2, 3072]);
+        let colour = |mean: f64, deviation: f64| Scaling {
+            mean: mean / 255.0,
+            standard_deviation: deviation / 255.0,
+        };
+        let colours = [colour(125.3, 63.0), colour(123.0, 62.1), colour(113.9, 66.7)];
+        let standardized = scale_pixels(&pixels, 255.0, &colours);
+        let value = |at: i64| standardized.double_value(&[0, at]);
+        for (at, byte, mean, deviation) in
+            [(0, 255.0, 125.3, 63.0), (1024, 0.0, 123.0, 62.1), (3071, 51.0, 113.9, 66.7)]
+        {
+            assert!((value(at) - (byte - mean) / deviation).abs() < 1e-5, "pixel {at}");
+        }
+    }
+
+    #[test]
+    fn malformed_cifar10_files_are_refused_by_name() {
+        let mut bad_label = two_records();
+        bad_label[3073] = 10;
+        for (bytes, reason) in [
+            (Vec::new(), "0 bytes are not"),
+            (two_records()[..3072].to_vec(), "3072 bytes are not"),
+            (bad_label, "label 10 of record 1"),
+        ] {
+            let error = records(&file(bytes)).unwrap_err().to_string();
+            assert!(error.starts_with("batch.bin: ") && error.contains(reason), "{error}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Numbers for the different values of a column.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use anyhow::Result;
+use tch::Tensor;
+
+use crate::data::table::Rows;
+
+/// A column with more different values than this was probably meant to be a number.
+const MOST_CATEGORIES: usize = 10_000;
+
+/// The different values of a column, numbered in the order of their appearance.
+#[derive(Default)]
+pub(super) struct Categories(HashMap<Vec<u8>, usize>);
+
+impl Categories {
+    /// The number of a value in this row's column; a new value gets the next number.
+    pub fn number(
+        &mut self,
+        rows: &Rows,
+        column: usize,
+        value: &[u8],
+        closed: &Option<String>,
+    ) -> Result<f64> {
+        if value.is_empty() {
+            return Err(rows.refuse(column, "a value (`data.missing` leaves rows out)"));
+        }
+        if value.contains(&b'\n') {
+            return Err(rows.refuse(column, "a value on one line; is a quote not closed?"));
+        }
+        if let Some(number) = self.0.get(value) {
+            return Ok(*number as f64);
+        }
+        if std::str::from_utf8(value).is_err() {
+            return Err(rows.refuse(column, "text in UTF-8"));
+        }
+        if let Some(first) = closed {
+            return Err(rows.refuse(column, &format!("a value that occurs in {first}")));
+        }
+        if self.0.len() == MOST_CATEGORIES {
+            let expected =
+                format!("one of at most {MOST_CATEGORIES} different values; is this a number?");
+            return Err(rows.refuse(column, &expected));
+        }
+        let number = self.0.len();
+        self.0.insert(value.to_vec(), number);
+        Ok(number as f64)
+    }
+
+    pub fn count(&self) -> i64 {
+        self.0.len() as i64
+    }
+
+    /// For each value, in order of appearance, its position in the sorted list: numbers by size, then
+    /// names in alphabetical order.
+    pub fn places(&self) -> Tensor {
+        let mut places = vec![0i64; self.0.len()];
+        for (place, (_, number)) in self.in_order().into_iter().enumerate() {
+            places[number] = place as i64;
+        }
+        Tensor::from_slice(&places)
+    }
+
+    /// The values in sorted order.
+    pub fn sorted(&self) -> Vec<String> {
+        let text = |value: &Vec<u8>| String::from_utf8_lossy(value).into_owned();
+        self.in_order().into_iter().map(|(value, _)| text(value)).collect()
+    }
+
+    /// Values and their numbers, sorted.
+    fn in_order(&self) -> Vec<(&Vec<u8>, usize)> {
+        let mut sorted: Vec<(&Vec<u8>, usize)> = self.0.iter().map(|(v, n)| (v, *n)).collect();
+        sorted.sort_by(|(a, _), (b, _)| {
+            match (as_number(a), as_number(b)) {
+                (Some(a), Some(b)) => a.total_cmp(&b),
+                (a, b) => b.is_some().cmp(&a.is_some()),
+            }
+            .then_with(|| a.cmp(b))
+        });
+        sorted
+    }
+}
+
+/// A class without its suffix; `1`, `1.0` and `1e0` are the same class.
+pub(super) fn class_name<'a>(cell: &'a [u8], suffix: &Option<String>) -> Cow<'a, [u8]> {
+    let without = suffix.as_ref().and_then(|it| cell.strip_suffix(it.as_bytes()));
+    let cell = without.unwrap_or(cell);
+    match as_number(cell) {
+        Some(number) => Cow::Owned(number.to_string().into_bytes()),
+        None => Cow::Borrowed(cell),
+    }
+}
+
+/// Whether a cell is one of the ways to write NaN or an infinity.
+pub(super) fn is_not_finite(cell: &[u8]) -> bool {
+    let number = std::str::from_utf8(cell).ok().and_then(|cell| cell.parse::<f64>().ok());
+    number.is_some_and(|number| !number.is_finite())
+}
+
+fn as_number(cell: &[u8]) -> Option<f64> {
+    let number: f64 = std::str::from_utf8(cell).ok()?.parse().ok()?;
+    number.is_finite().then_some(number + 0.0) // -0 is 0
+}
