@@ -373,9 +373,9 @@ fn predicting_takes_memory_for_some_rows_not_for_all() {
     assert!(peaks[1] < peaks[0] + text / 4, "{peaks:?} bytes");
 }
 
-/// Runs the README's Python on a network of MNIST, and pictures through both programs.
+/// Runs the documentation's Python on a network of MNIST, and pictures through both programs.
 #[test]
-fn readme_snippet_gives_the_same_outputs_in_pytorch() {
+fn documented_snippet_gives_the_same_outputs_in_pytorch() {
     let Some(python) = common::python() else { return };
     let folder = TempDir::new().unwrap();
     let path = folder.path();
@@ -414,8 +414,8 @@ fn readme_snippet_gives_the_same_outputs_in_pytorch() {
     succeeds(path, &["predict", run, "pictures/0007.png", "-o", "one.csv"]);
     assert_eq!(table(&path.join("one.csv")).1[0][0], table(&path.join("predicted.csv")).1[7][0]);
 
-    let readme = fs::read_to_string(common::root().join("README.md")).unwrap();
-    let snippet = readme
+    let page = fs::read_to_string(common::root().join("docs/models.md")).unwrap();
+    let snippet = page
         .split("```python\n")
         .skip(1)
         .map(|rest| rest.split("```").next().unwrap())
