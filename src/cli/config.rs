@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Subcommand;
-use f3_tch::config::CARRIED;
+use f3_tch::settings::carried_names;
 
 use super::{ConfigArgs, print};
 
@@ -21,7 +21,7 @@ impl ConfigCommand {
                 let (config, _) = args.read()?;
                 print(&config.to_yaml())
             }
-            ConfigCommand::List => print(&format!("{}\n", CARRIED.join("\n"))),
+            ConfigCommand::List => print(&format!("{}\n", carried_names().join("\n"))),
         }
     }
 }

@@ -1,210 +1,135 @@
 //! The section `data`: the data set and how it is cut.
 
-use std::collections::HashSet;
-use std::path::PathBuf;
-
-use serde::{Deserialize, Serialize};
-use serde_yaml::Value;
-
 use super::ConfigError;
-use super::section::Section;
-use crate::data::{CsvFiles, CsvSettings, DataSettings, Encoding, Task};
+use crate::data::{CsvSettings, DataSettings, Task};
+use crate::settings::domain::{choice, share, truth, whole};
+use crate::settings::{Key, Kind, Reader, section};
 
-/// The data set and how it is cut.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct DataConfig {
-    /// Which one, and how it is prepared.
-    #[serde(flatten)]
-    pub set: DataSettings,
-    /// How many training samples, the first ones, are used; none: all.
-    pub train_samples: Option<usize>,
-    /// Samples per training step.
-    pub batch_size: i64,
-    /// Samples per forward pass when evaluating.
-    pub eval_batch_size: i64,
+section! {
+    /// The data set and how it is cut.
+    pub struct DataConfig => checked {
+        /// The data set.
+        #[serde(flatten)]
+        set: DataSettings => read();
+        /// How many training samples are used, the first ones; `null`: all.
+        train_samples: Option<usize> = None, whole(1..=usize::MAX).or_null();
+        /// Share of the training samples that is set aside for validation.
+        ///
+        /// They are not trained on, and are measured as `validation_*`. Of classes, each gives its share.
+        validation_fraction: f64 = 0.0, share();
+        /// How many training samples are set aside, in place of `data.validation_fraction`.
+        validation_samples: Option<usize> = None, whole(1..=usize::MAX).or_null();
+        /// Seed of the choice of validation samples.
+        validation_seed: u32 = 1, whole(0..=u32::MAX);
+        /// Samples per training step.
+        batch_size: i64 = 50, whole(1..=i64::MAX);
+        /// Samples per forward pass when evaluating.
+        eval_batch_size: i64 = 1000, whole(1..=i64::MAX);
+    }
 }
 
 impl DataConfig {
-    pub(super) fn read(section: &mut Section, pepita: bool) -> Result<DataConfig, ConfigError> {
-        let set = read_set(section, !pepita)?;
-        if pepita && set.task() == Task::Regression {
-            let name = set.known().map_or("csv".to_string(), |name| name.to_string());
-            let expected = "a data set of classes (or `data.task: classification`): `pepita` \
-                            classifies with softmax outputs";
-            return Err(section.refuse("name", name, expected));
+    /// Whether some of the training samples are set aside for validation.
+    pub fn has_validation(&self) -> bool {
+        self.validation_fraction > 0.0 || self.validation_samples.is_some()
+    }
+
+    fn checked(self, reader: &mut Reader) -> Result<DataConfig, ConfigError> {
+        match self.validation_samples {
+            Some(samples) if self.validation_fraction > 0.0 => {
+                let expected = "null where `data.validation_fraction` is above 0";
+                Err(reader.refuse("validation_samples", samples, expected))
+            }
+            _ => Ok(self),
         }
-        Ok(DataConfig {
-            set,
-            train_samples: section.whole_or_null("train_samples", 1..=usize::MAX)?,
-            batch_size: section.whole("batch_size", 1..=i64::MAX)?.unwrap_or(if pepita {
-                64
-            } else {
-                50
-            }),
-            eval_batch_size: section.whole("eval_batch_size", 1..=i64::MAX)?.unwrap_or(1000),
-        })
     }
 }
 
-fn read_set(section: &mut Section, standardized: bool) -> Result<DataSettings, ConfigError> {
-    #[derive(Clone, Copy, Deserialize)]
-    #[serde(rename_all = "snake_case")]
-    enum Name {
-        Mnist,
-        FashionMnist,
-        Digits,
-        Cifar10,
-        WineQuality,
-        Sgemm,
-        Csv,
+section! {
+    /// Keys of data sets that can be standardized.
+    struct Scaled {
+        /// Whether inputs and numeric targets have mean 0 and standard deviation 1.
+        ///
+        /// By the training set. Images are in [0, 1] otherwise.
+        standardize: bool = true, truth();
     }
-    let name = section
-        .choice("name")?
-        .ok_or_else(|| section.missing("name", "a data set, such as mnist"))?;
-    let standardize = match name {
-        Name::Digits => false, // they have no such key
-        _ => section.truth("standardize")?.unwrap_or(standardized),
-    };
-    Ok(match name {
-        Name::Digits => DataSettings::Digits,
-        Name::Mnist => DataSettings::Mnist { standardize },
-        Name::FashionMnist => DataSettings::FashionMnist { standardize },
-        Name::Cifar10 => DataSettings::Cifar10 { standardize },
-        Name::Sgemm => DataSettings::Sgemm { standardize },
-        Name::WineQuality => DataSettings::WineQuality {
-            task: section.choice("task")?.unwrap_or(Task::Regression),
-            standardize,
+}
+
+section! {
+    /// Keys of Wine Quality.
+    struct WineQuality {
+        /// What the network is trained for.
+        task: Task = Task::Regression, choice();
+        /// Whether inputs and numeric targets have mean 0 and standard deviation 1.
+        ///
+        /// By the training set. Images are in [0, 1] otherwise.
+        standardize: bool = true, truth();
+    }
+}
+
+/// Every data set, with its keys.
+static KINDS: &[Kind<DataSettings>] = &[
+    Kind {
+        name: "mnist",
+        summary: "70,000 handwritten digits of 28 x 28 pixels (LeCun et al. 1998)",
+        keys: Scaled::keys,
+        read: |reader| {
+            Ok(DataSettings::Mnist { standardize: Scaled::read_keys(reader)?.standardize })
         },
-        Name::Csv => DataSettings::Csv(read_csv(section, standardize)?),
-    })
-}
+    },
+    Kind {
+        name: "fashion_mnist",
+        summary: "70,000 pieces of clothing of 28 x 28 pixels (Xiao et al. 2017), scaled as MNIST",
+        keys: Scaled::keys,
+        read: |reader| {
+            Ok(DataSettings::FashionMnist { standardize: Scaled::read_keys(reader)?.standardize })
+        },
+    },
+    Kind {
+        name: "digits",
+        summary: "1,797 handwritten digits of 8 x 8 pixels in [0, 1], carried by the program",
+        keys: Vec::new,
+        read: |_| Ok(DataSettings::Digits),
+    },
+    Kind {
+        name: "cifar10",
+        summary: "60,000 colour photographs of 32 x 32 pixels (Krizhevsky 2009)",
+        keys: Scaled::keys,
+        read: |reader| {
+            Ok(DataSettings::Cifar10 { standardize: Scaled::read_keys(reader)?.standardize })
+        },
+    },
+    Kind {
+        name: "wine_quality",
+        summary: "6,497 Portuguese wines, red and white (Cortez et al. 2009)",
+        keys: WineQuality::keys,
+        read: |reader| {
+            let WineQuality { task, standardize } = WineQuality::read_keys(reader)?;
+            Ok(DataSettings::WineQuality { task, standardize })
+        },
+    },
+    Kind {
+        name: "sgemm",
+        summary: "Run times of 241,600 settings of a GPU's matrix product (Nugteren & Codreanu 2015)",
+        keys: Scaled::keys,
+        read: |reader| {
+            Ok(DataSettings::Sgemm { standardize: Scaled::read_keys(reader)?.standardize })
+        },
+    },
+    Kind {
+        name: "csv",
+        summary: "Files of your own",
+        keys: CsvSettings::keys,
+        read: |reader| Ok(DataSettings::Csv(CsvSettings::read_keys(reader)?)),
+    },
+];
 
-fn read_csv(section: &mut Section, standardize: bool) -> Result<CsvSettings, ConfigError> {
-    let task = section
-        .choice("task")?
-        .ok_or_else(|| section.missing("task", "regression or classification"))?;
-    let header = section.truth("header")?.unwrap_or(true);
-    let targets = columns(section, "targets")?;
-    if targets.is_empty() {
-        return Err(section.missing("targets", "the name of the column to be predicted"));
+impl DataSettings {
+    pub(crate) fn keys() -> Vec<Key> {
+        Kind::keys_of(KINDS)
     }
-    if task == Task::Classification && targets.len() > 1 {
-        let found = format!("[{}]", targets.join(", "));
-        return Err(section.refuse(
-            "targets",
-            found,
-            "one column, since the task is classification",
-        ));
-    }
-    let categorical = columns(section, "categorical")?;
-    let ignore = columns(section, "ignore")?;
-    let mut seen = HashSet::new();
-    for (key, list) in [("targets", &targets), ("categorical", &categorical), ("ignore", &ignore)] {
-        if let Some(twice) = list.iter().find(|column| !seen.insert(column.as_str())) {
-            let expected = "columns that are named once, as targets, categorical or ignored";
-            return Err(section.refuse(key, twice, expected));
-        }
-    }
-    let delimiter = letter(section, "delimiter")?.unwrap_or(',');
-    let comment = letter(section, "comment")?;
-    if comment == Some(delimiter) {
-        return Err(section.refuse("comment", delimiter, "another one than `data.delimiter`"));
-    }
-    let class_suffix = text_or_null(section, "class_suffix")?;
-    if let (Task::Regression, Some(suffix)) = (task, &class_suffix) {
-        return Err(section.refuse("class_suffix", suffix, "null, since the targets are numbers"));
-    }
-    let encoding = section.choice("encoding")?.unwrap_or(Encoding::Ordinal);
-    if encoding == Encoding::OneHot && categorical.is_empty() {
-        let expected = "ordinal, since no column is listed as `data.categorical`";
-        return Err(section.refuse("encoding", "one_hot", expected));
-    }
-    Ok(CsvSettings {
-        files: read_files(section)?,
-        delimiter,
-        header,
-        comment,
-        targets,
-        task,
-        categorical,
-        encoding,
-        ignore,
-        missing: text_or_null(section, "missing")?,
-        class_suffix,
-        standardize,
-    })
-}
 
-fn read_files(section: &mut Section) -> Result<CsvFiles, ConfigError> {
-    let mut file = |key| section.text(key, "the path of a file", |path| !path.is_empty());
-    let (path, train, test) = (file("path")?, file("train")?, file("test")?);
-    match (path, train, test) {
-        (Some(path), None, None) => Ok(CsvFiles::One {
-            path: PathBuf::from(path),
-            test_fraction: section
-                .number("test_fraction", "a number between 0 and 1", |share| {
-                    share > 0.0 && share < 1.0
-                })?
-                .unwrap_or(0.2),
-            split_seed: section.whole("split_seed", 0..=u32::MAX)?.unwrap_or(1),
-        }),
-        (None, Some(train), Some(test)) => {
-            Ok(CsvFiles::Two { train: PathBuf::from(train), test: PathBuf::from(test) })
-        }
-        (Some(_), Some(train), _) => {
-            Err(section.refuse("train", train, "either `path`, or `train` and `test`"))
-        }
-        (Some(_), None, Some(test)) => {
-            Err(section.refuse("test", test, "either `path`, or `train` and `test`"))
-        }
-        (None, Some(_), None) => Err(section.missing("test", "the path of a file beside `train`")),
-        (None, None, Some(_)) => Err(section.missing("train", "the path of a file beside `test`")),
-        (None, None, None) => {
-            Err(section.missing("path", "the path of a file (or two, as `train` and `test`)"))
-        }
-    }
-}
-
-/// The names of some columns: one, or a list; without a header a column's name is its number.
-fn columns(section: &mut Section, key: &'static str) -> Result<Vec<String>, ConfigError> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum OneOrMany {
-        Many(Vec<Value>),
-        One(Value),
-    }
-    let named = |columns: &OneOrMany| match columns {
-        OneOrMany::Many(columns) => columns.iter().map(as_text).collect::<Option<Vec<_>>>(),
-        OneOrMany::One(column) => as_text(column).map(|name| vec![name]),
-    };
-    let expected = "the name of a column, or a list of them";
-    let columns = section.checked(key, expected, |columns| named(columns).is_some())?;
-    Ok(columns.and_then(|columns| named(&columns)).unwrap_or_default())
-}
-
-/// A character that is one byte, or null.
-fn letter(section: &mut Section, key: &'static str) -> Result<Option<char>, ConfigError> {
-    // A tab is hard to write otherwise.
-    let read = |text: &str| if text == "\\t" { Some('\t') } else { text.parse::<char>().ok() };
-    let valid = |letter: char| letter.is_ascii() && !matches!(letter, '\n' | '\r' | '"');
-    let expected = "one ASCII character, or \\t";
-    let text = section.checked(key, expected, |text: &Option<String>| {
-        text.as_ref().is_none_or(|text| read(text).is_some_and(valid))
-    })?;
-    Ok(text.flatten().as_deref().and_then(read))
-}
-
-/// A text, which may be empty, or null.
-fn text_or_null(section: &mut Section, key: &'static str) -> Result<Option<String>, ConfigError> {
-    let valid = |value: &Value| value.is_null() || as_text(value).is_some();
-    Ok(section.checked(key, "null or a text", valid)?.as_ref().and_then(as_text))
-}
-
-/// A text, or a number as it is written.
-fn as_text(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
+    pub(crate) fn read_keys(reader: &mut Reader) -> Result<DataSettings, ConfigError> {
+        Kind::read_one(KINDS, reader)
     }
 }

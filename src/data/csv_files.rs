@@ -4,96 +4,20 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
+use super::csv_settings::{CsvFiles, CsvSettings, Encoding, OneFile, TwoFiles};
 use super::preparation::{Coding, Column, Targets};
 use super::prepare::{Table, dataset, one_hot};
 use super::split::train_test;
-use super::table::{Matrix, Rows, TableFormat};
+use super::table::{Matrix, Rows};
 use super::{DataDirectory, Dataset, Task};
 
 /// A column with more different values than this is taken for a number by mistake.
 const MOST_CATEGORIES: usize = 10_000;
-
-/// A data set in files of comma-separated values.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct CsvSettings {
-    /// Where the rows are.
-    #[serde(flatten)]
-    pub files: CsvFiles,
-    /// What stands between the cells.
-    pub delimiter: char,
-    /// Whether the first row holds the columns' names; else they are called 0, 1, 2, …
-    pub header: bool,
-    /// What a line that is no row starts with.
-    pub comment: Option<char>,
-    /// The columns to be predicted: one for classification, one or more for regression.
-    pub targets: Vec<String>,
-    /// What is trained for.
-    pub task: Task,
-    /// Columns whose values are names.
-    pub categorical: Vec<String>,
-    /// How those become numbers.
-    pub encoding: Encoding,
-    /// Columns that are left out.
-    pub ignore: Vec<String>,
-    /// A row in which a cell is this is left out.
-    pub missing: Option<String>,
-    /// An ending that a class may have or not, as `.` in the test file of census income.
-    pub class_suffix: Option<String>,
-    /// Whether the inputs, and the targets of a regression, are standardised.
-    pub standardize: bool,
-}
-
-impl CsvSettings {
-    /// How the tables are written.
-    pub fn table_format(&self) -> TableFormat {
-        TableFormat {
-            delimiter: self.delimiter as u8,
-            header: self.header.into(),
-            comment: self.comment.map(|comment| comment as u8),
-            kind: Kind::Float,
-            others: self.targets.len() + self.ignore.len(),
-        }
-    }
-}
-
-/// The files of a [`CsvSettings`]. A path that is not absolute is looked for in the current folder,
-/// then in the data directory.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(untagged)]
-pub enum CsvFiles {
-    /// One file, of which some rows are tested on: the split of scikit-learn's `train_test_split`.
-    One {
-        /// The file.
-        path: PathBuf,
-        /// The share of the rows that is tested on.
-        test_fraction: f64,
-        /// The `random_state` of the split.
-        split_seed: u32,
-    },
-    /// A file to train on and a file to test on.
-    Two {
-        /// The first.
-        train: PathBuf,
-        /// The second.
-        test: PathBuf,
-    },
-}
-
-/// How the values of a categorical column become numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Encoding {
-    /// Each value is its place in the sorted list of all values: one input.
-    Ordinal,
-    /// An input for each value, 1 where the value is it.
-    OneHot,
-}
 
 /// Loads the files.
 pub(super) fn load(
@@ -103,7 +27,7 @@ pub(super) fn load(
 ) -> Result<Dataset> {
     let mut reading = Reading::new(settings);
     let (first, pair) = match &settings.files {
-        CsvFiles::One { path, test_fraction, split_seed } => {
+        CsvFiles::One(OneFile { path, test_fraction, split_seed }) => {
             let path = directory.locate_file(path)?;
             let raw = reading.read(&path)?;
             let table = reading.encode(raw)?;
@@ -111,7 +35,7 @@ pub(super) fn load(
                 .with_context(|| path.display().to_string())?;
             (path, (table.select(&train), table.select(&test)))
         }
-        CsvFiles::Two { train, test } => {
+        CsvFiles::Two(TwoFiles { train, test }) => {
             let train = directory.locate_file(train)?;
             let test = directory.locate_file(test)?;
             let train_rows = reading.read(&train)?;

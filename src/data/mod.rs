@@ -4,6 +4,7 @@
 
 mod catalog;
 mod csv_files;
+mod csv_settings;
 mod directory;
 mod fetch;
 mod file;
@@ -20,7 +21,7 @@ mod translate;
 mod uci;
 
 pub use catalog::DatasetName;
-pub use csv_files::{CsvFiles, CsvSettings, Encoding};
+pub use csv_settings::{CsvFiles, CsvSettings, Encoding, OneFile, TwoFiles};
 pub use directory::DataDirectory;
 pub use fetch::{Fetched, fetch};
 pub use preparation::{Coding, Column, Inputs, Preparation, Scaling, Targets};
@@ -29,19 +30,19 @@ pub use settings::DataSettings;
 pub(crate) use settings::TrainingShape;
 pub use table::{Header, TableFormat};
 
-use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use crate::native;
+use crate::settings::named;
 
-/// What a network is trained for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Task {
-    /// Targets are one-hot.
-    Classification,
-    /// Targets are numbers.
-    Regression,
+named! {
+    /// What a network is trained for.
+    pub enum Task {
+        /// The targets are classes.
+        Classification = "classification",
+        /// The targets are numbers.
+        Regression = "regression",
+    }
 }
 
 /// A training set and a test set.

@@ -4,7 +4,8 @@ use anyhow::Result;
 use serde::Serialize;
 use tch::Device;
 
-use super::csv_files::{self, CsvSettings};
+use super::csv_files;
+use super::csv_settings::CsvSettings;
 use super::preparation::Preparation;
 use super::table::{Header, TableFormat};
 use super::translate::translate;
