@@ -26,7 +26,7 @@ use crate::device::DeviceChoice;
 use crate::loss::Loss;
 use crate::run::{EarlyStop, OnNan};
 use crate::settings::domain::{choice, number, path, text, truth, whole};
-use crate::settings::{self, Domain, Key, Reader, named, section};
+use crate::settings::{self, Domain, Key, Reader, section};
 use schedule::device;
 
 section! {

@@ -40,7 +40,7 @@ fn insert(properties: &mut Map<String, Json>, path: &str, schema: Json) {
     let values = |schema: &Json| {
         let mut values = schema.clone();
         let fields = values.as_object_mut().expect("a schema is an object");
-        ["description", "default"].map(|field| fields.remove(field));
+        fields.retain(|field, _| field != "description" && field != "default");
         values
     };
     match properties.get_mut(path) {
