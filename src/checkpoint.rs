@@ -17,10 +17,10 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
 use crate::device::processor;
-use crate::metrics::Evaluation;
+use crate::metrics::{Evaluation, metric_name};
 use crate::model_file::Description;
 use crate::run::Experiment;
-use crate::settings::domain::{text, whole};
+use crate::settings::domain::whole;
 use crate::settings::{ConfigError, Reader, section};
 use crate::sinks::EpochRow;
 use crate::tensor_file::{self, TensorFile, bytes_of};
@@ -43,7 +43,7 @@ section! {
         ///
         /// A loss or metric by its name in `metrics.csv`, such as `validation_loss` or
         /// `test_accuracy`; the checkpoint is `checkpoints/best.safetensors`.
-        best: Option<String> = None, text("the name of a metric").or_null();
+        best: Option<String> = None, metric_name().or_null();
     }
 }
 

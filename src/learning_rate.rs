@@ -11,7 +11,7 @@ use crate::settings::{ConfigError, Domain, Reader, section};
 section! {
     /// Learning-rate schedule: a warm-up, then a decay.
     pub struct LearningRateSchedule(learning_rate: f64, epochs: u64) => checked {
-        /// How the learning rate η changes after the warm-up, t counting epochs from 0.
+        /// Decay of the learning rate after the warm-up.
         #[serde(flatten)]
         decay: Decay => read(epochs);
         /// Epochs over which the learning rate grows linearly to its full value.

@@ -14,9 +14,9 @@ use crate::generator::Generator;
 use crate::learning_rate::LearningRateSchedule;
 use crate::loss::Loss;
 use crate::messages::say;
-use crate::metrics::{Evaluation, evaluate, synchronize};
+use crate::metrics::{Evaluation, evaluate, metric_name, synchronize};
 use crate::model_file::Description;
-use crate::settings::domain::{text, whole};
+use crate::settings::domain::whole;
 use crate::settings::{named, section};
 use crate::sinks::{EpochRow, LayerNorms, Sink};
 use crate::trainer::Trainer;
@@ -91,7 +91,7 @@ section! {
         /// Metric to monitor; `null` disables early stopping.
         ///
         /// A loss or metric by its name in `metrics.csv`, such as `validation_loss`.
-        metric: Option<String> = None, text("the name of a metric").or_null();
+        metric: Option<String> = None, metric_name().or_null();
         /// Epochs without improvement before the run ends.
         ///
         /// NaN is no improvement.

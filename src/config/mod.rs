@@ -24,6 +24,7 @@ use crate::checkpoint::CheckpointSettings;
 use crate::data::Task;
 use crate::device::DeviceChoice;
 use crate::loss::Loss;
+use crate::metrics::value_names;
 use crate::run::{EarlyStop, OnNan};
 use crate::settings::domain::{choice, number, path, text, truth, whole};
 use crate::settings::{self, Domain, Key, Reader, section};
@@ -49,7 +50,7 @@ section! {
         /// The network.
         model: ModelConfig => read();
         /// What the output layer minimises.
-        loss: Loss = default_loss(data.set.task(), &model) => "by the data and the model, see below",
+        loss: Loss = default_loss(data.set.task(), &model) => "by the data and the model",
             choice();
         /// The learning rule.
         algorithm: Algorithm => read(&model, loss);
@@ -181,14 +182,11 @@ impl Config {
         metric: &Option<String>,
     ) -> Result<(), ConfigError> {
         let Some(metric) = metric else { return Ok(()) };
-        let validation = ["validation"].into_iter().filter(|_| self.data.has_validation());
-        let parts = ["train"].into_iter().chain(validation).chain(["test"]);
-        let metrics = || ["loss"].into_iter().chain(self.data.set.task().metrics().iter().copied());
-        let names: Vec<String> =
-            parts.flat_map(|part| metrics().map(move |it| format!("{part}_{it}"))).collect();
+        let validation = self.data.has_validation();
+        let names = value_names(self.data.set.task(), validation);
         if !names.contains(metric) {
             let mut expected = format!("null or one of {}", names.join(", "));
-            if metric.starts_with("validation_") && !self.data.has_validation() {
+            if metric.starts_with("validation_") && !validation {
                 expected += "; for a validation set, set `data.validation_fraction` or \
                              `data.validation_samples`";
             }

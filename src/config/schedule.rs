@@ -13,7 +13,7 @@ use crate::settings::{Domain, Reader, named, section};
 section! {
     /// In which order layers and batches take their turns.
     pub struct ScheduleConfig(algorithm: &Algorithm) => checked {
-        /// Layer order: in which order layers and batches are computed.
+        /// Order in which layers and batches are computed.
         ///
         /// Orders other than `sequential` are for `f3`, `drtp` and `llo`.
         name: ScheduleName = ScheduleName::Auto, choice();

@@ -38,7 +38,7 @@ impl<T: 'static> Domain<T> {
         schema: Json,
         read: impl Fn(&Value) -> Result<T, String> + 'static,
     ) -> Domain<T> {
-        let article = ["a ", "an "].iter().find_map(|article| expected.strip_prefix(article));
+        let article = ["a ", "an ", "the "].iter().find_map(|it| expected.strip_prefix(it));
         let values = article.unwrap_or(expected).to_string();
         let expected = expected.to_string();
         let about = About { expected, values, schema, names: Vec::new(), former: None };

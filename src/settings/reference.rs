@@ -4,6 +4,9 @@ use super::domain::show;
 use super::key::{Key, Preset};
 use super::names::{details, summary};
 
+/// Names that are listed in a cell.
+const MOST_NAMES: usize = 7;
+
 /// A page out of a template, in which a line `<!-- keys: a b. -->` stands for a table of the key `a`
 /// and of those below `b`, and `<!-- names: a -->` for a table of the names that `a` can be.
 ///
@@ -51,7 +54,11 @@ fn row(key: &Key) -> String {
         Preset::Depends(words) => words.to_string(),
     };
     let meaning = format!("{}{}", condition(key), joined(&key.summary, &key.details));
-    cells(&[format!("`{}`", key.path), key.about.values.clone(), default, meaning])
+    let values = match key.about.names.len() {
+        0..=MOST_NAMES => key.about.values.clone(),
+        _ => "a name, see below".to_string(),
+    };
+    cells(&[format!("`{}`", key.path), values, default, meaning])
 }
 
 /// For which choices the key is: "`mlp`: ".
