@@ -71,9 +71,8 @@ fn factor() -> Domain<f64> {
 
 fn numbers() -> Domain<Vec<f64>> {
     let schema = json!({"type": "array", "items": {"type": "number"}, "minItems": 2});
-    any("a list of at least two finite numbers, such as [-1, 0, 1]", schema).only(
-        |values: &Vec<f64>| values.len() >= 2 && values.iter().all(|value| value.is_finite()),
-    )
+    any("a list of at least two finite numbers, such as [-1, 0, 1]", schema)
+        .only(|values: &Vec<f64>| values.len() >= 2 && values.iter().all(|value| value.is_finite()))
 }
 
 impl FeedbackInit {

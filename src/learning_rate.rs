@@ -61,7 +61,8 @@ section! {
 const MOST_EPOCHS: u64 = 1_000_000_000;
 
 fn milestones() -> Domain<Vec<u64>> {
-    let schema = json!({"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1});
+    let schema =
+        json!({"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1});
     any("a list of epochs, each greater than the one before", schema)
         .only(|list: &Vec<u64>| !list.is_empty() && list.is_sorted_by(|a, b| a < b))
 }

@@ -27,9 +27,9 @@ section! {
         /// Learning rate.
         learning_rate: f64, positive();
         /// Decay rates of the two moments.
-        betas: [f64; 2] = AdamSettings::new(learning_rate).betas => "[0.9, 0.999]", betas();
+        betas: [f64; 2] = AdamSettings::new(1.0).betas, betas();
         /// Added to the square root of the second moment.
-        eps: f64 = AdamSettings::new(learning_rate).eps => "1e-8", positive();
+        eps: f64 = AdamSettings::new(1.0).eps, positive();
         /// L2 penalty, added to the gradient.
         weight_decay: f64 = 0.0, number("a number of at least 0", 0.0..);
     }

@@ -15,7 +15,8 @@ section! {
         train_samples: Option<usize> = None, whole(1..=usize::MAX).or_null();
         /// Share of the training samples that is set aside for validation.
         ///
-        /// They are not trained on, and are measured as `validation_*`. Of classes, each gives its share.
+        /// They are not trained on, and measured as `validation_*`. For classification, every class gives
+        /// the same share of its samples.
         validation_fraction: f64 = 0.0, share();
         /// How many training samples are set aside, in place of `data.validation_fraction`.
         validation_samples: Option<usize> = None, whole(1..=usize::MAX).or_null();

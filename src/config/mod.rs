@@ -70,7 +70,7 @@ section! {
         precision: Precision = Precision::Float32, choice();
         /// Whether CUDA records the step of a batch once and replays it.
         ///
-        /// Small steps then do not wait for launches. Not with `pepita`.
+        /// Small steps then do not wait for launches. Not with `pepita`. Not tried on a GPU yet.
         cuda_graph: bool = false, truth();
         /// When checkpoints are written.
         checkpoint: CheckpointSettings => read();
@@ -157,7 +157,8 @@ impl Config {
                             layers that learn on the way forward (f3, drtp), with fused kernels";
             return Err(reader.refuse("precision", "bf16", expected));
         }
-        let reordered = !matches!(self.schedule.name, ScheduleName::Auto | ScheduleName::Sequential);
+        let reordered =
+            !matches!(self.schedule.name, ScheduleName::Auto | ScheduleName::Sequential);
         if self.cuda_graph && (pepita || reordered) {
             let expected = "false with `pepita`, which draws its masks on the host, and with \
                             `schedule.name: pipelined` or `layer_major`";

@@ -125,8 +125,6 @@ pub(super) fn device() -> Domain<DeviceChoice> {
 fn devices() -> Domain<Vec<DeviceChoice>> {
     let schema = json!({"type": "array", "items": {"type": "string"}, "minItems": 1});
     any("a list of devices, such as [cuda:0, cuda:1]", schema).only(
-        |devices: &Vec<DeviceChoice>| {
-            !devices.is_empty() && !devices.contains(&DeviceChoice::Auto)
-        },
+        |devices: &Vec<DeviceChoice>| !devices.is_empty() && !devices.contains(&DeviceChoice::Auto),
     )
 }

@@ -112,9 +112,11 @@ impl CsvSettings {
             return Err(reader.refuse("targets", found, expected));
         }
         let mut seen = HashSet::new();
-        for (key, columns) in
-            [("targets", &self.targets), ("categorical", &self.categorical), ("ignore", &self.ignore)]
-        {
+        for (key, columns) in [
+            ("targets", &self.targets),
+            ("categorical", &self.categorical),
+            ("ignore", &self.ignore),
+        ] {
             if let Some(twice) = columns.iter().find(|column| !seen.insert(column.as_str())) {
                 let expected = "columns that are named once, as targets, categorical or ignored";
                 return Err(reader.refuse(key, twice, expected));
@@ -148,8 +150,12 @@ impl CsvFiles {
             [true, false, true] => Err(reader.refuse_unread("test", either)),
             [true, false, false] => Ok(CsvFiles::One(OneFile::read_keys(reader)?)),
             [false, true, true] => Ok(CsvFiles::Two(TwoFiles::read_keys(reader)?)),
-            [false, true, false] => Err(reader.missing("test", "the path of a file beside `train`")),
-            [false, false, true] => Err(reader.missing("train", "the path of a file beside `test`")),
+            [false, true, false] => {
+                Err(reader.missing("test", "the path of a file beside `train`"))
+            }
+            [false, false, true] => {
+                Err(reader.missing("train", "the path of a file beside `test`"))
+            }
             [false, false, false] => {
                 let expected = "the path of a file (or two, as `train` and `test`)";
                 Err(reader.missing("path", expected))
@@ -178,7 +184,9 @@ fn columns() -> Domain<Vec<String>> {
 /// A character that is one byte.
 fn letter() -> Domain<char> {
     // A tab is hard to write otherwise.
-    let read = |text: String| if text == "\\t" { Ok('\t') } else { text.parse().map_err(|_| String::new()) };
+    let read = |text: String| {
+        if text == "\\t" { Ok('\t') } else { text.parse().map_err(|_| String::new()) }
+    };
     text("one ASCII character, or \\t")
         .then(read)
         .only(|letter: &char| letter.is_ascii() && !matches!(letter, '\n' | '\r' | '"'))

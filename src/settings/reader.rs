@@ -100,8 +100,7 @@ impl<'a> Reader<'a> {
     ) -> Result<T, ConfigError> {
         let former = domain.about.former.map(|former| self.path_of(former));
         let also = former.map_or(String::new(), |it| format!(" or, by its former name, `{it}`"));
-        self.optional(key, domain)?
-            .ok_or_else(|| self.absent(key, &also, &domain.about.expected))
+        self.optional(key, domain)?.ok_or_else(|| self.absent(key, &also, &domain.about.expected))
     }
 
     /// The `name` that chooses among some.

@@ -98,7 +98,5 @@ pub fn table(keys: &[Key]) -> String {
         .collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
     let [path, values, default] = [0, 1, 2].map(|column| width(column).unwrap_or(0).min(45));
-    rows.iter()
-        .map(|[a, b, c, d]| format!("{a:path$}  {b:values$}  {c:default$}  {d}\n"))
-        .collect()
+    rows.iter().map(|[a, b, c, d]| format!("{a:path$}  {b:values$}  {c:default$}  {d}\n")).collect()
 }

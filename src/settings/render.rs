@@ -120,5 +120,4 @@ mod tests {
             assert_eq!(read, [Value::from(text), Value::from(text)], "{yaml}");
         }
     }
-
 }

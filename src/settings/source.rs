@@ -78,7 +78,10 @@ impl Source {
                 return Ok(Source { files, sets: Vec::new() });
             };
             let refuse = |expected: String| {
-                ConfigError(format!("{}: `extends` is `{base}`; expected {expected}", files[0].name))
+                ConfigError(format!(
+                    "{}: `extends` is `{base}`; expected {expected}",
+                    files[0].name
+                ))
             };
             let next = found.base(&base)?.ok_or_else(|| {
                 let names = carried::names().join(", ");
@@ -192,7 +195,8 @@ impl Source {
                 files.iter().rev().find_map(|file| lookup(&file.values, &name).cloned())
             };
             let chosen = in_files(&self.files[..=layer]);
-            let by_set = self.sets.iter().any(|it| it.path == name && Some(&it.value) != chosen.as_ref());
+            let by_set =
+                self.sets.iter().any(|it| it.path == name && Some(&it.value) != chosen.as_ref());
             if by_set {
                 return Some(Replaced::BySet);
             }
@@ -242,7 +246,8 @@ impl Found {
             // `mnist.yaml` can extend the carried `mnist`.
             let itself = with_ending == Path::new(&self.name);
             let with_ending = Some(with_ending).filter(|_| !itself);
-            for path in [Some(beside), with_ending, Some(PathBuf::from(base))].into_iter().flatten() {
+            for path in [Some(beside), with_ending, Some(PathBuf::from(base))].into_iter().flatten()
+            {
                 if let Some(found) = read(&path)? {
                     return Ok(Some(found));
                 }
