@@ -1,22 +1,23 @@
 //! Functions that are applied to each of a layer's outputs.
 
-use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-/// The function applied to each of a layer's outputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Activation {
-    /// tanh(z)
-    Tanh,
-    /// max(z, 0)
-    Relu,
-    /// 1 / (1 + exp(-z))
-    Sigmoid,
-    /// z Φ(z), with the normal distribution Φ
-    Gelu,
-    /// z
-    Identity,
+use crate::settings::named;
+
+named! {
+    /// The function applied to each of a layer's outputs.
+    pub enum Activation {
+        /// tanh(z)
+        Tanh = "tanh",
+        /// max(z, 0)
+        Relu = "relu",
+        /// 1 / (1 + exp(-z))
+        Sigmoid = "sigmoid",
+        /// z Φ(z), with the normal distribution Φ
+        Gelu = "gelu",
+        /// z
+        Identity = "identity",
+    }
 }
 
 impl Activation {

@@ -73,7 +73,7 @@ pub fn assemble_on(data: Dataset, config: &Config, source: &Source) -> Result<Ex
             None => config.data.eval_batch_size,
         },
         epochs: config.epochs,
-        learning_rate: config.optimizer.learning_rate.clone(),
+        learning_rate: config.optimizer.rate(),
         early_stop: config.early_stop.clone(),
         max_minutes: config.max_minutes,
         on_nan: config.on_nan,

@@ -17,24 +17,45 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
 use crate::device::processor;
-use crate::metrics::Evaluation;
+use crate::metrics::{Evaluation, metric_name};
 use crate::model::Description;
 use crate::run::Experiment;
+use crate::settings::domain::whole;
+use crate::settings::{ConfigError, Reader, section};
 use crate::sinks::EpochRow;
 use crate::tensor_file::{self, CHECKPOINT as HEADER, TensorFile, bytes_of};
 
 /// Of the format that is written; others cannot be read.
 pub const VERSION: u64 = 2;
 
-/// When checkpoints are written, and which of them stay.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct CheckpointSettings {
-    /// Epochs between two; none: there are none.
-    pub every: Option<u64>,
-    /// How many of the newest ones stay.
-    pub keep: usize,
-    /// The metric whose best epoch is kept in `best.safetensors` as well, such as `test_loss`.
-    pub best: Option<String>,
+section! {
+    /// When checkpoints are written, and which of them stay.
+    pub struct CheckpointSettings => checked {
+        /// Epochs between two checkpoints; `null`: none.
+        ///
+        /// They are in `checkpoints/` of the run's folder; without any, the run cannot be resumed.
+        every: Option<u64> = Some(1), whole(1..=1_000_000_000).or_null();
+        /// How many of the newest checkpoints stay.
+        ///
+        /// With more than one, a damaged one costs an epoch, not the run.
+        keep: usize = 2, whole(1..=1_000_000);
+        /// Metric whose best epoch is kept as well; `null`: none is.
+        ///
+        /// A loss or metric by its name in `metrics.csv`, such as `validation_loss` or
+        /// `test_accuracy`; the checkpoint is `checkpoints/best.safetensors`.
+        best: Option<String> = None, metric_name().or_null();
+    }
+}
+
+impl CheckpointSettings {
+    fn checked(self, reader: &mut Reader) -> Result<CheckpointSettings, ConfigError> {
+        match (self.every, &self.best) {
+            (None, Some(metric)) => {
+                Err(reader.refuse("best", metric, "null, or a number of epochs for `every`"))
+            }
+            _ => Ok(self),
+        }
+    }
 }
 
 /// The checkpoints of a run: `epoch-000012.safetensors` and so on, in a folder of their own.

@@ -7,38 +7,38 @@
 //!
 //! Legend: b batch, C outputs, y `[b, C]` the output after its activation, y* `[b, C]` the targets.
 
-use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use crate::batches::{in_batches, joined};
 use crate::loss::Loss;
+use crate::settings::named;
 
-/// What the hidden layers are taught with (Flügel et al. 2024, sections 3 and 4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ErrorInfo {
-    /// DRTP: the targets y*.
-    OneHotTarget,
-    /// DFA: y* - y of this very batch, before any layer steps.
-    CurrentError,
-    /// DFA for networks that put out logits: y* - softmax(y) of this very batch.
-    CurrentErrorSoftmax,
-    /// F³-Error: this sample's y* - y of the previous epoch.
-    DelayedError,
-    /// F³-Loss: this sample's -∂L/∂y of the previous epoch.
-    DelayedLoss,
-    /// y* ⊙ the delayed error: only the true class teaches.
-    DelayedErrorOneHot,
-    /// y* ⊙ the delayed loss derivative.
-    DelayedLossOneHot,
-    /// y* - softmax(y) of the previous epoch; the softmax stands on top of the output activation.
-    DelayedErrorSoftmax,
-    /// -∂L(softmax(y), y*)/∂y of the previous epoch.
-    DelayedLossSoftmax,
-    /// y* - sigmoid(y) of the previous epoch, for networks that put out logits.
-    DelayedErrorSigmoid,
-    /// Nothing: the hidden layers get a gradient of zero.
-    Zeros,
+named! {
+    /// What the hidden layers are taught with (Flügel et al. 2024, sections 3 and 4).
+    pub enum ErrorInfo {
+        /// DRTP: the targets y*.
+        OneHotTarget = "one_hot_target",
+        /// DFA: y* - y of this very batch, before any layer steps.
+        CurrentError = "current_error",
+        /// DFA for networks that put out logits: y* - softmax(y) of this very batch.
+        CurrentErrorSoftmax = "current_error_softmax",
+        /// F³-Error: this sample's y* - y of the previous epoch.
+        DelayedError = "delayed_error",
+        /// F³-Loss: this sample's -∂L/∂y of the previous epoch.
+        DelayedLoss = "delayed_loss",
+        /// y* ⊙ the delayed error: only the true class teaches.
+        DelayedErrorOneHot = "delayed_error_one_hot",
+        /// y* ⊙ the delayed loss derivative: only the true class teaches.
+        DelayedLossOneHot = "delayed_loss_one_hot",
+        /// y* - softmax(y) of the previous epoch; the softmax stands on top of the output activation.
+        DelayedErrorSoftmax = "delayed_error_softmax",
+        /// -∂L(softmax(y), y*)/∂y of the previous epoch.
+        DelayedLossSoftmax = "delayed_loss_softmax",
+        /// y* - sigmoid(y) of the previous epoch, for networks that put out logits.
+        DelayedErrorSigmoid = "delayed_error_sigmoid",
+        /// Nothing: the hidden layers get a gradient of zero.
+        Zeros = "zeros",
+    }
 }
 
 /// When error information is known, and so what a training step must do for it.

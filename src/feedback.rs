@@ -3,64 +3,76 @@
 //! Legend: C outputs, n width of the hidden layer; B `[C, n]`.
 
 use anyhow::{Result, bail};
-use serde::Serialize;
+use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
 use crate::generator::Generator;
+use crate::settings::domain::{any, number};
+use crate::settings::{Domain, section};
 
-/// How a feedback matrix B `[C, n]` is made; it is never trained.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "name", rename_all = "snake_case")]
-pub enum FeedbackInit {
-    /// i.i.d. U(-1/√n, 1/√n).
-    KaimingUniform,
-    /// `scalar` times an i.i.d. uniform choice among `values`: [-1, 0, 1] is the paper's
-    /// trinomial, [0, 1] its binomial feedback.
-    DiscreteUniform {
-        /// Factor of every element.
-        scalar: f64,
-        /// What is chosen from.
-        values: Vec<f64>,
-    },
-    /// `scalar` times [I, -I, I, …] along the width, cut at n: the paper's ±I.
-    IdentityRepeatPm {
-        /// Factor of every element.
-        scalar: f64,
-    },
-    /// `scalar` times [I, I, …] along the width, cut at n.
-    IdentityRepeat {
-        /// Factor of every element.
-        scalar: f64,
-    },
-    /// `scalar` on the main diagonal, 0 elsewhere.
-    IdentityFillZero {
-        /// The diagonal's value.
-        scalar: f64,
-    },
-    /// `scalar` everywhere.
-    Constant {
-        /// The value.
-        scalar: f64,
-    },
-    /// `scalar` everywhere, with the columns 0, 2, 4, … negated.
-    AlternateNegative {
-        /// The value.
-        scalar: f64,
-    },
-    /// `scalar` everywhere, with the second half of the columns (from n/2, rounded down) negated.
-    ChunkedNegative {
-        /// The value.
-        scalar: f64,
-    },
-    /// `scalar` times all combinations of C `values`, one a column: n must be |values|^C.
-    CartesianProduct {
-        /// Factor of every element.
-        scalar: f64,
-        /// What is combined.
-        values: Vec<f64>,
-    },
-    /// One column drawn from U(-1, 1), repeated n times.
-    KaimingUniformRepeatLine,
+section! {
+    /// How a feedback matrix B `[C, n]` is made; it is never trained.
+    pub enum FeedbackInit = "kaiming_uniform" {
+        /// i.i.d. U(-1/√n, 1/√n).
+        KaimingUniform = "kaiming_uniform",
+        /// `scalar` times an i.i.d. uniform choice among `values`: [-1, 0, 1] is the paper's
+        /// trinomial, [0, 1] its binomial feedback.
+        DiscreteUniform = "discrete_uniform" {
+            /// Factor of every element.
+            scalar: f64 = 1.0, factor();
+            /// Numbers that are chosen from, or combined.
+            values: Vec<f64>, numbers();
+        },
+        /// `scalar` times [I, -I, I, …] along the width, cut at n: the paper's ±I.
+        IdentityRepeatPm = "identity_repeat_pm" {
+            /// Factor of every element.
+            scalar: f64 = 1.0, factor();
+        },
+        /// `scalar` times [I, I, …] along the width, cut at n.
+        IdentityRepeat = "identity_repeat" {
+            /// Factor of every element.
+            scalar: f64 = 1.0, factor();
+        },
+        /// `scalar` on the main diagonal, 0 elsewhere.
+        IdentityFillZero = "identity_fill_zero" {
+            /// Factor of every element.
+            scalar: f64 = 1.0, factor();
+        },
+        /// `scalar` everywhere.
+        Constant = "constant" {
+            /// Factor of every element.
+            scalar: f64 = 1.0, factor();
+        },
+        /// `scalar` everywhere, with the columns 0, 2, 4, … negated.
+        AlternateNegative = "alternate_negative" {
+            /// Factor of every element.
+            scalar: f64 = 1.0, factor();
+        },
+        /// `scalar` everywhere, with the second half of the columns (from n/2, rounded down) negated.
+        ChunkedNegative = "chunked_negative" {
+            /// Factor of every element.
+            scalar: f64 = 1.0, factor();
+        },
+        /// `scalar` times all combinations of C `values`, one a column: n must be |values|^C.
+        CartesianProduct = "cartesian_product" {
+            /// Factor of every element.
+            scalar: f64 = 1.0, factor();
+            /// Numbers that are chosen from, or combined.
+            values: Vec<f64>, numbers();
+        },
+        /// One column drawn from U(-1, 1), repeated n times.
+        KaimingUniformRepeatLine = "kaiming_uniform_repeat_line",
+    }
+}
+
+fn factor() -> Domain<f64> {
+    number("a number other than 0", ..).only(|factor| *factor != 0.0)
+}
+
+fn numbers() -> Domain<Vec<f64>> {
+    let schema = json!({"type": "array", "items": {"type": "number"}, "minItems": 2});
+    any("a list of at least two finite numbers, such as [-1, 0, 1]", schema)
+        .only(|values: &Vec<f64>| values.len() >= 2 && values.iter().all(|value| value.is_finite()))
 }
 
 impl FeedbackInit {

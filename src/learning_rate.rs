@@ -1,14 +1,17 @@
 //! Learning rates that change from epoch to epoch, as PyTorch defines them.
 
 use std::f64::consts::PI;
+use std::ops::Bound;
 
-use serde::Serialize;
+use serde_json::json;
+
+use crate::settings::domain::{any, number, positive, whole};
+use crate::settings::{ConfigError, Domain, Reader, section};
 
 /// The learning rate of a run: its full value, and a schedule over the epochs.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug)]
 pub struct LearningRate {
     /// η, before its schedule.
-    #[serde(rename = "learning_rate")]
     pub base: f64,
     /// How it changes over the epochs.
     pub schedule: LearningRateSchedule,
@@ -26,51 +29,83 @@ impl LearningRate {
     }
 }
 
-/// A learning-rate schedule: a warm-up, then a decay.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct LearningRateSchedule {
-    /// What follows the warm-up.
-    #[serde(flatten)]
-    pub decay: Decay,
-    /// Over so many epochs the learning rate grows linearly to its full value (PyTorch's `LinearLR`,
-    /// then the decay, joined by `SequentialLR`).
-    pub warmup_epochs: u64,
-    /// The share of the full value at which the warm-up starts.
-    pub warmup_start: f64,
+section! {
+    /// Learning-rate schedule: a warm-up, then a decay.
+    pub struct LearningRateSchedule(learning_rate: f64, epochs: u64) => checked {
+        /// Decay of the learning rate after the warm-up.
+        #[serde(flatten)]
+        decay: Decay => read(epochs);
+        /// Epochs over which the learning rate grows linearly to its full value.
+        ///
+        /// PyTorch's `LinearLR`, joined to the decay by `SequentialLR`.
+        warmup_epochs: u64 = 0, whole(0..=MOST_EPOCHS);
+        /// Share of the full learning rate at which the warm-up starts.
+        warmup_start: f64 = 1.0 / 3.0 => "1/3",
+            number("a number above 0 and up to 1", (Bound::Excluded(0.0), Bound::Included(1.0)));
+    }
 }
 
-/// The learning rate after the warm-up; t counts epochs from 0.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "name", rename_all = "snake_case")]
-pub enum Decay {
-    /// η
-    Constant,
-    /// `StepLR`: η · gamma^⌊t / step_size⌋
-    Step {
-        /// Epochs between two changes.
-        step_size: u64,
-        /// Factor of each change.
-        gamma: f64,
-    },
-    /// `MultiStepLR`: η · gamma^(number of milestones ≤ t)
-    MultiStep {
-        /// Epochs after which the learning rate changes.
-        milestones: Vec<u64>,
-        /// Factor of each change.
-        gamma: f64,
-    },
-    /// `ExponentialLR`: η · gamma^t
-    Exponential {
-        /// Factor of each epoch.
-        gamma: f64,
-    },
-    /// `CosineAnnealingLR`: minimum + (η - minimum) (1 + cos(π t / t_max)) / 2
-    Cosine {
-        /// Epochs from the largest to the smallest learning rate.
-        t_max: u64,
-        /// The smallest learning rate.
-        minimum: f64,
-    },
+section! {
+    /// How the learning rate changes after the warm-up; t counts epochs from 0.
+    pub enum Decay(epochs: u64) = "constant" {
+        /// η
+        Constant = "constant",
+        /// `StepLR`: η · gamma^⌊t / period⌋
+        Step = "step" {
+            /// Epochs between two changes of the learning rate.
+            period: u64, whole(1..=MOST_EPOCHS).formerly("step_size");
+            /// Factor of each change.
+            gamma: f64 = 0.1, positive();
+        },
+        /// `MultiStepLR`: η · gamma^(number of milestones ≤ t)
+        MultiStep = "multi_step" {
+            /// Epochs after which the learning rate changes.
+            milestones: Vec<u64>, milestones();
+            /// Factor of each change.
+            gamma: f64 = 0.1, positive();
+        },
+        /// `ExponentialLR`: η · gamma^t
+        Exponential = "exponential" {
+            /// Factor of each epoch.
+            gamma: f64 = 0.95, positive();
+        },
+        /// `CosineAnnealingLR`: minimum + (η - minimum) (1 + cos(π t / t_max)) / 2
+        Cosine = "cosine" {
+            /// Epochs from the largest to the smallest learning rate.
+            t_max: u64 = epochs => "the epochs after the warm-up", whole(1..=MOST_EPOCHS);
+            /// The smallest learning rate.
+            minimum: f64 = 0.0, number("a number of at least 0", 0.0..);
+        },
+    }
+}
+
+const MOST_EPOCHS: u64 = 1_000_000_000;
+
+fn milestones() -> Domain<Vec<u64>> {
+    let schema =
+        json!({"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1});
+    any("a list of epochs, each greater than the one before", schema)
+        .only(|list: &Vec<u64>| !list.is_empty() && list.is_sorted_by(|a, b| a < b))
+}
+
+impl LearningRateSchedule {
+    fn checked(
+        mut self,
+        reader: &mut Reader,
+        learning_rate: f64,
+        epochs: u64,
+    ) -> Result<LearningRateSchedule, ConfigError> {
+        if let Decay::Cosine { t_max, minimum } = &mut self.decay {
+            if *minimum > learning_rate {
+                let expected = "a number from 0 to the learning rate";
+                return Err(reader.refuse("minimum", minimum, expected));
+            }
+            if !reader.has("t_max") {
+                *t_max = epochs.saturating_sub(self.warmup_epochs).max(1);
+            }
+        }
+        Ok(self)
+    }
 }
 
 impl LearningRateSchedule {
@@ -90,7 +125,7 @@ impl LearningRateSchedule {
         let power = |gamma: f64, times: u64| gamma.powf(times as f64);
         match &self.decay {
             Decay::Constant => rate,
-            Decay::Step { step_size, gamma } => rate * power(*gamma, t / step_size),
+            Decay::Step { period, gamma } => rate * power(*gamma, t / period),
             Decay::MultiStep { milestones, gamma } => {
                 let reached = milestones.iter().filter(|milestone| **milestone <= t).count();
                 rate * power(*gamma, reached as u64)

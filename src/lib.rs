@@ -44,6 +44,7 @@ pub mod offload;
 pub mod optimizer;
 pub mod run;
 pub mod schedule;
+pub mod settings;
 pub mod sinks;
 mod tensor_file;
 pub mod trainer;

@@ -3,26 +3,24 @@
 //! Legend: b batch, C outputs, y `[b, C]` the network's output after its activation, y* `[b, C]` the
 //! targets.
 
-use serde::{Deserialize, Serialize};
 use tch::{Reduction, Tensor};
 
 use crate::activation::Activation;
+use crate::settings::named;
 
-/// What the output layer minimises.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Loss {
-    /// Binary cross-entropy over C independent outputs, each in (0, 1).
-    ///
-    /// As in PyTorch the logarithms are clamped at -100, and the derivative divides by
-    /// max(y (1 - y), 1e-12): behind a sigmoid a saturated output has gradient 0.
-    #[serde(rename = "bce")]
-    BinaryCrossEntropy,
-    /// Mean squared error.
-    #[serde(rename = "mse")]
-    MeanSquaredError,
-    /// Cross-entropy of softmax(y) for logits y: PyTorch's `log_softmax` and `nll_loss`.
-    CrossEntropy,
+named! {
+    /// What the output layer minimises.
+    pub enum Loss {
+        /// Binary cross-entropy over C independent sigmoid outputs.
+        ///
+        /// As in PyTorch the logarithms are clamped at -100, and the derivative divides by
+        /// max(y (1 - y), 1e-12): behind a sigmoid a saturated output has gradient 0.
+        BinaryCrossEntropy = "bce",
+        /// Mean squared error of linear outputs.
+        MeanSquaredError = "mse",
+        /// Cross-entropy of softmax(y) for logits y: PyTorch's `log_softmax` and `nll_loss`.
+        CrossEntropy = "cross_entropy",
+    }
 }
 
 impl Loss {

@@ -5,10 +5,13 @@
 use anyhow::Result;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
 use crate::data::{Split, Task};
 use crate::loss::Loss;
+use crate::settings::Domain;
+use crate::settings::domain::any;
 
 /// What a network does on a data set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +32,25 @@ impl Task {
             Task::Regression => &["mae", "mape"],
         }
     }
+}
+
+/// Names of what is measured in each epoch: `train_loss`, `validation_accuracy`, `test_mae`, ….
+pub fn value_names(task: Task, validation: bool) -> Vec<String> {
+    let parts: &[&str] =
+        if validation { &["train", "validation", "test"] } else { &["train", "test"] };
+    let metrics = || ["loss"].into_iter().chain(task.metrics().iter().copied());
+    parts.iter().flat_map(|part| metrics().map(move |it| format!("{part}_{it}"))).collect()
+}
+
+/// The name of something that is measured; whether a run has it depends on its data.
+pub(crate) fn metric_name() -> Domain<String> {
+    let mut names: Vec<String> = [Task::Classification, Task::Regression]
+        .into_iter()
+        .flat_map(|task| value_names(task, true))
+        .collect();
+    names.sort();
+    names.dedup();
+    any("the name of a metric", json!({"enum": names}))
 }
 
 impl Evaluation {

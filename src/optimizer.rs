@@ -1,46 +1,75 @@
 //! Optimizers: from a parameter's gradient to its next value.
 
 use anyhow::{Result, bail};
-use serde::Serialize;
+use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
 use crate::native::dense::{Rule, Steps};
 use crate::native::{self, AdamStep, SgdStep};
+use crate::settings::domain::{any, number, positive, share, truth};
+use crate::settings::{ConfigError, Domain, Reader, section};
 
-/// An optimizer and its settings; [`OptimizerSettings::build`] makes one for a set of parameters.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(tag = "name", rename_all = "snake_case")]
-pub enum OptimizerSettings {
-    /// Adam with bias correction (Kingma & Ba 2015).
-    Adam(AdamSettings),
-    /// Stochastic gradient descent.
-    Sgd(SgdSettings),
+section! {
+    /// An optimizer and its settings; [`OptimizerSettings::build`] makes one for a set of parameters.
+    #[derive(Copy)]
+    pub enum OptimizerSettings = "adam" {
+        /// Adam with bias correction (Kingma & Ba 2015), named as in `torch.optim.Adam`.
+        Adam = "adam" (AdamSettings),
+        /// Stochastic gradient descent, named as in `torch.optim.SGD`.
+        Sgd = "sgd" (SgdSettings),
+    }
 }
 
-/// Settings of Adam, named as in `torch.optim.Adam`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct AdamSettings {
-    /// Decay rates of the two moments.
-    pub betas: [f64; 2],
-    /// Added to the square root of the second moment.
-    pub eps: f64,
-    /// L2 penalty, added to the gradient.
-    pub weight_decay: f64,
+section! {
+    /// Settings of Adam, named as in `torch.optim.Adam`.
+    #[derive(Copy)]
+    pub struct AdamSettings {
+        /// Decay rates of the two moments.
+        betas: [f64; 2] = AdamSettings::default().betas, betas();
+        /// Added to the square root of the second moment.
+        eps: f64 = AdamSettings::default().eps, positive();
+        /// L2 penalty, added to the gradient.
+        weight_decay: f64 = 0.0, number("a number of at least 0", 0.0..);
+    }
 }
 
-/// Settings of stochastic gradient descent, named as in `torch.optim.SGD`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct SgdSettings {
-    /// Share of the previous update that is kept.
-    pub momentum: f64,
-    /// Whether momentum is Nesterov's.
-    pub nesterov: bool,
-    /// Whether momentum adds up steps, v ← μv + ηg and w ← w - v, as in Sutskever et al. 2013,
-    /// instead of gradients, v ← μv + g and w ← w - ηv, as in PyTorch. The two differ when the
-    /// learning rate η changes. Not with Nesterov's momentum.
-    pub classical_momentum: bool,
-    /// L2 penalty, added to the gradient.
-    pub weight_decay: f64,
+section! {
+    /// Settings of stochastic gradient descent, named as in `torch.optim.SGD`.
+    #[derive(Copy)]
+    pub struct SgdSettings => checked {
+        /// Share of the previous update that is kept.
+        momentum: f64 = 0.0, share();
+        /// Whether momentum is Nesterov's.
+        nesterov: bool = false, truth();
+        /// Whether momentum adds up steps instead of gradients.
+        ///
+        /// Steps: v ← μv + ηg and w ← w - v, as in Sutskever et al. 2013; gradients: v ← μv + g and
+        /// w ← w - ηv, as in PyTorch. The two differ when the learning rate η changes. Not with
+        /// Nesterov's momentum.
+        classical_momentum: bool = false, truth();
+        /// L2 penalty, added to the gradient.
+        weight_decay: f64 = 0.0, number("a number of at least 0", 0.0..);
+    }
+}
+
+fn betas() -> Domain<[f64; 2]> {
+    let beta = json!({"type": "number", "minimum": 0, "exclusiveMaximum": 1});
+    let schema = json!({"type": "array", "items": beta, "minItems": 2, "maxItems": 2});
+    any("two numbers from 0 up to, but without, 1", schema)
+        .only(|betas: &[f64; 2]| betas.iter().all(|beta| (0.0..1.0).contains(beta)))
+}
+
+impl SgdSettings {
+    fn checked(self, reader: &mut Reader) -> Result<SgdSettings, ConfigError> {
+        if self.nesterov && self.momentum == 0.0 {
+            return Err(reader.refuse("nesterov", true, "false, or a `momentum` above 0"));
+        }
+        if self.classical_momentum && (self.nesterov || self.momentum == 0.0) {
+            let expected = "false where `nesterov` is true or `momentum` is 0";
+            return Err(reader.refuse("classical_momentum", true, expected));
+        }
+        Ok(self)
+    }
 }
 
 /// PyTorch's defaults.

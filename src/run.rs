@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
-use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::checkpoint::Checkpoints;
@@ -15,8 +14,10 @@ use crate::generator::Generator;
 use crate::learning_rate::LearningRate;
 use crate::loss::Loss;
 use crate::messages::say;
-use crate::metrics::{Evaluation, evaluate, synchronize};
+use crate::metrics::{Evaluation, evaluate, metric_name, synchronize};
 use crate::model::Description;
+use crate::settings::domain::whole;
+use crate::settings::{named, section};
 use crate::sinks::{EpochRow, LayerNorms, Sink};
 use crate::trainer::{self, Trainer};
 
@@ -83,23 +84,32 @@ impl Experiment {
     }
 }
 
-/// When a run ends, other than with its last epoch.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct EarlyStop {
-    /// The loss or metric that decides, such as `test_loss`; none: nothing does.
-    pub metric: Option<String>,
-    /// The run ends when so many epochs in a row have not been better than the best one.
-    pub patience: u64,
+section! {
+    /// When a run ends, other than with its last epoch.
+    #[derive(Default)]
+    pub struct EarlyStop {
+        /// Metric to monitor; `null` disables early stopping.
+        ///
+        /// A loss or metric by its name in `metrics.csv`, such as `validation_loss`.
+        metric: Option<String> = None, metric_name().or_null();
+        /// Epochs without improvement before the run ends.
+        ///
+        /// NaN is no improvement.
+        patience: u64 = 10, whole(1..=1_000_000_000);
+    }
 }
 
-/// What to do about a loss or weight that is NaN or infinite.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnNan {
-    /// The run ends with an error.
-    Stop,
-    /// It goes on, with a warning.
-    Warn,
+named! {
+    /// What to do about a loss or weight that is NaN or infinite.
+    pub enum OnNan {
+        /// The run ends with an error.
+        ///
+        /// It names the first layer that is not finite and, where there are checkpoints and parameters
+        /// do not live in files, the batch.
+        Stop = "stop",
+        /// The run goes on, with a warning that names the layer.
+        Warn = "warn",
+    }
 }
 
 /// Why a run has ended.

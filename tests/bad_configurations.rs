@@ -455,7 +455,7 @@ fn carried_configurations_have_the_papers_settings() {
             let OptimizerSettings::Adam(adam) = config.optimizer.settings else {
                 panic!("{name} has no Adam")
             };
-            assert_eq!(config.optimizer.learning_rate.base, rate, "{name}");
+            assert_eq!(config.optimizer.learning_rate, rate, "{name}");
             assert_eq!((adam.betas, adam.eps, adam.weight_decay), ([0.9, 0.999], 1e-8, 0.0));
             assert!(matches!(config.model, ModelConfig::Mlp { .. }));
             assert_eq!(config.model.hidden_widths().unwrap(), [500], "{name}");

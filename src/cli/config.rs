@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Subcommand;
-use f3_tch::config::CARRIED;
+use f3_tch::{config, settings};
 
 use super::{ConfigArgs, print};
 
@@ -12,6 +12,12 @@ pub enum ConfigCommand {
     Show(ConfigArgs),
     /// List the configurations that the program carries
     List,
+    /// List all keys, with their values, defaults and meanings
+    Keys,
+    /// Print the JSON schema of configurations, for editors
+    Schema,
+    /// Print the documentation of all keys, as in docs/configuration.md
+    Reference,
 }
 
 impl ConfigCommand {
@@ -21,7 +27,10 @@ impl ConfigCommand {
                 let (config, _) = args.read()?;
                 print(&config.to_yaml())
             }
-            ConfigCommand::List => print(&format!("{}\n", CARRIED.join("\n"))),
+            ConfigCommand::List => print(&format!("{}\n", settings::carried_names().join("\n"))),
+            ConfigCommand::Keys => print(&settings::table(&config::keys())),
+            ConfigCommand::Schema => print(&format!("{:#}\n", config::schema())),
+            ConfigCommand::Reference => print(&config::reference()),
         }
     }
 }

@@ -34,7 +34,7 @@ impl DataCommand {
                 Ok(())
             }
             DataCommand::List => {
-                let known = DATA_SETS.iter().filter(|it| it.default.is_some());
+                let known = DATA_SETS.iter().filter(|it| it.default().is_some());
                 let lines = known.map(|it| format!("{:14}  {}\n", it.name, it.summary));
                 print(&lines.collect::<String>())
             }
@@ -57,10 +57,13 @@ fn describe(set: &dyn DataSet, directory: &DataDirectory) -> Result<String> {
 }
 
 fn dataset(name: &str) -> Result<Arc<dyn DataSet>, String> {
-    let known = DATA_SETS.iter().filter_map(|it| Some((it.name, it.default?)));
-    let found = known.clone().find(|(known, _)| *known == name);
-    found.map(|(_, default)| default()).ok_or_else(|| {
-        let names: Vec<&str> = known.map(|(name, _)| name).collect();
-        format!("known data sets: {}", names.join(", "))
-    })
+    let known = DATA_SETS.iter().filter_map(|it| Some((it.name, it.default()?)));
+    let known: Vec<(&str, Arc<dyn DataSet>)> = known.collect();
+    match known.iter().find(|(known, _)| *known == name) {
+        Some((_, set)) => Ok(set.clone()),
+        None => {
+            let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+            Err(format!("known data sets: {}", names.join(", ")))
+        }
+    }
 }

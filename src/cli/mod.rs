@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod completions;
 mod config;
 mod data;
 mod evaluate;
@@ -47,6 +48,8 @@ enum Command {
     /// Look at configurations
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Print a script that completes commands, options and keys in a shell
+    Completions(completions::CompletionsArgs),
 }
 
 impl Cli {
@@ -60,6 +63,7 @@ impl Cli {
             Command::Predict(args) => return args.run(),
             Command::Data(command) => command.run()?,
             Command::Config(command) => command.run()?,
+            Command::Completions(args) => args.run()?,
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -48,8 +48,8 @@ pub fn announcement(
         shorten(&widths),
         thousands(network.parameter_count()),
         name_of(&config.optimizer),
-        config.optimizer.learning_rate.base,
-        describe_schedule(&config.optimizer.learning_rate.schedule),
+        config.optimizer.learning_rate,
+        describe_schedule(&config.optimizer.schedule),
         name_of(&config.loss),
         config.data.batch_size,
         config.epochs,
@@ -63,7 +63,7 @@ fn describe_schedule(schedule: &LearningRateSchedule) -> String {
     if schedule.warmup_epochs > 0 {
         parts.push(format!("{} epochs of warm-up", schedule.warmup_epochs));
     }
-    if schedule.decay != Decay::Constant {
+    if !matches!(schedule.decay, Decay::Constant) {
         parts.push(name_of(&schedule.decay));
     }
     if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", then ")) }

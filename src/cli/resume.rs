@@ -99,7 +99,7 @@ impl ResumeArgs {
 }
 
 fn remark_on_cosine(config: &Config) {
-    let schedule = &config.optimizer.learning_rate.schedule;
+    let schedule = &config.optimizer.schedule;
     if let Decay::Cosine { t_max, .. } = schedule.decay
         && schedule.warmup_epochs + t_max < config.epochs
     {

@@ -1,51 +1,74 @@
 //! The section `algorithm`: the learning rule.
 
-use serde::{Deserialize, Serialize};
+use serde_yaml::Mapping;
 
 use super::ConfigError;
 use super::model::ModelConfig;
-use super::section::Section;
 use crate::error_info::{ErrorInfo, Timing};
 use crate::feedback::FeedbackInit;
 use crate::loss::Loss;
+use crate::settings::domain::{choice, positive, share};
+use crate::settings::{Reader, lay_over, lookup, section};
 
-/// The learning rule.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "name", rename_all = "snake_case")]
-pub enum Algorithm {
-    /// Delayed feedback, or any other error information.
-    F3 {
-        /// What teaches the hidden layers.
-        error_info: ErrorInfo,
-        /// The feedback matrices.
-        feedback_init: FeedbackInit,
-    },
-    /// Direct feedback alignment.
-    Dfa {
-        /// The feedback matrices.
-        feedback_init: FeedbackInit,
-    },
-    /// Direct random target projection.
-    Drtp {
-        /// The feedback matrices.
-        feedback_init: FeedbackInit,
-    },
-    /// The last layer only.
-    Llo,
-    /// Backpropagation.
-    Bp,
-    /// Feedback alignment.
-    Fa {
-        /// The matrices that stand in for the weights on the way back.
-        feedback_init: FeedbackInit,
-    },
-    /// The error modulates the input of a second forward pass.
-    Pepita {
-        /// Size of the matrix that carries the error to the input, as a multiple of √(6/inputs).
-        projection_scale: f64,
-        /// Share of the hidden units that are left out of a step.
-        dropout: f64,
-    },
+section! {
+    /// The learning rule.
+    pub enum Algorithm(model: &ModelConfig, loss: Loss) => checked {
+        /// Delayed feedback, or any other error information.
+        F3 = "f3" {
+            /// Error information that teaches the hidden layers.
+            error_info: ErrorInfo = default_error_info(loss)
+                => "`delayed_error`; with `loss: cross_entropy` `delayed_error_softmax`", choice();
+            /// How the fixed feedback matrices are made.
+            feedback_init: FeedbackInit => read();
+        },
+        /// Direct feedback alignment.
+        Dfa = "dfa" {
+            /// How the fixed feedback matrices are made.
+            feedback_init: FeedbackInit => read();
+        },
+        /// Direct random target projection.
+        Drtp = "drtp" {
+            /// How the fixed feedback matrices are made.
+            feedback_init: FeedbackInit => read();
+        },
+        /// Only the last layer learns.
+        Llo = "llo",
+        /// Backpropagation.
+        Bp = "bp",
+        /// Feedback alignment, for `model.name: mlp`.
+        Fa = "fa" {
+            /// How the fixed matrices are made that gradients go back through.
+            ///
+            /// They are [n_{i+1}, n_i] in place of [C, n_i].
+            feedback_init: FeedbackInit => read();
+        },
+        /// The error modulates the input of a second forward pass; for `model.name: mlp`.
+        Pepita = "pepita" {
+            /// Size of the matrix that carries the error to the input, as a multiple of √(6/inputs).
+            projection_scale: f64 = 0.05, positive();
+            /// Share of the hidden units that are left out of a step.
+            dropout: f64 = 0.1, share();
+        },
+    }
+}
+
+/// What PEPITA's authors trained with: defaults that take the place of the other rules'.
+const PEPITA: &str = "
+data: {standardize: false, batch_size: 64}
+model: {width: 1024, activation: relu}
+loss: cross_entropy
+optimizer: {name: sgd, learning_rate: 0.1, momentum: 0.9}
+";
+const PEPITA_SCHEDULE: &str = "
+optimizer: {schedule: {name: multi_step, milestones: [60, 90], gamma: 0.1}}
+";
+const PEPITA_MOMENTUM: &str = "optimizer: {classical_momentum: true}";
+
+fn default_error_info(loss: Loss) -> ErrorInfo {
+    match loss {
+        Loss::CrossEntropy => ErrorInfo::DelayedErrorSoftmax,
+        Loss::BinaryCrossEntropy | Loss::MeanSquaredError => ErrorInfo::DelayedError,
+    }
 }
 
 impl Algorithm {
@@ -77,122 +100,60 @@ impl Algorithm {
         }
     }
 
-    pub(super) fn read(
-        section: &mut Section,
+    /// The defaults of the rule that a configuration's values choose, to be laid beneath them.
+    pub(super) fn defaults(values: &Mapping) -> Mapping {
+        let given = |path| lookup(values, path);
+        let mut defaults = Mapping::new();
+        if given("algorithm.name").and_then(|name| name.as_str()) != Some("pepita") {
+            return defaults;
+        }
+        let mut add = |yaml| {
+            lay_over(&mut defaults, &serde_yaml::from_str(yaml).expect("the defaults are YAML"))
+        };
+        add(PEPITA);
+        if given("optimizer.learning_rate").is_none() {
+            add(PEPITA_SCHEDULE); // it goes with the authors' learning rate
+        }
+        let without = given("optimizer.momentum").and_then(|it| it.as_f64()) == Some(0.0);
+        let nesterov = given("optimizer.nesterov").and_then(|it| it.as_bool()) == Some(true);
+        if !without && !nesterov {
+            add(PEPITA_MOMENTUM);
+        }
+        defaults
+    }
+
+    fn checked(
+        self,
+        reader: &mut Reader,
         model: &ModelConfig,
         loss: Loss,
     ) -> Result<Algorithm, ConfigError> {
-        #[derive(Clone, Copy, Deserialize)]
-        #[serde(rename_all = "snake_case")]
-        enum Name {
-            F3,
-            Dfa,
-            Drtp,
-            Llo,
-            Bp,
-            Fa,
-            Pepita,
+        let is_mlp = matches!(model, ModelConfig::Mlp { .. });
+        match &self {
+            Algorithm::Fa { .. } | Algorithm::Pepita { .. } if !is_mlp => {
+                let found = if let Algorithm::Fa { .. } = self { "fa" } else { "pepita" };
+                let expected = "one of f3, dfa, drtp, llo, bp with this model; `fa` and `pepita` are \
+                                defined for `model.name: mlp`";
+                return Err(reader.refuse("name", found, expected));
+            }
+            Algorithm::F3 { error_info, .. }
+                if loss == Loss::CrossEntropy && reader.has("error_info") =>
+            {
+                let with_logits = [
+                    ErrorInfo::DelayedError,
+                    ErrorInfo::DelayedErrorOneHot,
+                    ErrorInfo::CurrentError,
+                ];
+                if with_logits.contains(error_info) {
+                    reader.remark(
+                        "error_info",
+                        "compares the targets with logits, since `loss` is `cross_entropy`; \
+                         `delayed_error_softmax` compares them with probabilities",
+                    );
+                }
+            }
+            _ => {}
         }
-        let name = section
-            .choice("name")?
-            .ok_or_else(|| section.missing("name", "one of f3, dfa, drtp, llo, bp, fa, pepita"))?;
-        if let Name::Fa | Name::Pepita = name
-            && !matches!(model, ModelConfig::Mlp { .. })
-        {
-            let found = if let Name::Fa = name { "fa" } else { "pepita" };
-            let expected = "one of f3, dfa, drtp, llo, bp with this model; `fa` and `pepita` are \
-                            defined for `model.name: mlp`";
-            return Err(section.refuse("name", found, expected));
-        }
-        Ok(match name {
-            Name::F3 => Algorithm::F3 {
-                error_info: read_error_info(section, loss)?,
-                feedback_init: read_feedback_init(section)?,
-            },
-            Name::Dfa => Algorithm::Dfa { feedback_init: read_feedback_init(section)? },
-            Name::Drtp => Algorithm::Drtp { feedback_init: read_feedback_init(section)? },
-            Name::Llo => Algorithm::Llo,
-            Name::Bp => Algorithm::Bp,
-            Name::Fa => Algorithm::Fa { feedback_init: read_feedback_init(section)? },
-            Name::Pepita => Algorithm::Pepita {
-                projection_scale: section
-                    .number("projection_scale", "a number greater than 0", |scale| scale > 0.0)?
-                    .unwrap_or(0.05),
-                dropout: section
-                    .number("dropout", "a number from 0 up to, but without, 1", |share| {
-                        (0.0..1.0).contains(&share)
-                    })?
-                    .unwrap_or(0.1),
-            },
-        })
+        Ok(self)
     }
-}
-
-fn read_error_info(section: &mut Section, loss: Loss) -> Result<ErrorInfo, ConfigError> {
-    let given = section.choice("error_info")?;
-    if loss != Loss::CrossEntropy {
-        return Ok(given.unwrap_or(ErrorInfo::DelayedError));
-    }
-    let with_logits =
-        [ErrorInfo::DelayedError, ErrorInfo::DelayedErrorOneHot, ErrorInfo::CurrentError];
-    if given.is_some_and(|given| with_logits.contains(&given)) {
-        section.remark(
-            "compares the targets with logits, since `loss` is `cross_entropy`; \
-             `delayed_error_softmax` compares them with probabilities",
-            "error_info",
-        );
-    }
-    Ok(given.unwrap_or(ErrorInfo::DelayedErrorSoftmax))
-}
-
-fn read_feedback_init(parent: &mut Section) -> Result<FeedbackInit, ConfigError> {
-    #[derive(Clone, Copy, Deserialize)]
-    #[serde(rename_all = "snake_case")]
-    enum Name {
-        KaimingUniform,
-        DiscreteUniform,
-        IdentityRepeatPm,
-        IdentityRepeat,
-        IdentityFillZero,
-        Constant,
-        AlternateNegative,
-        ChunkedNegative,
-        CartesianProduct,
-        KaimingUniformRepeatLine,
-    }
-    fn scalar(section: &mut Section) -> Result<f64, ConfigError> {
-        let scalar = section.number("scalar", "a number other than 0", |scalar| scalar != 0.0)?;
-        Ok(scalar.unwrap_or(1.0))
-    }
-    fn values(section: &mut Section) -> Result<Vec<f64>, ConfigError> {
-        let expected = "a list of at least two finite numbers, such as [-1, 0, 1]";
-        let values = section.checked("values", expected, |values: &Vec<f64>| {
-            values.len() >= 2 && values.iter().all(|value| value.is_finite())
-        })?;
-        values.ok_or_else(|| section.missing("values", expected))
-    }
-
-    let mut section = parent.section("feedback_init")?;
-    let init = match section.choice("name")?.unwrap_or(Name::KaimingUniform) {
-        Name::KaimingUniform => FeedbackInit::KaimingUniform,
-        Name::DiscreteUniform => FeedbackInit::DiscreteUniform {
-            scalar: scalar(&mut section)?,
-            values: values(&mut section)?,
-        },
-        Name::IdentityRepeatPm => FeedbackInit::IdentityRepeatPm { scalar: scalar(&mut section)? },
-        Name::IdentityRepeat => FeedbackInit::IdentityRepeat { scalar: scalar(&mut section)? },
-        Name::IdentityFillZero => FeedbackInit::IdentityFillZero { scalar: scalar(&mut section)? },
-        Name::Constant => FeedbackInit::Constant { scalar: scalar(&mut section)? },
-        Name::AlternateNegative => {
-            FeedbackInit::AlternateNegative { scalar: scalar(&mut section)? }
-        }
-        Name::ChunkedNegative => FeedbackInit::ChunkedNegative { scalar: scalar(&mut section)? },
-        Name::CartesianProduct => FeedbackInit::CartesianProduct {
-            scalar: scalar(&mut section)?,
-            values: values(&mut section)?,
-        },
-        Name::KaimingUniformRepeatLine => FeedbackInit::KaimingUniformRepeatLine,
-    };
-    section.finish()?;
-    Ok(init)
 }

@@ -3,51 +3,57 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::ConfigError;
-use super::section::Section;
 use crate::network::{Activation, Topology};
+use crate::settings::domain::{any, choice, text, whole};
+use crate::settings::{Domain, Reader, section};
 
 /// More hidden layers than this are taken for a mistake.
 const MOST_LAYERS: usize = 10_000;
+const MOST_UNITS: i64 = 100_000;
 
-/// The network.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "name", rename_all = "snake_case")]
-pub enum ModelConfig {
-    /// Fully connected.
-    Mlp {
-        /// How many hidden layers.
-        hidden_layers: usize,
-        /// Their widths.
-        width: Width,
-        /// Their activation.
-        activation: Activation,
-    },
-    /// A convolutional network.
-    Cnn {
-        /// The hidden blocks, written as `32C5-pool-1000FC`.
-        topology: Topology,
-        /// Their activation.
-        activation: Activation,
-    },
-    /// A Vision Transformer.
-    Vit {
-        /// Height and width of a patch.
-        patch_size: i64,
-        /// Width of a token.
-        token_width: i64,
-        /// How many transformer blocks.
-        blocks: i64,
-        /// Heads of each block's attention.
-        heads: i64,
-        /// Width of a head.
-        head_size: i64,
-        /// Width of the perceptron inside each block.
-        mlp_width: i64,
-        /// Activation of the perceptrons and of the hidden head layer.
-        activation: Activation,
-    },
+section! {
+    /// The network.
+    pub enum ModelConfig = "mlp" => checked {
+        /// Fully connected.
+        Mlp = "mlp" {
+            /// Number of hidden layers.
+            hidden_layers: usize = 1, whole(0..=MOST_LAYERS);
+            /// Width of all hidden layers, or a list with the width of each: `[500, 300]`.
+            width: Width = Width::All(500), widths();
+            /// Activation of the hidden layers.
+            activation: Activation = Activation::Tanh, choice();
+        },
+        /// Convolutional.
+        Cnn = "cnn" {
+            /// Hidden blocks, such as `32C5-pool-64C5-pool-1000FC`.
+            ///
+            /// 32 filters of 5 x 5 (kernels are odd) that keep the image's size, 2 x 2 max-pooling (part
+            /// of the block before it), 1000 fully connected units.
+            topology: Topology, topology();
+            /// Activation of the hidden layers.
+            activation: Activation = Activation::Tanh, choice();
+        },
+        /// Vision Transformer.
+        Vit = "vit" {
+            /// Height and width of a patch.
+            patch_size: i64 = 7, whole(1..=MOST_UNITS);
+            /// Width of a token.
+            token_width: i64 = 32, whole(1..=MOST_UNITS);
+            /// Number of transformer blocks.
+            blocks: i64 = 4, whole(1..=MOST_UNITS);
+            /// Heads of each block's attention.
+            heads: i64 = 8, whole(1..=MOST_UNITS);
+            /// Width of a head.
+            head_size: i64 = 64, whole(1..=MOST_UNITS);
+            /// Width of the perceptron inside each block.
+            mlp_width: i64 = 128, whole(1..=MOST_UNITS);
+            /// Activation of the hidden layers.
+            activation: Activation = Activation::Tanh, choice();
+        },
+    }
 }
 
 impl ModelConfig {
@@ -62,49 +68,17 @@ impl ModelConfig {
         })
     }
 
-    pub(super) fn read(section: &mut Section, pepita: bool) -> Result<ModelConfig, ConfigError> {
-        #[derive(Clone, Copy, Deserialize)]
-        #[serde(rename_all = "snake_case")]
-        enum Name {
-            Mlp,
-            Cnn,
-            Vit,
-        }
-        let name = section.choice("name")?.unwrap_or(Name::Mlp);
-        let activation = section.choice("activation")?.unwrap_or(match pepita {
-            true => Activation::Relu,
-            false => Activation::Tanh,
-        });
-        match name {
-            Name::Mlp => read_mlp(section, activation, if pepita { 1024 } else { 500 }),
-            Name::Cnn => {
-                let example = "hidden blocks such as 32C5-pool-64C5-pool-1000FC";
-                let text = section
-                    .text("topology", example, |_| true)?
-                    .ok_or_else(|| section.missing("topology", example))?;
-                match text.parse() {
-                    Ok(topology) => Ok(ModelConfig::Cnn { topology, activation }),
-                    Err(reason) => {
-                        let expected = format!("{example}: {reason}");
-                        Err(section.refuse("topology", text, &expected))
-                    }
-                }
+    /// A list of widths says how many layers there are.
+    fn checked(mut self, reader: &mut Reader) -> Result<ModelConfig, ConfigError> {
+        if let ModelConfig::Mlp { hidden_layers, width: Width::Each(widths), .. } = &mut self {
+            let contradicts = reader.has("hidden_layers") && *hidden_layers != widths.len();
+            if contradicts && !reader.yields("hidden_layers", "width") {
+                let expected = format!("as many as `model.width` lists ({})", widths.len());
+                return Err(reader.refuse("hidden_layers", hidden_layers, &expected));
             }
-            Name::Vit => {
-                let mut size = |key, default| {
-                    Ok::<_, ConfigError>(section.whole(key, 1..=100_000)?.unwrap_or(default))
-                };
-                Ok(ModelConfig::Vit {
-                    patch_size: size("patch_size", 7)?,
-                    token_width: size("token_width", 32)?,
-                    blocks: size("blocks", 4)?,
-                    heads: size("heads", 8)?,
-                    head_size: size("head_size", 64)?,
-                    mlp_width: size("mlp_width", 128)?,
-                    activation,
-                })
-            }
+            *hidden_layers = widths.len();
         }
+        Ok(self)
     }
 }
 
@@ -127,29 +101,18 @@ impl fmt::Display for Width {
     }
 }
 
-fn read_mlp(
-    section: &mut Section,
-    activation: Activation,
-    default_width: i64,
-) -> Result<ModelConfig, ConfigError> {
-    let layers = section.whole("hidden_layers", 0..=MOST_LAYERS)?;
-    let width = section
-        .checked("width", "a width of at least 1, or a list of them", |width| match width {
-            Width::All(width) => *width >= 1,
-            Width::Each(widths) => {
-                widths.len() <= MOST_LAYERS && widths.iter().all(|width| *width >= 1)
-            }
-        })?
-        .unwrap_or(Width::All(default_width));
-    let hidden_layers = match (&width, layers) {
-        (Width::Each(widths), Some(layers))
-            if layers != widths.len() && !section.yields("hidden_layers", "width") =>
-        {
-            let expected = format!("as many as `model.width` lists ({})", widths.len());
-            return Err(section.refuse("hidden_layers", layers, &expected));
+fn widths() -> Domain<Width> {
+    let width = json!({"type": "integer", "minimum": 1});
+    let schema = json!({"anyOf": [width, {"type": "array", "items": width}]});
+    any("a width of at least 1, or a list of them", schema).only(|width| match width {
+        Width::All(width) => *width >= 1,
+        Width::Each(widths) => {
+            widths.len() <= MOST_LAYERS && widths.iter().all(|width| *width >= 1)
         }
-        (Width::Each(widths), _) => widths.len(),
-        (Width::All(_), layers) => layers.unwrap_or(1),
-    };
-    Ok(ModelConfig::Mlp { hidden_layers, width, activation })
+    })
+}
+
+fn topology() -> Domain<Topology> {
+    text("hidden blocks such as 32C5-pool-64C5-pool-1000FC")
+        .then(|text| text.parse().map_err(|reason| format!(": {reason}")))
 }

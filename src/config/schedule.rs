@@ -1,104 +1,104 @@
-//! The section `schedule`, and `kernels`: how a run is computed, not what.
+//! The section `schedule`, and `kernels` and `precision`: how a run is computed, not what.
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::ConfigError;
 use super::algorithm::Algorithm;
-use super::section::Section;
 use crate::device::DeviceChoice;
+use crate::settings::domain::{any, choice, path, whole};
+use crate::settings::{Domain, Reader, named, section};
 
-/// In which order layers and batches take their turns.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ScheduleConfig {
-    /// Which order.
-    pub name: ScheduleName,
-    /// Batches that a layer takes in a row; none: as many as suit the caches.
-    pub chunk: Option<usize>,
-    /// Threads among which the layers are divided; none: as many as `threads`.
-    pub stages: Option<usize>,
-    /// A device for each stage; none: that of the data.
-    pub devices: Option<Vec<DeviceChoice>>,
-    /// A folder in whose files parameters and optimizer states are kept instead of in memory.
-    pub offload: Option<PathBuf>,
+section! {
+    /// In which order layers and batches take their turns.
+    pub struct ScheduleConfig(algorithm: &Algorithm) => checked {
+        /// Order in which layers and batches are computed.
+        ///
+        /// Orders other than `sequential` are for `f3`, `drtp` and `llo`.
+        name: ScheduleName = ScheduleName::Auto, choice();
+        /// Batches that a layer computes in a row; `null`: as many as suit the caches.
+        ///
+        /// For `layer_major` and `pipelined`; with `schedule.offload`, `null` is the whole epoch.
+        chunk: Option<usize> = None, whole(1..=1_000_000_000).or_null();
+        /// Stages into which `pipelined` divides the layers; `null`: as many as `threads`.
+        ///
+        /// At most one for each layer. Each stage has an equal share of the threads.
+        stages: Option<usize> = None, whole(1..=1024).or_null();
+        /// Device of each stage of `pipelined`; `null`: that of the data.
+        ///
+        /// Such as `[cuda:0, cuda:1]`. The data are on `device`, or on the first of these with
+        /// `device: auto`.
+        devices: Option<Vec<DeviceChoice>> = None, devices().or_null();
+        /// Folder in which `layer_major` keeps parameters and optimizer states; `null`: in memory.
+        ///
+        /// Networks larger than memory can be trained this way.
+        offload: Option<PathBuf> = None, path("a folder").or_null();
+    }
 }
 
-/// The orders.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ScheduleName {
-    /// What suits the machine and the network.
-    Auto,
-    /// For batch, for layer.
-    Sequential,
-    /// Consecutive layers in stages, a thread each.
-    Pipelined,
-    /// For chunk of batches, for layer, for batch.
-    LayerMajor,
+named! {
+    /// The orders.
+    pub enum ScheduleName {
+        /// Whatever suits the machine and the network.
+        Auto = "auto",
+        /// For each batch, for each layer.
+        Sequential = "sequential",
+        /// Consecutive layers in stages, each with a thread or a device of its own.
+        Pipelined = "pipelined",
+        /// For each chunk of batches, for each layer, for each batch.
+        LayerMajor = "layer_major",
+    }
 }
 
 impl ScheduleConfig {
-    pub(super) fn read(
-        section: &mut Section,
+    fn checked(
+        self,
+        reader: &mut Reader,
         algorithm: &Algorithm,
     ) -> Result<ScheduleConfig, ConfigError> {
-        let name = section.choice("name")?.unwrap_or(ScheduleName::Auto);
-        let reordered = matches!(name, ScheduleName::Pipelined | ScheduleName::LayerMajor);
-        let pipelined = name == ScheduleName::Pipelined;
-        let shown = if pipelined { "pipelined" } else { "layer_major" };
+        let pipelined = self.name == ScheduleName::Pipelined;
+        let reordered = pipelined || self.name == ScheduleName::LayerMajor;
         if reordered && !algorithm.learns_forward() {
             let expected = "`sequential` or `auto` with this algorithm: its hidden layers learn \
                             only when the last layer's output is known";
-            return Err(section.refuse("name", shown, expected));
+            return Err(reader.refuse("name", self.name, expected));
         }
-        let chunk = section.whole_or_null("chunk", 1..=1_000_000_000)?;
-        if let Some(chunk) = chunk.filter(|_| !reordered) {
+        if let Some(chunk) = self.chunk.filter(|_| !reordered) {
             let expected = "null, or `schedule.name: pipelined` or `layer_major`";
-            return Err(section.refuse("chunk", chunk, expected));
+            return Err(reader.refuse("chunk", chunk, expected));
         }
-        let stages = section.whole_or_null("stages", 1..=1024)?;
-        if let Some(stages) = stages.filter(|_| !pipelined) {
-            return Err(section.refuse("stages", stages, "null, or `schedule.name: pipelined`"));
+        if let Some(stages) = self.stages.filter(|_| !pipelined) {
+            return Err(reader.refuse("stages", stages, "null, or `schedule.name: pipelined`"));
         }
-        let devices = read_devices(section, pipelined, stages)?;
-        let expected = "null or a folder";
-        let offload: Option<Option<PathBuf>> =
-            section.checked("offload", expected, |path: &Option<PathBuf>| {
-                path.as_ref().is_none_or(|path| !path.as_os_str().is_empty())
-            })?;
-        let offload = offload.flatten();
-        if let Some(folder) = offload.as_ref().filter(|_| !reordered || pipelined) {
+        if let Some(devices) = &self.devices {
+            let shown = DeviceChoice::list(devices);
+            if !pipelined {
+                return Err(reader.refuse("devices", shown, "null, or `schedule.name: pipelined`"));
+            }
+            if self.stages.is_some_and(|stages| stages != devices.len()) {
+                let expected = "as many devices as `schedule.stages`, which may be left out";
+                return Err(reader.refuse("devices", shown, expected));
+            }
+        }
+        if let Some(folder) = self.offload.as_ref().filter(|_| !reordered || pipelined) {
             let expected = "null, or `schedule.name: layer_major`";
-            return Err(section.refuse("offload", folder.display(), expected));
+            return Err(reader.refuse("offload", folder.display(), expected));
         }
-        Ok(ScheduleConfig { name, chunk, stages, devices, offload })
+        Ok(self)
     }
 }
 
-/// A list of devices, as many as there are stages.
-fn read_devices(
-    section: &mut Section,
-    pipelined: bool,
-    stages: Option<usize>,
-) -> Result<Option<Vec<DeviceChoice>>, ConfigError> {
-    let expected = "null or a list of devices, such as [cuda:0, cuda:1]";
-    let devices: Option<Option<Vec<DeviceChoice>>> =
-        section.checked("devices", expected, |devices: &Option<Vec<DeviceChoice>>| {
-            devices
-                .as_ref()
-                .is_none_or(|devices| !devices.is_empty() && !devices.contains(&DeviceChoice::Auto))
-        })?;
-    let Some(devices) = devices.flatten() else {
-        return Ok(None);
-    };
-    let shown = DeviceChoice::list(&devices);
-    if !pipelined {
-        return Err(section.refuse("devices", shown, "null, or `schedule.name: pipelined`"));
-    }
-    if stages.is_some_and(|stages| stages != devices.len()) {
-        let expected = "as many devices as `schedule.stages`, which may be left out";
-        return Err(section.refuse("devices", shown, expected));
-    }
-    Ok(Some(devices))
+/// A device.
+pub(super) fn device() -> Domain<DeviceChoice> {
+    let schema = json!({"type": "string", "pattern": "^(auto|cpu|cuda|cuda:[0-9]+)$"});
+    any("one of auto, cpu, cuda, cuda:N", schema)
+}
+
+/// A list of devices, one for each stage.
+fn devices() -> Domain<Vec<DeviceChoice>> {
+    let schema = json!({"type": "array", "items": {"type": "string"}, "minItems": 1});
+    any("a list of devices, such as [cuda:0, cuda:1]", schema).only(
+        |devices: &Vec<DeviceChoice>| !devices.is_empty() && !devices.contains(&DeviceChoice::Auto),
+    )
 }

@@ -51,14 +51,14 @@ pub use validation::{ValidationSize, ValidationSplit};
 
 pub use crate::native::SharedTensor;
 
-use serde::{Deserialize, Serialize};
+use crate::settings::named;
 
-/// What a network is trained for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Task {
-    /// Targets are one-hot.
-    Classification,
-    /// Targets are numbers.
-    Regression,
+named! {
+    /// What a network is trained for.
+    pub enum Task {
+        /// The targets are classes.
+        Classification = "classification",
+        /// The targets are numbers.
+        Regression = "regression",
+    }
 }

@@ -11,14 +11,15 @@ use tch::Device;
 use super::fetch::{Files, fetch};
 use super::translate::translate;
 use super::{
-    DataDirectory, Dataset, Header, Preparation, Progress, Publication, TableFormat, Task,
+    DATA_SETS, DataDirectory, Dataset, Header, Preparation, Progress, Publication, TableFormat, Task,
     TrainingShape,
 };
+use crate::settings::{Kind, Kinds};
 
 /// One kind of data set, with the settings by which it is prepared.
 ///
-/// To add one, write a file in `sets/` that implements this trait, and enter its [`Registration`] in
-/// the list there.
+/// To add one, write a file in `sets/` that implements this trait and declares its keys, and enter its
+/// [`Registration`] in the list there.
 pub trait DataSet: Send + Sync + Debug {
     /// Its name in configurations, and that of its folder in the data directory.
     fn name(&self) -> &'static str;
@@ -123,13 +124,10 @@ pub(super) fn mapping(settings: &impl Serialize) -> Value {
     serde_yaml::to_value(settings).expect("settings are plain data")
 }
 
-/// How configurations and `f3-tch data` find a kind of data set.
-pub struct Registration {
-    /// Its name.
-    pub name: &'static str,
-    /// One line for people.
-    pub summary: &'static str,
-    /// The data set with its default settings; none if there are no defaults, since the user names
-    /// the files.
-    pub default: Option<fn() -> Arc<dyn DataSet>>,
+/// How configurations and `f3-tch data` find a kind of data set: its name, one line for people, its
+/// keys and how they are read.
+pub type Registration = Kind<Arc<dyn DataSet>>;
+
+impl Kinds for Arc<dyn DataSet> {
+    const KINDS: &'static [Registration] = DATA_SETS;
 }

@@ -1,36 +1,38 @@
 //! Which engine computes which layer: decided here, once, when the layers are made.
 
 use anyhow::{Context, Result, bail};
-use serde::{Deserialize, Serialize};
 
 use super::{BlockEngine, BlockForward, Engine, Forward, FusedDense, FusedForward, Offloaded};
 use crate::network::Block;
 use crate::offload::Offload;
 use crate::optimizer::OptimizerSettings;
+use crate::settings::named;
 use crate::{has_bfloat16, kernels_are_fast};
 
-/// Which kernels compute fully connected layers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kernels {
-    /// The fused ones where the processor has AVX2 or AVX-512 and all layers can be fused.
-    Auto,
-    /// libtorch's.
-    Aten,
-    /// The fused ones: forward pass, gradient and step in one pass.
-    Fused,
+named! {
+    /// Which kernels compute fully connected layers.
+    pub enum Kernels {
+        /// `fused` where the processor has AVX2 or AVX-512 and all layers can be fused.
+        Auto = "auto",
+        /// libtorch's kernels.
+        Aten = "aten",
+        /// Forward pass, gradient and step in one, with AVX-512, AVX2 or portable code.
+        Fused = "fused",
+    }
 }
 
-/// What is multiplied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Precision {
-    /// float32 throughout.
-    Float32,
-    /// bfloat16 where hidden layers learn from feedback; sums, weights and optimizer are float32.
-    Bf16,
-    /// float32 rounded to 19 bits, on CUDA.
-    Tf32,
+named! {
+    /// What is multiplied.
+    pub enum Precision {
+        /// float32 throughout.
+        Float32 = "float32",
+        /// bfloat16 where hidden layers learn from feedback; sums, weights and optimizer are float32.
+        ///
+        /// Needs fused kernels and a processor with AVX512_BF16.
+        Bf16 = "bf16",
+        /// float32 rounded to 19 bits, on CUDA.
+        Tf32 = "tf32",
+    }
 }
 
 /// How the layers of a network are computed and stepped.

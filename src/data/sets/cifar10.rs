@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use serde::Serialize;
 use serde_yaml::Value;
 use tch::{Device, Tensor};
 
@@ -13,24 +12,29 @@ use crate::data::{
     Archive, ArchiveKind, DataSet, Dataset, File, Files, KnownFile, Packing, Publication,
     Registration, Scaling, Split, Task, TrainingShape,
 };
+use crate::settings::domain::truth;
+use crate::settings::section;
 
-/// CIFAR-10.
-#[derive(Clone, Debug, Serialize)]
-pub struct Cifar10 {
-    /// Whether pixels have mean 0 and standard deviation 1 in each colour; otherwise they are in
-    /// [0, 1].
-    pub standardize: bool,
+section! {
+    /// CIFAR-10.
+    pub struct Cifar10 {
+        /// Whether inputs and numeric targets have mean 0 and standard deviation 1.
+        ///
+        /// By the training set. Images are in [0, 1] otherwise.
+        standardize: bool = true, truth();
+    }
 }
 
-pub(super) static REGISTRATION: Registration = Registration {
+pub(super) const KIND: Registration = Registration {
     name: "cifar10",
     summary: "colour photographs, 32 x 32, 10 classes, 50,000 + 10,000",
-    default: Some(|| Arc::new(Cifar10 { standardize: true })),
+    keys: Cifar10::keys,
+    read: |reader| Ok(Arc::new(Cifar10::read_keys(reader)?)),
 };
 
 impl DataSet for Cifar10 {
     fn name(&self) -> &'static str {
-        REGISTRATION.name
+        KIND.name
     }
 
     fn task(&self) -> Task {

@@ -4,11 +4,14 @@
 mod categories;
 mod reading;
 
+use std::collections::HashSet;
+use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::json;
 use serde_yaml::Value;
 use tch::{Device, Kind};
 
@@ -16,78 +19,159 @@ use crate::data::prepare::dataset;
 use crate::data::set::mapping;
 use crate::data::split::train_test;
 use crate::data::{DataSet, Dataset, Files, Registration, TableFormat, Task};
+use crate::settings::domain::{choice, number, path, show, text, truth, whole};
+use crate::settings::{ConfigError, Domain, Key, Reader, named, section};
 use reading::Reading;
 
-/// A data set in files of comma-separated values.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Csv {
-    /// Where the rows are.
-    #[serde(flatten)]
-    pub files: CsvFiles,
-    /// The character between cells.
-    pub delimiter: char,
-    /// Whether the first row contains the columns' names; if not, they are called 0, 1, 2, …
-    pub header: bool,
-    /// The character that comment lines start with.
-    pub comment: Option<char>,
-    /// The columns to be predicted: one for classification, one or more for regression.
-    pub targets: Vec<String>,
-    /// What a network is trained for.
-    pub task: Task,
-    /// Columns whose values are names.
-    pub categorical: Vec<String>,
-    /// How those become numbers.
-    pub encoding: Encoding,
-    /// Columns that are not used.
-    pub ignore: Vec<String>,
-    /// The marker for missing values; rows that have it in a used column are dropped.
-    pub missing: Option<String>,
-    /// An ending that classes may have or not, such as `.` in the test file of census income.
-    pub class_suffix: Option<String>,
-    /// Whether the inputs, and the targets of a regression, are standardised.
-    pub standardize: bool,
+section! {
+    /// A data set in files of comma-separated values.
+    pub struct Csv => checked {
+        /// Where the rows are.
+        #[serde(flatten)]
+        files: CsvFiles => read();
+        /// What separates the cells of a row; `\t` for a tab.
+        delimiter: char = ',', letter();
+        /// Whether the first row names the columns; otherwise they are called 0, 1, 2, ….
+        header: bool = true, truth();
+        /// Start of lines that are comments; `null`: there are none.
+        comment: Option<char> = None, letter().or_null();
+        /// The column to predict; a regression can have several.
+        targets: Vec<String>, columns().only(|columns| !columns.is_empty());
+        /// What the network is trained for.
+        task: Task, choice();
+        /// Columns whose values are names, not numbers.
+        categorical: Vec<String> = Vec::new(), columns();
+        /// How the values of categorical columns become numbers.
+        encoding: Encoding = Encoding::Ordinal, choice();
+        /// Columns that are not used.
+        ignore: Vec<String> = Vec::new(), columns();
+        /// Marker for missing values; rows that have it in a used column are dropped.
+        ///
+        /// `""` stands for empty cells.
+        missing: Option<String> = None, text("a text").or_null();
+        /// Ending that is removed from classes, as the `.` in the test file of census income.
+        class_suffix: Option<String> = None, text("a text").or_null();
+        /// Whether inputs and numeric targets have mean 0 and standard deviation 1.
+        ///
+        /// By the training set. Images are in [0, 1] otherwise.
+        standardize: bool = true, truth();
+    }
 }
 
-/// The files of a [`Csv`]. A relative path is looked for in the current folder, then in the data
-/// directory.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// The files of a [`Csv`]. A path that is not absolute is looked for in the current folder,
+/// then in the data directory.
+#[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub enum CsvFiles {
-    /// One file, which is split into a training and a test set as by scikit-learn's
-    /// `train_test_split`.
-    One {
-        /// The file.
-        path: PathBuf,
-        /// The share of the rows that the test set gets.
-        test_fraction: f64,
-        /// The `random_state` of the split.
-        split_seed: u32,
-    },
-    /// A file for training and a file for testing.
-    Two {
-        /// The training set's file.
-        train: PathBuf,
-        /// The test set's file.
-        test: PathBuf,
-    },
+    /// One file, some of whose rows are the test set.
+    One(OneFile),
+    /// A file to train on and a file to test on.
+    Two(TwoFiles),
 }
 
-/// How the values of a categorical column become numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Encoding {
-    /// One input: the value's position in the sorted list of all values.
-    Ordinal,
-    /// An input for each value: 1 for the value that the cell has, 0 for the others.
-    OneHot,
+section! {
+    /// One file that is split as scikit-learn's `train_test_split` does.
+    pub struct OneFile {
+        /// Table that is split into training and test rows.
+        path: PathBuf, path("the path of a file");
+        /// Share of the rows of `data.path` that is the test set.
+        test_fraction: f64 = 0.2,
+            number("a number between 0 and 1", (Bound::Excluded(0.0), Bound::Excluded(1.0)));
+        /// Seed of the split: `random_state` of scikit-learn's `train_test_split`.
+        split_seed: u32 = 1, whole(0..=u32::MAX);
+    }
 }
 
-pub(super) static REGISTRATION: Registration =
-    Registration { name: "csv", summary: "tables of your own", default: None };
+section! {
+    /// Two files with the same columns and classes.
+    pub struct TwoFiles {
+        /// Table to train on, in place of `data.path`.
+        train: PathBuf, path("the path of a file");
+        /// Table to test on, with the same columns and classes.
+        test: PathBuf, path("the path of a file");
+    }
+}
+
+named! {
+    /// How the values of a categorical column become numbers.
+    pub enum Encoding {
+        /// Each value is its place in the sorted list of all values: one input.
+        Ordinal = "ordinal",
+        /// An input for each value, 1 where the column has that value.
+        OneHot = "one_hot",
+    }
+}
+
+impl Csv {
+    fn checked(self, reader: &mut Reader) -> Result<Csv, ConfigError> {
+        if self.task == Task::Classification && self.targets.len() > 1 {
+            let found = format!("[{}]", self.targets.join(", "));
+            let expected = "one column, since the task is classification";
+            return Err(reader.refuse("targets", found, expected));
+        }
+        let mut seen = HashSet::new();
+        for (key, columns) in [
+            ("targets", &self.targets),
+            ("categorical", &self.categorical),
+            ("ignore", &self.ignore),
+        ] {
+            if let Some(twice) = columns.iter().find(|column| !seen.insert(column.as_str())) {
+                let expected = "columns that are named once, as targets, categorical or ignored";
+                return Err(reader.refuse(key, twice, expected));
+            }
+        }
+        if self.comment == Some(self.delimiter) {
+            let expected = "another one than `data.delimiter`";
+            return Err(reader.refuse("comment", self.delimiter, expected));
+        }
+        if let (Task::Regression, Some(suffix)) = (self.task, &self.class_suffix) {
+            let expected = "null, since the targets are numbers";
+            return Err(reader.refuse("class_suffix", suffix, expected));
+        }
+        if self.encoding == Encoding::OneHot && self.categorical.is_empty() {
+            let expected = "ordinal, since no column is listed as `data.categorical`";
+            return Err(reader.refuse("encoding", "one_hot", expected));
+        }
+        Ok(self)
+    }
+}
+
+impl CsvFiles {
+    pub(crate) fn keys() -> Vec<Key> {
+        [OneFile::keys(), TwoFiles::keys()].concat()
+    }
+
+    pub(crate) fn read_keys(reader: &mut Reader) -> Result<CsvFiles, ConfigError> {
+        let either = "either `path`, or `train` and `test`";
+        match ["path", "train", "test"].map(|key| reader.has(key)) {
+            [true, true, _] => Err(reader.refuse_unread("train", either)),
+            [true, false, true] => Err(reader.refuse_unread("test", either)),
+            [true, false, false] => Ok(CsvFiles::One(OneFile::read_keys(reader)?)),
+            [false, true, true] => Ok(CsvFiles::Two(TwoFiles::read_keys(reader)?)),
+            [false, true, false] => {
+                Err(reader.missing("test", "the path of a file beside `train`"))
+            }
+            [false, false, true] => {
+                Err(reader.missing("train", "the path of a file beside `test`"))
+            }
+            [false, false, false] => {
+                let expected = "the path of a file (or two, as `train` and `test`)";
+                Err(reader.missing("path", expected))
+            }
+        }
+    }
+}
+
+pub(super) const KIND: Registration = Registration {
+    name: "csv",
+    summary: "tables of your own",
+    keys: Csv::keys,
+    read: |reader| Ok(Arc::new(Csv::read_keys(reader)?)),
+};
 
 impl DataSet for Csv {
     fn name(&self) -> &'static str {
-        REGISTRATION.name
+        KIND.name
     }
 
     fn task(&self) -> Task {
@@ -101,7 +185,7 @@ impl DataSet for Csv {
     fn prepare(&self, files: &Files, device: Device) -> Result<Dataset> {
         let mut reading = Reading::new(self);
         let (first, pair) = match &self.files {
-            CsvFiles::One { path, test_fraction, split_seed } => {
+            CsvFiles::One(OneFile { path, test_fraction, split_seed }) => {
                 let path = files.locate(path)?;
                 let raw = reading.read(&path)?;
                 let table = reading.encode(raw)?;
@@ -109,7 +193,7 @@ impl DataSet for Csv {
                     .with_context(|| path.display().to_string())?;
                 (path, (table.select(&train), table.select(&test)))
             }
-            CsvFiles::Two { train, test } => {
+            CsvFiles::Two(TwoFiles { train, test }) => {
                 let train = files.locate(train)?;
                 let test = files.locate(test)?;
                 let train_rows = reading.read(&train)?;
@@ -135,4 +219,32 @@ impl DataSet for Csv {
             others: self.targets.len() + self.ignore.len(),
         }
     }
+}
+
+/// The names of some columns: one, or a list; without a header a column's name is its number.
+fn columns() -> Domain<Vec<String>> {
+    let name = json!({"type": ["string", "number"]});
+    let schema = json!({"anyOf": [name, {"type": "array", "items": name}]});
+    Domain::new("the name of a column, or a list of them", schema, |value| {
+        let columns = match value {
+            Value::Sequence(columns) => columns.as_slice(),
+            column => std::slice::from_ref(column),
+        };
+        let name = |column: &Value| match column {
+            Value::String(_) | Value::Number(_) => Ok(show(column)),
+            _ => Err(String::new()),
+        };
+        columns.iter().map(name).collect()
+    })
+}
+
+/// A character that is one byte.
+fn letter() -> Domain<char> {
+    // A tab is hard to write otherwise.
+    let read = |text: String| {
+        if text == "\\t" { Ok('\t') } else { text.parse().map_err(|_| String::new()) }
+    };
+    text("one ASCII character, or \\t")
+        .then(read)
+        .only(|letter: &char| letter.is_ascii() && !matches!(letter, '\n' | '\r' | '"'))
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use serde::Serialize;
 use serde_yaml::Value;
 use tch::Device;
 
@@ -12,24 +11,29 @@ use crate::data::set::mapping;
 use crate::data::{
     DataSet, Dataset, Files, KnownFile, Packing, Publication, Registration, Task, TrainingShape,
 };
+use crate::settings::domain::truth;
+use crate::settings::section;
 
-/// Fashion-MNIST.
-#[derive(Clone, Debug, Serialize)]
-pub struct FashionMnist {
-    /// Whether pixels are scaled by MNIST's mean and standard deviation; otherwise they are in
-    /// [0, 1].
-    pub standardize: bool,
+section! {
+    /// Fashion-MNIST.
+    pub struct FashionMnist {
+        /// Whether inputs and numeric targets have mean 0 and standard deviation 1.
+        ///
+        /// By the training set. Images are in [0, 1] otherwise.
+        standardize: bool = true, truth();
+    }
 }
 
-pub(super) static REGISTRATION: Registration = Registration {
+pub(super) const KIND: Registration = Registration {
     name: "fashion_mnist",
     summary: "clothing, 28 x 28, 10 classes, 60,000 + 10,000",
-    default: Some(|| Arc::new(FashionMnist { standardize: true })),
+    keys: FashionMnist::keys,
+    read: |reader| Ok(Arc::new(FashionMnist::read_keys(reader)?)),
 };
 
 impl DataSet for FashionMnist {
     fn name(&self) -> &'static str {
-        REGISTRATION.name
+        KIND.name
     }
 
     fn task(&self) -> Task {

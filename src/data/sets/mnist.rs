@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use serde::Serialize;
 use serde_yaml::Value;
 use tch::Device;
 
@@ -13,23 +12,29 @@ use crate::data::{
     DataSet, Dataset, Files, KnownFile, Packing, Publication, Registration, Scaling, Split, Task,
     TrainingShape, idx,
 };
+use crate::settings::domain::truth;
+use crate::settings::section;
 
-/// MNIST.
-#[derive(Clone, Debug, Serialize)]
-pub struct Mnist {
-    /// Whether pixels have mean 0 and standard deviation 1; otherwise they are in [0, 1].
-    pub standardize: bool,
+section! {
+    /// MNIST.
+    pub struct Mnist {
+        /// Whether inputs and numeric targets have mean 0 and standard deviation 1.
+        ///
+        /// By the training set. Images are in [0, 1] otherwise.
+        standardize: bool = true, truth();
+    }
 }
 
-pub(super) static REGISTRATION: Registration = Registration {
+pub(super) const KIND: Registration = Registration {
     name: "mnist",
     summary: "handwritten digits, 28 x 28, 10 classes, 60,000 + 10,000",
-    default: Some(|| Arc::new(Mnist { standardize: true })),
+    keys: Mnist::keys,
+    read: |reader| Ok(Arc::new(Mnist::read_keys(reader)?)),
 };
 
 impl DataSet for Mnist {
     fn name(&self) -> &'static str {
-        REGISTRATION.name
+        KIND.name
     }
 
     fn task(&self) -> Task {

@@ -19,14 +19,14 @@ pub use wine_quality::WineQuality;
 use super::Registration;
 
 /// All kinds of data sets, in the order in which they are listed.
-pub static DATA_SETS: [&Registration; 7] = [
-    &mnist::REGISTRATION,
-    &fashion_mnist::REGISTRATION,
-    &digits::REGISTRATION,
-    &cifar10::REGISTRATION,
-    &wine_quality::REGISTRATION,
-    &sgemm::REGISTRATION,
-    &csv::REGISTRATION,
+pub static DATA_SETS: &[Registration] = &[
+    mnist::KIND,
+    fashion_mnist::KIND,
+    digits::KIND,
+    cifar10::KIND,
+    wine_quality::KIND,
+    sgemm::KIND,
+    csv::KIND,
 ];
 
 #[cfg(test)]
@@ -36,8 +36,7 @@ mod tests {
     #[test]
     fn every_data_set_is_found_under_its_name() {
         for registration in DATA_SETS {
-            let Some(default) = registration.default else { continue };
-            let set = default();
+            let Some(set) = registration.default() else { continue };
             assert_eq!(set.name(), registration.name);
             assert!(set.training_shape().is_some(), "{}", set.name());
             let keys = serde_yaml::to_value(&*set).unwrap();

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use serde::Serialize;
 use serde_yaml::Value;
 use tch::{Device, Kind};
 
@@ -17,23 +16,29 @@ use crate::data::{
     Archive, ArchiveKind, DataSet, Dataset, Files, KnownFile, Packing, Publication, Registration,
     TableFormat, Task, TrainingShape,
 };
+use crate::settings::domain::truth;
+use crate::settings::section;
 
-/// SGEMM.
-#[derive(Clone, Debug, Serialize)]
-pub struct Sgemm {
-    /// Whether the inputs and the target have mean 0 and standard deviation 1.
-    pub standardize: bool,
+section! {
+    /// SGEMM.
+    pub struct Sgemm {
+        /// Whether inputs and numeric targets have mean 0 and standard deviation 1.
+        ///
+        /// By the training set. Images are in [0, 1] otherwise.
+        standardize: bool = true, truth();
+    }
 }
 
-pub(super) static REGISTRATION: Registration = Registration {
+pub(super) const KIND: Registration = Registration {
     name: "sgemm",
     summary: "14 settings of a GPU kernel, run time, 773,120 + 193,280",
-    default: Some(|| Arc::new(Sgemm { standardize: true })),
+    keys: Sgemm::keys,
+    read: |reader| Ok(Arc::new(Sgemm::read_keys(reader)?)),
 };
 
 impl DataSet for Sgemm {
     fn name(&self) -> &'static str {
-        REGISTRATION.name
+        KIND.name
     }
 
     fn task(&self) -> Task {

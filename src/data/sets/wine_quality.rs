@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use serde::Serialize;
 use serde_yaml::Value;
 use tch::{Device, Kind};
 
@@ -17,25 +16,31 @@ use crate::data::{
     DataSet, Dataset, Files, KnownFile, Packing, Publication, Registration, TableFormat, Task,
     TrainingShape,
 };
+use crate::settings::domain::{choice, truth};
+use crate::settings::section;
 
-/// Wine Quality.
-#[derive(Clone, Debug, Serialize)]
-pub struct WineQuality {
-    /// Whether the quality is a number or one of eleven classes.
-    pub task: Task,
-    /// Whether the inputs, and the targets of a regression, have mean 0 and standard deviation 1.
-    pub standardize: bool,
+section! {
+    /// Wine Quality.
+    pub struct WineQuality {
+        /// What the network is trained for.
+        task: Task = Task::Regression, choice();
+        /// Whether inputs and numeric targets have mean 0 and standard deviation 1.
+        ///
+        /// By the training set. Images are in [0, 1] otherwise.
+        standardize: bool = true, truth();
+    }
 }
 
-pub(super) static REGISTRATION: Registration = Registration {
+pub(super) const KIND: Registration = Registration {
     name: "wine_quality",
     summary: "12 measurements of a wine, quality 0 to 10, 5,197 + 1,300",
-    default: Some(|| Arc::new(WineQuality { task: Task::Regression, standardize: true })),
+    keys: WineQuality::keys,
+    read: |reader| Ok(Arc::new(WineQuality::read_keys(reader)?)),
 };
 
 impl DataSet for WineQuality {
     fn name(&self) -> &'static str {
-        REGISTRATION.name
+        KIND.name
     }
 
     fn task(&self) -> Task {

@@ -1,0 +1,38 @@
+//! `f3-tch completions`: scripts by which a shell completes the command line.
+
+use anyhow::Result;
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Command, CommandFactory};
+use clap_complete::{Shell, generate};
+use f3_tch::config;
+
+use super::{Cli, print};
+
+#[derive(Args)]
+pub struct CompletionsArgs {
+    /// Shell that the script is for
+    shell: Shell,
+}
+
+impl CompletionsArgs {
+    pub fn run(self) -> Result<()> {
+        let mut script = Vec::new();
+        generate(self.shell, &mut with_keys(Cli::command()), "f3-tch", &mut script);
+        print(&String::from_utf8_lossy(&script))
+    }
+}
+
+/// A command of which every `--set`, also of the commands below, knows the keys. Only for completion:
+/// it would refuse `key=value`.
+fn with_keys(command: Command) -> Command {
+    let command = command.mut_args(|argument| match argument.get_id().as_str() {
+        "set" => {
+            let mut keys: Vec<String> =
+                config::keys().iter().map(|key| format!("{}=", key.path)).collect();
+            keys.dedup();
+            argument.value_parser(PossibleValuesParser::new(keys))
+        }
+        _ => argument,
+    });
+    command.mut_subcommands(with_keys)
+}

@@ -1,0 +1,167 @@
+//! The macro that declares a section of a configuration: its struct, its reader and its keys.
+
+/// Declares a section. Each field is a key, in the order in which it is read and shown:
+///
+/// ```ignore
+/// section! {
+///     /// When checkpoints are written, and which of them stay.
+///     pub struct CheckpointSettings => checked {
+///         /// Epochs between two checkpoints; `null`: none.
+///         ///
+///         /// Further paragraphs stand in docs/configuration.md alone.
+///         every: Option<u64> = Some(1), whole(1..=1000).or_null();
+///     }
+/// }
+/// ```
+/// - `key: T, domain;` must be given; `key: T = default, domain;` need not.
+/// - `= default => "in words"`: a default that is computed from the fields above or the arguments.
+/// - `key: T => read(arguments);` is a section below this one, and with `#[serde(flatten)]` in front,
+///   keys of this very section.
+/// - `struct S(argument: T)`: what reading needs to know, as `S::read_keys(reader, argument)`.
+/// - `=> checked`: a function `fn checked(self, &mut Reader, arguments) -> Result<Self, ConfigError>`
+///   for what no single key can tell.
+///
+/// An enum is a section whose `name` chooses the variant: `Step = "step" { keys }`, or
+/// `Adam = "adam" (AdamSettings)` with a section of its own; `enum E = "step"` has a default.
+macro_rules! section {
+    ($(#[$attribute:meta])* $vis:vis struct $type:ident
+        $(($($argument:ident: $argument_type:ty),*))? $(=> $check:ident)?
+    {
+        $($(#[doc = $doc:literal])* $(#[serde($serde:ident)])?
+        $field:ident: $field_type:ty $(= $default:expr $(=> $words:literal)?)? $(, $domain:expr)?
+            $(=> read($($nested:expr),*))?;)*
+    }) => {
+        $(#[$attribute])*
+        #[derive(Clone, Debug, serde::Serialize)]
+        $vis struct $type {
+            $($(#[doc = $doc])* $(#[serde($serde)])? pub $field: $field_type,)*
+        }
+
+        impl $type {
+            /// The keys of this section.
+            pub(crate) fn keys() -> Vec<$crate::settings::Key> {
+                let mut keys = Vec::new();
+                $($crate::settings::section!(@key keys, concat!($($doc, "\n"),*), $field, $field_type,
+                    [$($domain)?], [$($default $(=> $words)?)?], [$($serde)?]);)*
+                keys
+            }
+
+            /// Reads this section.
+            pub(crate) fn read_keys(
+                reader: &mut $crate::settings::Reader $($(, $argument: $argument_type)*)?
+            ) -> Result<$type, $crate::settings::ConfigError> {
+                $(let $field: $field_type = $crate::settings::section!(@read reader, $field, $field_type,
+                    [$($domain)?], [$($default)?], [$($serde)?], [$($($nested),*)?]);)*
+                let section = $type { $($field),* };
+                $crate::settings::section!(
+                    @finish reader, section, [$($check)?], [$($($argument),*)?])
+            }
+        }
+    };
+
+    ($(#[$attribute:meta])* $vis:vis enum $type:ident
+        $(($($argument:ident: $argument_type:ty),*))? $(= $preset:literal)? $(=> $check:ident)?
+    {
+        $($(#[doc = $doc:literal])* $variant:ident = $name:literal
+        $({
+            $($(#[doc = $field_doc:literal])*
+            $field:ident: $field_type:ty $(= $default:expr $(=> $words:literal)?)? $(, $domain:expr)?
+                $(=> read($($nested:expr),*))?;)*
+        })?
+        $(($inner:ty))?),* $(,)?
+    }) => {
+        $(#[$attribute])*
+        #[derive(Clone, Debug, serde::Serialize)]
+        #[serde(tag = "name")]
+        $vis enum $type {
+            $($(#[doc = $doc])* #[serde(rename = $name)] $variant
+                $({ $($(#[doc = $field_doc])* $field: $field_type),* })? $(($inner))?),*
+        }
+
+        impl $type {
+            const NAMES: &'static [$crate::settings::Name] =
+                &[$(($name, concat!($($doc, "\n"),*))),*];
+
+            /// The keys of this section.
+            pub(crate) fn keys() -> Vec<$crate::settings::Key> {
+                let mut of_each = Vec::new();
+                $(#[allow(unused_mut)] let mut keys = Vec::new();
+                $($($crate::settings::section!(@key keys, concat!($($field_doc, "\n"),*), $field,
+                    $field_type, [$($domain)?], [$($default $(=> $words)?)?], []);)*)?
+                $(keys.extend(<$inner>::keys());)?
+                of_each.push(keys);)*
+                $crate::settings::key::of_choices(
+                    Self::NAMES, $crate::settings::section!(@preset $($preset)?), of_each)
+            }
+
+            /// Reads this section.
+            pub(crate) fn read_keys(
+                reader: &mut $crate::settings::Reader $($(, $argument: $argument_type)*)?
+            ) -> Result<$type, $crate::settings::ConfigError> {
+                let name = reader.choose(
+                    Self::NAMES, $crate::settings::section!(@preset $($preset)?))?;
+                let section = match name {
+                    $($name => {
+                        $($(let $field: $field_type = $crate::settings::section!(@read reader, $field,
+                            $field_type, [$($domain)?], [$($default)?], [], [$($($nested),*)?]);)*)?
+                        $type::$variant $({ $($field),* })? $((<$inner>::read_keys(reader)?))?
+                    })*
+                    _ => unreachable!("only names of this list are chosen"),
+                };
+                $crate::settings::section!(
+                    @finish reader, section, [$($check)?], [$($($argument),*)?])
+            }
+        }
+    };
+
+    (@preset) => { None };
+    (@preset $preset:literal) => { Some($preset) };
+
+    // A key's metadata: must be given, may be given, a section below, keys of this section.
+    (@key $keys:ident, $doc:expr, $field:ident, $type:ty, [$domain:expr], [], []) => {
+        let domain: $crate::settings::Domain<$type> = $domain;
+        $keys.push($crate::settings::Key::new(
+            stringify!($field), $doc, &domain, $crate::settings::Preset::Required))
+    };
+    (@key $keys:ident, $doc:expr, $field:ident, $type:ty, [$domain:expr], [$default:expr], []) => {
+        let (domain, default): ($crate::settings::Domain<$type>, $type) = ($domain, $default);
+        $keys.push($crate::settings::Key::new(
+            stringify!($field), $doc, &domain, $crate::settings::Preset::value(default)))
+    };
+    (@key $keys:ident, $doc:expr, $field:ident, $type:ty,
+        [$domain:expr], [$default:expr => $words:literal], []) =>
+    {
+        let domain: $crate::settings::Domain<$type> = $domain;
+        $keys.push($crate::settings::Key::new(
+            stringify!($field), $doc, &domain, $crate::settings::Preset::Depends($words)))
+    };
+    (@key $keys:ident, $doc:expr, $field:ident, $type:ty, [], [], []) => {
+        $keys.extend($crate::settings::key::below(stringify!($field), $doc, <$type>::keys()))
+    };
+    (@key $keys:ident, $doc:expr, $field:ident, $type:ty, [], [], [flatten]) => {
+        $keys.extend($crate::settings::key::explained($doc, <$type>::keys()))
+    };
+
+    // The value of a field, in the same order.
+    (@read $reader:ident, $field:ident, $type:ty, [$domain:expr], [], [], []) => {
+        $reader.required(stringify!($field), &$domain)?
+    };
+    (@read $reader:ident, $field:ident, $type:ty, [$domain:expr], [$default:expr], [], []) => {
+        match $reader.optional(stringify!($field), &$domain)? {
+            Some(value) => value,
+            None => $default,
+        }
+    };
+    (@read $reader:ident, $field:ident, $type:ty, [], [], [], [$($argument:expr),*]) => {
+        $reader.section(stringify!($field), |reader| <$type>::read_keys(reader $(, $argument)*))?
+    };
+    (@read $reader:ident, $field:ident, $type:ty, [], [], [flatten], [$($argument:expr),*]) => {
+        <$type>::read_keys($reader $(, $argument)*)?
+    };
+
+    (@finish $reader:ident, $section:ident, [], [$($argument:ident),*]) => { Ok($section) };
+    (@finish $reader:ident, $section:ident, [$check:ident], [$($argument:ident),*]) => {
+        $section.$check($reader $(, $argument)*)
+    };
+}
+pub(crate) use section;
