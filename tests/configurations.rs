@@ -336,7 +336,8 @@ fn former_names_are_accepted_with_a_note() {
     assert!(error.contains("`optimizer.schedule.step_size` is `3`"), "{error}");
     let mut set = Source::parse("old.yaml", &with("step_size: 5")).unwrap();
     set.set("optimizer.schedule.period=3").unwrap();
-    assert_eq!(Config::read(&set).unwrap().0.to_yaml(), now.to_yaml());
+    let optimizer = |config: &Config| serde_json::to_value(&config.optimizer).unwrap();
+    assert_eq!(optimizer(&Config::read(&set).unwrap().0), optimizer(&now));
 }
 
 #[test]

@@ -195,8 +195,9 @@ fn shuffling_never_parts_a_sample_from_its_error() {
         yaml("{name: f3, error_info: delayed_error}").replace("batch_size: 8", "batch_size: 30");
     let mut experiment = experiment(&yaml, Task::Classification);
     let data = toy(Task::Classification).train;
-    let expected =
-        tch::no_grad(|| &*data.targets - experiment.trainer.layers().forward(&data.inputs).unwrap());
+    let expected = tch::no_grad(|| {
+        &*data.targets - experiment.trainer.layers().forward(&data.inputs).unwrap()
+    });
     train_epoch(&mut experiment); // one batch: all errors are of the network before its step
     let store = experiment.trainer.error_store_mut().unwrap();
     assert_close(store.errors(), &expected, 1e-6);

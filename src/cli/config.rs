@@ -28,7 +28,7 @@ impl ConfigCommand {
                 print(&config.to_yaml())
             }
             ConfigCommand::List => print(&format!("{}\n", settings::carried_names().join("\n"))),
-            ConfigCommand::Keys => print(&settings::table(&config::keys())),
+            ConfigCommand::Keys => print(&settings::list(&config::keys())),
             ConfigCommand::Schema => print(&format!("{:#}\n", config::schema())),
             ConfigCommand::Reference => print(&config::reference()),
         }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde_yaml::Mapping;
+
 use super::{ConfigError, Source};
 use crate::data::{DataSelection, DataSet, ValidationSize, ValidationSplit};
 use crate::settings::domain::{share, whole};
@@ -36,11 +38,9 @@ impl DataConfig {
     /// complaints.
     pub fn from_value(name: &str, section: &serde_json::Value) -> Result<DataConfig, ConfigError> {
         let source = Source::parse(name, &serde_json::json!({ "data": section }).to_string())?;
-        let (values, keys) = (source.merged()?, super::keys());
-        let mut remarks = Vec::new();
-        Reader::read_root(&source, values, &keys, &mut remarks, |reader| {
-            reader.section("data", DataConfig::read_keys)
-        })
+        let (given, keys, mut remarks) = (source.merged()?, super::keys(), Vec::new());
+        let read = |reader: &mut Reader| reader.section("data", DataConfig::read_keys);
+        Reader::read_root(&source, &given, Mapping::new(), &keys, &mut remarks, read)
     }
 
     /// The part of the data set that is used, and how it is divided.

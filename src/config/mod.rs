@@ -119,12 +119,10 @@ impl Config {
     /// that do not apply to what a `--set` has chosen in their place.
     pub fn read(source: &Source) -> Result<(Config, Vec<String>), ConfigError> {
         let given = source.merged()?;
-        let mut values = Algorithm::defaults(&given);
-        settings::lay_over(&mut values, &given);
+        let defaults = Algorithm::defaults(&given);
         let mut remarks = Vec::new();
-        let config = Reader::read_root(source, values, &keys(), &mut remarks, |reader| {
-            Config::read_keys(reader, source)
-        })?;
+        let read = |reader: &mut Reader| Config::read_keys(reader, source);
+        let config = Reader::read_root(source, &given, defaults, &keys(), &mut remarks, read)?;
         Ok((config, remarks))
     }
 

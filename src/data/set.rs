@@ -11,8 +11,8 @@ use tch::Device;
 use super::fetch::{Files, fetch};
 use super::translate::translate;
 use super::{
-    DATA_SETS, DataDirectory, Dataset, Header, Preparation, Progress, Publication, TableFormat, Task,
-    TrainingShape,
+    DATA_SETS, DataDirectory, Dataset, Header, Preparation, Progress, Publication, TableFormat,
+    Task, TrainingShape,
 };
 use crate::settings::{Kind, Kinds};
 

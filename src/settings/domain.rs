@@ -13,8 +13,11 @@ use super::names::{Name, Named, did_you_mean, one_of};
 /// The values that a key can have.
 pub struct Domain<T> {
     pub(super) about: About,
-    read: Box<dyn Fn(&Value) -> Result<T, String>>, // the error is added to what is expected
+    read: Read<T>,
 }
+
+/// The error is added to what a complaint expects.
+type Read<T> = Box<dyn Fn(&Value) -> Result<T, String>>;
 
 /// What is known of a key's values without reading one.
 #[derive(Clone, Debug, PartialEq)]

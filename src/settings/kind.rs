@@ -24,8 +24,8 @@ impl<T> Kind<T> {
     /// With the keys' defaults; none if a key must be given.
     pub fn default(&self) -> Option<T> {
         let source = Source::parse("defaults", "").ok()?;
-        let (keys, mut remarks) = ((self.keys)(), Vec::new());
-        Reader::read_root(&source, Mapping::new(), &keys, &mut remarks, self.read).ok()
+        let (none, keys, mut remarks) = (Mapping::new(), (self.keys)(), Vec::new());
+        Reader::read_root(&source, &none, Mapping::new(), &keys, &mut remarks, self.read).ok()
     }
 }
 

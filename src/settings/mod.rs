@@ -24,7 +24,7 @@ pub use kind::{Kind, Kinds};
 pub use names::{Name, Named};
 pub(crate) use names::{named, one_of};
 pub use reader::Reader;
-pub use reference::{reference, table};
+pub use reference::{list, reference};
 pub use render::render;
 pub use schema::schema;
 pub(crate) use section::section;

@@ -8,31 +8,35 @@ use super::ConfigError;
 use super::domain::{Domain, choice_of, show};
 use super::key::Key;
 use super::names::{Name, did_you_mean};
-use super::source::{Replaced, Source};
+use super::source::{Replaced, Source, lay_over};
 
 /// A mapping of the configuration, from which keys are taken as they are read; what is left at the
 /// end is not known.
 pub struct Reader<'a> {
     source: &'a Source,
     keys: &'a [Key],
-    path: String, // with a dot at the end, or empty for the root
+    path: String,               // with a dot at the end, or empty for the root
+    given: Option<&'a Mapping>, // what the source says here, without defaults
     left: Mapping,
     known: Vec<&'static str>,
     remarks: &'a mut Vec<String>,
 }
 
 impl<'a> Reader<'a> {
-    /// Reads all of a configuration's `values`, which come from `source`, or from defaults that it
-    /// need not give; `keys` are all that a configuration can have.
+    /// Reads all of a configuration: what is `given` by a source, with a rule's defaults beneath it;
+    /// `keys` are all that a configuration can have.
     pub fn read_root<T>(
         source: &'a Source,
-        values: Mapping,
+        given: &'a Mapping,
+        defaults: Mapping,
         keys: &'a [Key],
         remarks: &'a mut Vec<String>,
         read: impl FnOnce(&mut Reader) -> Result<T, ConfigError>,
     ) -> Result<T, ConfigError> {
-        Reader { source, keys, path: String::new(), left: values, known: Vec::new(), remarks }
-            .read_all(read)
+        let mut left = defaults;
+        lay_over(&mut left, given);
+        let (path, known) = (String::new(), Vec::new());
+        Reader { source, keys, path, given: Some(given), left, known, remarks }.read_all(read)
     }
 
     /// Reads the mapping under a key, all of it; one that is absent is empty.
@@ -55,7 +59,8 @@ impl<'a> Reader<'a> {
         };
         let path = self.path_of(&format!("{key}."));
         let (source, keys, remarks) = (self.source, self.keys, &mut *self.remarks);
-        Reader { source, keys, path, left, known: Vec::new(), remarks }.read_all(read)
+        let given = self.given.and_then(|given| given.get(key)?.as_mapping());
+        Reader { source, keys, path, given, left, known: Vec::new(), remarks }.read_all(read)
     }
 
     fn read_all<T>(
@@ -118,7 +123,7 @@ impl<'a> Reader<'a> {
 
     /// Whether the file, what it extends, or a `--set` gives a key.
     pub fn has(&self, key: &str) -> bool {
-        self.source.layer_of(&self.path_of(key)).is_some()
+        self.given.is_some_and(|given| given.contains_key(key))
     }
 
     /// Leaves a key aside if another one that speaks against it was set later: by a `--set`, which is
@@ -140,12 +145,13 @@ impl<'a> Reader<'a> {
 
     /// Refuses whatever has not been read.
     fn finish(self) -> Result<(), ConfigError> {
-        for key in self.left.keys() {
+        // A rule's default that is not read is one of another choice.
+        let is_given = |key: &&Value| self.given.is_some_and(|given| given.contains_key(key));
+        for key in self.left.keys().filter(is_given) {
             let key = key.as_str().map_or_else(|| show(key), str::to_string);
             let path = self.path_of(&key);
             let is_key = self.keys.iter().any(|it| it.is_at_or_below(&path));
             match self.source.replaced_choice(&path) {
-                _ if self.source.layer_of(&path).is_none() => continue, // a default of another choice
                 Some(Replaced::ByFile) if is_key => continue,
                 Some(Replaced::BySet) if is_key => {
                     self.remarks.push(format!(

@@ -48,16 +48,16 @@ pub fn reference(template: &str, keys: &[Key]) -> String {
 }
 
 fn row(key: &Key) -> String {
+    let values = match key.about.names.len() {
+        0..=MOST_NAMES => key.about.values.clone(),
+        _ => "a name, see below".to_string(),
+    };
     let default = match &key.default {
         Preset::Required => "–".to_string(),
         Preset::Value(value) => format!("`{}`", show(value)),
         Preset::Depends(words) => words.to_string(),
     };
     let meaning = format!("{}{}", condition(key), joined(&key.summary, &key.details));
-    let values = match key.about.names.len() {
-        0..=MOST_NAMES => key.about.values.clone(),
-        _ => "a name, see below".to_string(),
-    };
     cells(&[format!("`{}`", key.path), values, default, meaning])
 }
 
@@ -81,22 +81,17 @@ fn cells(cells: &[String]) -> String {
     format!("| {} |\n", cells.join(" | "))
 }
 
-/// Keys in columns: path, values, default, meaning.
-pub fn table(keys: &[Key]) -> String {
-    let rows: Vec<[String; 4]> = keys
-        .iter()
-        .map(|key| {
-            let default = match &key.default {
-                Preset::Required => "-".to_string(),
-                Preset::Value(value) => show(value),
-                Preset::Depends(words) => words.to_string(),
-            };
-            let meaning = format!("{}{}", condition(key), key.summary);
-            [key.path.clone(), key.about.values.clone(), default, meaning]
-                .map(|cell| cell.replace('`', ""))
-        })
-        .collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let [path, values, default] = [0, 1, 2].map(|column| width(column).unwrap_or(0).min(45));
-    rows.iter().map(|[a, b, c, d]| format!("{a:path$}  {b:values$}  {c:default$}  {d}\n")).collect()
+/// A paragraph about each key, for the terminal.
+pub fn list(keys: &[Key]) -> String {
+    let about = |key: &Key| {
+        let default = match &key.default {
+            Preset::Required => "required".to_string(),
+            Preset::Value(value) => format!("default {}", show(value)),
+            Preset::Depends(words) => format!("default {words}"),
+        };
+        let meaning = format!("{}{}", condition(key), key.summary);
+        let text = format!("{}\n    {meaning}\n    {}; {default}\n", key.path, key.about.values);
+        text.replace('`', "")
+    };
+    keys.iter().map(about).collect()
 }

@@ -20,6 +20,7 @@ pub struct Source {
 #[derive(Debug)]
 struct File {
     name: String,
+    folder: Option<PathBuf>, // none: the program carries it
     values: Mapping,
 }
 
@@ -38,63 +39,52 @@ pub(super) enum Replaced {
     BySet,
 }
 
-/// The text of a configuration that has been found.
-struct Found {
-    name: String,
-    text: String,
-    folder: Option<PathBuf>, // none: the program carries it
-}
-
 impl Source {
     /// A file, or a configuration that the program carries by that name, with or without `.yaml`.
     pub fn open(config: &str) -> Result<Source, ConfigError> {
-        let found = match read(Path::new(config))? {
-            Some(found) => found,
-            None => carried(config).ok_or_else(|| {
-                ConfigError(format!(
-                    "{config}: no such file, and the program carries no configuration of that name; \
-                     it carries {}",
-                    carried::names().join(", ")
-                ))
-            })?,
+        let file = match File::read(Path::new(config))? {
+            Some(file) => Some(file),
+            None => File::carried(config)?,
         };
-        Source::of(found)
+        Source::of(file.ok_or_else(|| {
+            ConfigError(format!(
+                "{config}: no such file, and the program carries no configuration of that name; it \
+                 carries {}",
+                carried::names().join(", ")
+            ))
+        })?)
     }
 
     /// A configuration from its text; `name` stands in complaints.
     pub fn parse(name: &str, text: &str) -> Result<Source, ConfigError> {
-        Source::of(Found { name: name.to_string(), text: text.to_string(), folder: None })
+        Source::of(File::parse(name.to_string(), None, text)?)
     }
 
-    fn of(mut found: Found) -> Result<Source, ConfigError> {
-        let mut files: Vec<File> = Vec::new();
-        loop {
-            let (mut file, base) = found.parse()?;
-            if !files.is_empty() {
-                file.values.shift_remove("name"); // that of a run is its own
-            }
-            files.insert(0, file);
-            let Some(base) = base else {
-                return Ok(Source { files, sets: Vec::new() });
-            };
+    /// A file on top of those that it extends.
+    fn of(file: File) -> Result<Source, ConfigError> {
+        let mut files = vec![file];
+        while let Some(extends) = files[0].values.shift_remove("extends") {
             let refuse = |expected: String| {
-                ConfigError(format!(
-                    "{}: `extends` is `{base}`; expected {expected}",
-                    files[0].name
-                ))
+                let (name, found) = (&files[0].name, show(&extends));
+                ConfigError(format!("{name}: `extends` is `{found}`; expected {expected}"))
             };
-            let next = found.base(&base)?.ok_or_else(|| {
+            let expected =
+                "the path of a configuration, or the name of one that the program carries";
+            let base = extends.as_str().ok_or_else(|| refuse(expected.to_string()))?;
+            let mut base = files[0].base(base)?.ok_or_else(|| {
                 let names = carried::names().join(", ");
                 refuse(format!("a file, or a configuration that the program carries: {names}"))
             })?;
-            if files.iter().any(|file| is_same(&file.name, &next.name)) {
+            if files.iter().any(|file| is_same(&file.name, &base.name)) {
                 let mut names: Vec<&str> = files.iter().rev().map(|it| it.name.as_str()).collect();
-                names.push(&next.name);
+                names.push(&base.name);
                 let circle = names.join(" extends ");
-                return Err(refuse(format!("one that leads to an end, but {circle}")));
+                return Err(refuse(format!("a configuration outside of the circle {circle}")));
             }
-            found = next;
+            base.values.shift_remove("name"); // that of a run is its own
+            files.insert(0, base);
         }
+        Ok(Source { files, sets: Vec::new() })
     }
 
     /// Sets a value, given as `key.of.it=value` with the value in YAML, over the file's.
@@ -214,66 +204,51 @@ impl Source {
     }
 }
 
-impl Found {
-    /// The values, and what they extend.
-    fn parse(&self) -> Result<(File, Option<String>), ConfigError> {
-        let name = self.name.clone();
-        let value = serde_yaml::from_str(&self.text)
+impl File {
+    fn parse(name: String, folder: Option<PathBuf>, text: &str) -> Result<File, ConfigError> {
+        let value = serde_yaml::from_str(text)
             .map_err(|error| ConfigError(format!("{name}: is not YAML: {error}")))?;
-        let mut values = match value {
-            Value::Mapping(mapping) => mapping,
-            Value::Null => Mapping::new(),
-            _ => return Err(ConfigError(format!("{name}: holds no mapping of keys"))),
-        };
-        let base = match values.shift_remove("extends") {
-            None => None,
-            Some(Value::String(base)) => Some(base),
-            Some(other) => {
-                return Err(ConfigError(format!(
-                    "{name}: `extends` is `{}`; expected the path of a configuration, or the name of \
-                     one that the program carries",
-                    show(&other)
-                )));
-            }
-        };
-        Ok((File { name, values }, base))
+        match value {
+            Value::Mapping(values) => Ok(File { name, folder, values }),
+            Value::Null => Ok(File { name, folder, values: Mapping::new() }),
+            _ => Err(ConfigError(format!("{name}: holds no mapping of keys"))),
+        }
+    }
+
+    /// The file at a path, if there is one.
+    fn read(path: &Path) -> Result<Option<File>, ConfigError> {
+        if !path.exists() || path.is_dir() {
+            return Ok(None);
+        }
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError(format!("{name}: cannot be read: {error}")))?;
+        File::parse(name, path.parent().map(Path::to_path_buf), &text).map(Some)
+    }
+
+    /// The configuration that the program carries by a name.
+    fn carried(name: &str) -> Result<Option<File>, ConfigError> {
+        let name = name.strip_suffix(".yaml").unwrap_or(name);
+        let found = CARRIED.iter().find(|(carried, _)| *carried == name);
+        found.map(|(_, text)| File::parse(format!("configs/{name}.yaml"), None, text)).transpose()
     }
 
     /// What this one extends: a file beside it (`.yaml` may be left out) or as given, or a carried one.
-    fn base(&self, base: &str) -> Result<Option<Found>, ConfigError> {
+    fn base(&self, base: &str) -> Result<Option<File>, ConfigError> {
         if let Some(folder) = &self.folder {
-            let (beside, with_ending) = (folder.join(base), folder.join(format!("{base}.yaml")));
-            // `mnist.yaml` can extend the carried `mnist`.
-            let itself = with_ending == Path::new(&self.name);
-            let with_ending = Some(with_ending).filter(|_| !itself);
-            for path in [Some(beside), with_ending, Some(PathBuf::from(base))].into_iter().flatten()
-            {
-                if let Some(found) = read(&path)? {
-                    return Ok(Some(found));
+            let mut paths =
+                vec![folder.join(base), folder.join(format!("{base}.yaml")), base.into()];
+            if paths[1] == Path::new(&self.name) {
+                paths.remove(1); // `mnist.yaml` can extend the carried `mnist`
+            }
+            for path in paths {
+                if let Some(file) = File::read(&path)? {
+                    return Ok(Some(file));
                 }
             }
         }
-        Ok(carried(base))
+        File::carried(base)
     }
-}
-
-/// A file's text, if there is such a file.
-fn read(path: &Path) -> Result<Option<Found>, ConfigError> {
-    if !path.exists() || path.is_dir() {
-        return Ok(None);
-    }
-    let name = path.display().to_string();
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| ConfigError(format!("{name}: cannot be read: {error}")))?;
-    let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
-    Ok(Some(Found { name, text, folder: Some(folder) }))
-}
-
-fn carried(config: &str) -> Option<Found> {
-    let name = config.strip_suffix(".yaml").unwrap_or(config);
-    let (_, text) = CARRIED.iter().find(|(carried, _)| *carried == name)?;
-    let name = format!("configs/{name}.yaml");
-    Some(Found { name, text: text.to_string(), folder: None })
 }
 
 /// Whether two names are of one file.
