@@ -1,5 +1,7 @@
 //! From a configuration to the parts of a run: the only file that knows both sides.
 
+use std::sync::Arc;
+
 use crate::config::{
     Algorithm, Config, ConfigError, KernelsConfig, ModelConfig, Precision, ScheduleName, Source,
 };
@@ -13,26 +15,73 @@ use crate::loss::Loss;
 use crate::model_file::{self, Description};
 use crate::network::{Block, Cnn, Mlp, Network, Vit, WeightInit};
 use crate::offload::Offload;
-use crate::run::Experiment;
+use crate::has_bfloat16;
+use crate::process::use_threads;
+use crate::run::{ConfigText, Run, Settings, State};
 use crate::schedule::{
     LayerMajor, Pipelined, Schedule, best_stages, chunk_for, chunk_that_fills, stages,
 };
 use crate::tensor_file::{self, TensorFile};
 use crate::trainer::{BackpropTrainer, FeedbackTrainer, PepitaTrainer, RecordedTrainer, Trainer};
-use crate::{has_bfloat16, native::allow_tf32};
 use anyhow::{Result, bail};
 use tch::Device;
 
-/// Chooses the device, loads the data, draws the network: all that can fail before training.
+/// Chooses the device, loads the data, draws the network: all that can fail before training. Where the
+/// configuration says nothing about threads, the run has as many as the machine has cores.
 ///
 /// `source` is where `config` was read from, to be named in complaints.
 pub fn assemble(
     config: &Config,
     source: &Source,
     directory: &DataDirectory,
-) -> Result<(Experiment, ChosenDevice)> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    tch::set_num_threads(config.threads.unwrap_or(cores) as i32);
+) -> Result<(Run, ChosenDevice)> {
+    let (data, chosen) = load(config, source, directory)?;
+    Ok((make(data.into(), config, source, threads_of(config))?, chosen))
+}
+
+/// As [`assemble`], on a data set that the caller has and may share with other runs; the run is on the
+/// device of its tensors. Where the configuration says nothing about threads, the run has as many as the
+/// thread that trains it.
+pub fn assemble_on(
+    data: impl Into<Arc<Dataset>>,
+    config: &Config,
+    source: &Source,
+) -> Result<Run> {
+    make(data.into(), config, source, config.threads)
+}
+
+impl Run {
+    /// A run as a configuration says, on a data set that may be shared with other runs; see
+    /// [`assemble_on`].
+    ///
+    /// # Errors
+    /// If the configuration does not go with the data, or there is no memory for the network.
+    pub fn new(config: &Config, data: impl Into<Arc<Dataset>>) -> Result<Run> {
+        let source = Source::parse("the configuration", &config.to_yaml())?;
+        assemble_on(data, config, &source)
+    }
+}
+
+impl ConfigText {
+    /// The text of a configuration.
+    pub fn of(config: &Config) -> ConfigText {
+        let json = serde_json::to_value(config).expect("settings are plain data");
+        ConfigText { yaml: config.to_yaml(), json }
+    }
+}
+
+/// As many threads as the configuration says, or as the machine has cores.
+pub(crate) fn threads_of(config: &Config) -> Option<usize> {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    Some(config.threads.unwrap_or_else(cores))
+}
+
+/// Chooses the device, and loads the data onto it.
+pub(crate) fn load(
+    config: &Config,
+    source: &Source,
+    directory: &DataDirectory,
+) -> Result<(Dataset, ChosenDevice)> {
     if let Some(shape) = config.data.set.training_shape() {
         check_against_data(config, source, &shape)?; // before anything is fetched
     }
@@ -42,44 +91,59 @@ pub fn assemble(
         (DeviceChoice::Auto, Some(first)) => first.choose()?,
         (device, _) => device.choose()?,
     };
-    let data = config.data.set.load(directory, chosen.device)?;
-    Ok((assemble_on(data, config, source)?, chosen))
+    let _threads = use_threads(threads_of(config));
+    Ok((config.data.set.load(directory, chosen.device)?, chosen))
 }
 
-/// As [`assemble`], on a data set that the caller has; the run is on the device of its tensors.
-pub fn assemble_on(mut data: Dataset, config: &Config, source: &Source) -> Result<Experiment> {
+/// Draws the network, and puts together what the run needs.
+pub(crate) fn make(
+    mut data: Arc<Dataset>,
+    config: &Config,
+    source: &Source,
+    threads: Option<usize>,
+) -> Result<Run> {
     check_against_data(config, source, &data.training_shape())?;
     if let Some(samples) = config.data.train_samples {
-        data.train = data.train.first(samples as i64);
+        let train = data.train.first(samples as i64);
+        data = Arc::new(Dataset { train, ..data.shallow_clone() });
     }
-    let longest = data.train.len().max(data.test.len());
-    let mut generator = Generator::new(config.seed)?;
-    Ok(Experiment {
-        trainer: trainer(config, source, &data, &mut generator)?,
-        loss: config.loss,
-        generator,
+    let longest = data.parts().map(|(_, split)| split.len()).max().unwrap_or(0);
+    let settings = Settings {
+        seed: config.seed,
+        epochs: config.epochs,
         batch_size: config.data.batch_size,
         // A network that lives in files is gone through once.
         eval_batch_size: match config.schedule.offload {
             Some(_) => longest,
             None => config.data.eval_batch_size,
         },
-        epochs: config.epochs,
+        loss: config.loss,
         learning_rate: config.optimizer.settings.learning_rate(),
         schedule: config.optimizer.schedule.clone(),
-        early_stop: config.early_stop.clone(),
-        max_minutes: config.max_minutes,
-        on_nan: config.on_nan,
-        description: data
-            .preparation
-            .clone()
-            .map(|preparation| Description::new(config.to_yaml(), preparation)),
-        rows: Vec::new(),
+        threads,
+        precision: config.precision,
         diagnostics: config
             .diagnostics
             .every
             .map(|every| Diagnostics { every: every as u64, samples: config.diagnostics.samples }),
+        early_stop: config.early_stop.clone(),
+        max_minutes: config.max_minutes,
+        on_nan: config.on_nan,
+        checkpoint: config.checkpoint.clone(),
+    };
+    let _threads = use_threads(threads);
+    let mut generator = Generator::new(config.seed)?;
+    let trainer = trainer(config, source, &data, &mut generator)?;
+    let text = ConfigText::of(config);
+    let preparation = data.preparation.clone();
+    Ok(Run {
+        name: config.name.clone(),
+        settings,
+        state: State { trainer, generator, history: Vec::new() },
+        description: preparation.map(|preparation| Description::new(text.yaml.clone(), preparation)),
+        config: Some(text),
         data,
+        stop: Arc::default(),
     })
 }
 
@@ -252,7 +316,7 @@ fn trainer(
             let expected = "float32: bf16 needs `model.name: mlp` on a processor with AVX512_BF16";
             return Err(source.refuse("precision", "bf16", expected).into());
         }
-        Precision::Tf32 if data.train.inputs.device().is_cuda() => allow_tf32()?,
+        Precision::Tf32 if data.train.inputs.device().is_cuda() => {} // the epoch loop switches it on
         Precision::Tf32 => {
             let expected = "float32, or `device: cuda`, where tf32 is computed";
             return Err(source.refuse("precision", "tf32", expected).into());

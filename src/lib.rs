@@ -12,18 +12,17 @@
 //! - [`network::Block`] is what one feedback matrix teaches; write your own, or use those there.
 //! - [`schedule::Schedule`] is the order in which layers and batches take their turns.
 //! - [`feedback::FeedbackInit`] makes the matrices B_i.
-//! - [`assemble`] turns a [`config::Config`] into these parts; [`run::run`] is the epoch loop.
+//! - [`assemble`] turns a [`config::Config`] into these parts; [`run::Run`] trains with them, in a folder
+//!   or without one.
 //!
 //! Everywhere: N samples in the training set, b batch, C outputs, K layers (K-1 hidden and the
 //! output layer), n_i width of layer i.
 
 pub mod assemble;
-pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod device;
 pub mod diagnostics;
-mod divergence;
 pub mod error_info;
 pub mod error_store;
 pub mod feedback;
@@ -39,6 +38,8 @@ mod native;
 pub mod network;
 pub mod offload;
 pub mod optimizer;
+mod process;
+pub mod resume;
 pub mod run;
 pub mod schedule;
 pub mod sinks;
@@ -48,6 +49,7 @@ pub mod trainer;
 pub use generator::Generator;
 pub use native::dense::{has_bfloat16, instruction_set, instruction_sets, kernels_are_fast};
 pub use native::libtorch_version;
+pub use process::libtorch_panics_as_errors;
 
 /// The version of this library and program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -4,9 +4,8 @@ use std::any::Any;
 use std::fmt::Display;
 use std::io::{Write, stderr};
 
-/// Says a line. Unlike `eprintln!` it goes on when nobody listens any more: a run does not end
-/// because the terminal, or the program that its messages are piped to, has gone.
-pub fn say(line: impl Display) {
+/// Says a line of the data's.
+pub(crate) fn say(line: impl Display) {
     let _ = writeln!(stderr(), "{line}");
 }
 

@@ -7,7 +7,6 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use crate::checkpoint;
 use crate::data::Preparation;
 use crate::network::Network;
 use crate::tensor_file::{self, TensorFile};
@@ -21,6 +20,9 @@ pub fn of(path: &Path) -> PathBuf {
 pub const VERSION: u64 = 1;
 
 const KEY: &str = "f3_tch_model";
+
+/// Where a checkpoint, which holds more than a network, has its header.
+pub(crate) const CHECKPOINT: &str = "f3_tch_checkpoint";
 
 /// What it takes to rebuild a network and to prepare samples for it, beside its tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -76,8 +78,8 @@ pub fn init(network: &Network, path: &Path) -> Result<()> {
     let _no_grad = tch::no_grad_guard();
     let mut file = TensorFile::open(path)?;
     let mut names = file.names();
-    if checkpoint::is_one(&file) {
-        names.retain(|name| name.starts_with("layers."));
+    if file.text(CHECKPOINT).is_some() {
+        names.retain(|name| name.starts_with("layers.")); // of all that a run depends on
     }
     let in_file = by_block(&names);
     let named: BTreeMap<String, Tensor> = network.named_tensors().into_iter().collect();

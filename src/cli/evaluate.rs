@@ -55,8 +55,8 @@ impl EvaluateArgs {
             evaluate(model.network(), split, of_model.loss, data.task, size)
         };
         let mut rows = vec![["part", "samples", "loss"].map(String::from).to_vec()];
-        rows[0].extend(data.task.metrics().iter().map(|metric| metric.to_string()));
-        for (part, split) in [("train", &data.train), ("test", &data.test)] {
+        rows[0].extend(data.task.metrics().map(|metric| metric.name.to_string()));
+        for (part, split) in data.parts() {
             let found = of(split)?;
             let mut row = vec![part.to_string(), split.len().to_string(), found.loss.to_string()];
             row.extend(found.metrics.iter().map(|(_, value)| value.to_string()));

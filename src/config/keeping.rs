@@ -2,10 +2,8 @@
 
 use super::ConfigError;
 use super::section::Section;
-use crate::checkpoint::CheckpointSettings;
 use crate::data::Task;
-use crate::run::EarlyStop;
-use crate::sinks::EpochRow;
+use crate::run::{CheckpointSettings, EarlyStop, EpochRow};
 
 pub(super) fn read_checkpoint(
     section: &mut Section,
@@ -35,7 +33,7 @@ fn read_metric(
     key: &'static str,
     task: Task,
 ) -> Result<Option<String>, ConfigError> {
-    let names = EpochRow::names(task);
+    let names = EpochRow::names(task, false);
     let expected = format!("null or one of {}", names.join(", "));
     let metric = section.checked(key, &expected, |metric: &Option<String>| {
         metric.as_ref().is_none_or(|metric| names.contains(metric))

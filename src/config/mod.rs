@@ -18,7 +18,8 @@ pub use algorithm::Algorithm;
 pub use data::DataConfig;
 pub use model::{ModelConfig, Width};
 pub use optimizer::OptimizerConfig;
-pub use schedule::{KernelsConfig, Precision, ScheduleConfig, ScheduleName};
+pub use crate::run::Precision;
+pub use schedule::{KernelsConfig, ScheduleConfig, ScheduleName};
 pub use source::{NAMES as CARRIED, Source};
 
 use std::fmt;
@@ -26,11 +27,10 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::checkpoint::CheckpointSettings;
 use crate::data::Task;
 use crate::device::DeviceChoice;
 use crate::loss::Loss;
-use crate::run::{EarlyStop, OnNan};
+use crate::run::{CheckpointSettings, EarlyStop, OnNan};
 use section::Section;
 
 /// A configuration that cannot be used; its text names the place and the remedy.

@@ -50,18 +50,6 @@ pub enum KernelsConfig {
     Fused,
 }
 
-/// What is multiplied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Precision {
-    /// float32 throughout.
-    Float32,
-    /// bfloat16 where hidden layers learn from feedback; sums, weights and optimizer are float32.
-    Bf16,
-    /// float32 rounded to 19 bits, on CUDA.
-    Tf32,
-}
-
 impl ScheduleConfig {
     pub(super) fn read(
         section: &mut Section,

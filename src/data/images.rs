@@ -25,8 +25,8 @@ pub(super) fn mnist(
         let images = idx::images(files.content(&format!("{part}-images-idx3-ubyte")))?;
         let labels = idx::labels(files.content(&format!("{part}-labels-idx1-ubyte")), CLASSES)?;
         Ok(Split {
-            inputs: scale_pixels(&images, 255.0, &scaling).to_device(device),
-            targets: one_hot(&labels, i64::from(CLASSES), device),
+            inputs: scale_pixels(&images, 255.0, &scaling).to_device(device).into(),
+            targets: one_hot(&labels, i64::from(CLASSES), device).into(),
         })
     };
     let (train, test) = (split("train")?, split("t10k")?);
@@ -58,8 +58,8 @@ pub(super) fn digits(device: Device) -> Result<Dataset> {
             (0..inputs.size()[0]).filter(|position| (position % 5 == 4) == is_test).collect();
         let positions = Tensor::from_slice(&positions).to_device(device);
         Split {
-            inputs: inputs.index_select(0, &positions),
-            targets: targets.index_select(0, &positions),
+            inputs: inputs.index_select(0, &positions).into(),
+            targets: targets.index_select(0, &positions).into(),
         }
     };
     let image = Inputs::Image { shape: [1, 8, 8], largest: 16.0, scaling };
@@ -83,8 +83,10 @@ pub(super) fn cifar10(files: &Fetched, standardize: bool, device: Device) -> Res
         let parts = files.iter().map(|file| cifar10_records(file)).collect::<Result<Vec<_>>>()?;
         let (labels, pixels): (Vec<Tensor>, Vec<Tensor>) = parts.into_iter().unzip();
         Ok(Split {
-            inputs: scale_pixels(&Tensor::cat(&pixels, 0), 255.0, &scaling).to_device(device),
-            targets: one_hot(&Tensor::cat(&labels, 0), i64::from(CLASSES), device),
+            inputs: scale_pixels(&Tensor::cat(&pixels, 0), 255.0, &scaling)
+                .to_device(device)
+                .into(),
+            targets: one_hot(&Tensor::cat(&labels, 0), i64::from(CLASSES), device).into(),
         })
     };
     let test = split(&[files.content("test_batch.bin")])?;
@@ -125,6 +127,7 @@ fn dataset(
         task: Task::Classification,
         image,
         train,
+        validation: None,
         test,
         preparation: Some(Preparation { inputs, targets: Targets::Classes(classes) }),
     }

@@ -27,6 +27,7 @@ pub use preparation::{Coding, Column, Inputs, Preparation, Scaling, Targets};
 pub use samples::Samples;
 pub use settings::DataSettings;
 pub(crate) use settings::TrainingShape;
+pub use crate::native::SharedTensor;
 pub use table::{Header, TableFormat};
 
 use serde::{Deserialize, Serialize};
@@ -44,7 +45,7 @@ pub enum Task {
     Regression,
 }
 
-/// A training set and a test set.
+/// A training set, a test set, and maybe a validation set.
 pub struct Dataset {
     /// Its name in configurations, or that of its file.
     pub name: String,
@@ -54,6 +55,8 @@ pub struct Dataset {
     pub image: Option<[i64; 3]>,
     /// What is trained on.
     pub train: Split,
+    /// What is evaluated after each epoch to choose by, if there is such a part.
+    pub validation: Option<Split>,
     /// What is only evaluated.
     pub test: Split,
     /// What was done to the samples, where that is known.
@@ -64,16 +67,36 @@ impl Dataset {
     /// Of tensors that the caller has: inputs float `[N, n_0]`, targets `[N, C]` of any kind.
     pub fn new(name: &str, task: Task, train: Split, test: Split) -> Dataset {
         let float = |split: Split| Split {
-            inputs: split.inputs.to_kind(Kind::Float).contiguous(),
-            targets: split.targets.to_kind(Kind::Float).contiguous(),
+            inputs: split.inputs.to_kind(Kind::Float).contiguous().into(),
+            targets: split.targets.to_kind(Kind::Float).contiguous().into(),
         };
         Dataset {
             name: name.to_string(),
             task,
             image: None,
             train: float(train),
+            validation: None,
             test: float(test),
             preparation: None,
+        }
+    }
+
+    /// Its parts by name: `train`, `validation` where there is one, `test`.
+    pub fn parts(&self) -> impl Iterator<Item = (&'static str, &Split)> {
+        let validation = self.validation.as_ref().map(|split| ("validation", split));
+        [("train", &self.train)].into_iter().chain(validation).chain([("test", &self.test)])
+    }
+
+    /// The same samples, in the same memory.
+    pub fn shallow_clone(&self) -> Dataset {
+        Dataset {
+            name: self.name.clone(),
+            task: self.task,
+            image: self.image,
+            train: self.train.shallow_clone(),
+            validation: self.validation.as_ref().map(Split::shallow_clone),
+            test: self.test.shallow_clone(),
+            preparation: self.preparation.clone(),
         }
     }
 
@@ -89,9 +112,9 @@ impl Dataset {
 /// Samples that lie on one device, known by their position.
 pub struct Split {
     /// Float `[N, n_0]`.
-    pub inputs: Tensor,
+    pub inputs: SharedTensor,
     /// Float `[N, C]`.
-    pub targets: Tensor,
+    pub targets: SharedTensor,
 }
 
 /// Some samples of a split.
@@ -147,12 +170,14 @@ impl Split {
 
     /// The first `count` samples, in the same memory.
     pub fn first(&self, count: i64) -> Split {
-        Split { inputs: self.inputs.narrow(0, 0, count), targets: self.targets.narrow(0, 0, count) }
+        let first = |tensor: &Tensor| tensor.narrow(0, 0, count).into();
+        Split { inputs: first(&self.inputs), targets: first(&self.targets) }
     }
 
     /// The same samples, in the same memory.
     pub fn shallow_clone(&self) -> Split {
-        Split { inputs: self.inputs.shallow_clone(), targets: self.targets.shallow_clone() }
+        let same = |tensor: &Tensor| tensor.shallow_clone().into();
+        Split { inputs: same(&self.inputs), targets: same(&self.targets) }
     }
 }
 

@@ -52,12 +52,12 @@ pub(super) fn dataset(
         }
     };
     let split = |table: Table| Split {
-        inputs: scale_columns(table.inputs, &inputs).to_device(device),
-        targets: scale_columns(table.targets, &outputs).to_device(device),
+        inputs: scale_columns(table.inputs, &inputs).to_device(device).into(),
+        targets: scale_columns(table.targets, &outputs).to_device(device).into(),
     };
     let (train, test) = (split(train), split(test));
     let preparation = Some(Preparation { inputs: Inputs::Table { columns }, targets });
-    Dataset { name, task, image: None, train, test, preparation }
+    Dataset { name, task, image: None, train, validation: None, test, preparation }
 }
 
 /// Mean and deviation of each column.

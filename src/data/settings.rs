@@ -88,8 +88,8 @@ impl DataSettings {
         let raw = self.not_standardized().load(directory, Device::Cpu)?;
         let mut data = translate(raw, preparation)?;
         for split in [&mut data.train, &mut data.test] {
-            split.inputs = split.inputs.to_device(device);
-            split.targets = split.targets.to_device(device);
+            split.inputs = split.inputs.to_device(device).into();
+            split.targets = split.targets.to_device(device).into();
         }
         Ok(data)
     }

@@ -19,8 +19,8 @@ pub(super) fn translate(data: Dataset, wanted: &Preparation) -> Result<Dataset> 
     };
     let split = |split: &Split| -> Result<Split> {
         Ok(Split {
-            inputs: inputs(&split.inputs, &found.inputs, &wanted.inputs)?,
-            targets: targets(&split.targets, &found.targets, &wanted.targets)?,
+            inputs: inputs(&split.inputs, &found.inputs, &wanted.inputs)?.into(),
+            targets: targets(&split.targets, &found.targets, &wanted.targets)?.into(),
         })
     };
     let both = split(&data.train).and_then(|train| Ok((train, split(&data.test)?)));

@@ -9,6 +9,7 @@ pub(crate) mod dense;
 mod team;
 
 use std::ffi::{CStr, c_char, c_void};
+use std::ops::Deref;
 use std::ptr::null_mut;
 use std::sync::OnceLock;
 
@@ -24,7 +25,7 @@ type Message = *mut c_char;
 unsafe extern "C" {
     fn f3_free_message(message: Message);
     fn f3_exact_cuda() -> Message;
-    fn f3_allow_tf32() -> Message;
+    fn f3_allow_tf32(allowed: bool) -> Message;
     fn f3_libtorch_version() -> *const c_char;
     fn f3_generator_new(seed: u64, out: *mut *mut RawGenerator) -> Message;
     fn f3_generator_free(generator: *mut RawGenerator);
@@ -103,8 +104,35 @@ pub fn libtorch_version() -> &'static str {
     unsafe { CStr::from_ptr(f3_libtorch_version()) }.to_str().expect("libtorch's version is ASCII")
 }
 
+/// A tensor that several threads may read at once, such as the samples of a data set.
+///
+/// It is never written to: whoever does so through a shallow clone does it before it is shared.
+#[derive(Debug)]
+pub struct SharedTensor(Tensor);
+
+// SAFETY: libtorch counts references atomically and lets any number of threads read a tensor; this
+// type gives out nothing but a shared reference, and nobody writes to a data set that is in use.
+unsafe impl Sync for SharedTensor {}
+
+impl From<Tensor> for SharedTensor {
+    fn from(tensor: Tensor) -> SharedTensor {
+        SharedTensor(tensor)
+    }
+}
+
+impl Deref for SharedTensor {
+    type Target = Tensor;
+
+    fn deref(&self) -> &Tensor {
+        &self.0
+    }
+}
+
 /// An `at::Generator` on the CPU; [`crate::Generator`] is the type for users.
 pub(crate) struct CpuGenerator(*mut RawGenerator);
+
+// SAFETY: libtorch's generator belongs to no thread, and this value is its only owner.
+unsafe impl Send for CpuGenerator {}
 
 impl CpuGenerator {
     pub(crate) fn new(seed: u64) -> Result<CpuGenerator> {
@@ -318,10 +346,11 @@ pub(crate) fn load_cuda() -> Result<()> {
         .map_err(|reason| anyhow!(reason))
 }
 
-/// Lets CUDA round what it multiplies to TF32 from now on.
-pub(crate) fn allow_tf32() -> Result<()> {
+/// Lets CUDA round what it multiplies to TF32 from now on, or forbids it: in the whole process, so that
+/// [`crate::process::multiply`] alone calls this.
+pub(crate) fn allow_tf32(allowed: bool) -> Result<()> {
     // SAFETY: sets flags of libtorch's context; C++ exceptions come back as messages.
-    check(unsafe { f3_allow_tf32() })
+    check(unsafe { f3_allow_tf32(allowed) })
 }
 
 /// Whether the machine has an NVIDIA driver.

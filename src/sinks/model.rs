@@ -4,11 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::{EpochRow, Sink};
 use crate::model_file::{self, Description};
-use crate::network::Network;
+use crate::run::{Event, Observer};
 
-/// Replaces `model.safetensors` after each epoch; whoever looks finds a whole file.
+/// Replaces `model.safetensors` after each epoch; the file is whole at any time.
 pub struct ModelSink {
     path: PathBuf,
     description: Option<Description>,
@@ -21,15 +20,14 @@ impl ModelSink {
     }
 }
 
-impl Sink for ModelSink {
-    fn epoch(&mut self, _row: &EpochRow, network: &Network) -> Result<()> {
-        model_file::save(network, self.description.as_ref(), &self.path)
-    }
-
-    fn replay(&mut self, rows: &[EpochRow], network: &Network) -> Result<()> {
-        match rows {
-            [] => Ok(()),
-            _ => model_file::save(network, self.description.as_ref(), &self.path),
+impl Observer for ModelSink {
+    fn notice(&mut self, event: &Event) -> Result<()> {
+        match event {
+            Event::Start { history: [], .. } => Ok(()),
+            Event::Start { network, .. } | Event::Epoch { network, .. } => {
+                model_file::save(network, self.description.as_ref(), &self.path)
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::network::Network;
 ///
 /// A new learning rule that can be told apart from [`FeedbackTrainer`] by more than its error
 /// information is a new file beside this one, with one arm in `assemble.rs`.
-pub trait Trainer {
+pub trait Trainer: Send {
     /// Takes one step on a batch.
     fn train_batch(&mut self, batch: &Batch) -> Result<()>;
 
