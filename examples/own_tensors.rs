@@ -10,8 +10,7 @@ use f3_tch::feedback::FeedbackInit;
 use f3_tch::loss::Loss;
 use f3_tch::network::{Activation, Mlp, Network};
 use f3_tch::optimizer::{AdamSettings, OptimizerSettings};
-use f3_tch::run::{Experiment, run};
-use f3_tch::sinks::{EpochRow, on_epoch};
+use f3_tch::run::{Run, Settings, on_epoch};
 use f3_tch::trainer::FeedbackTrainer;
 use tch::{Device, Kind};
 
@@ -21,7 +20,8 @@ pub fn train() -> Result<Vec<f64>> {
     let mut split = |samples: i64| -> Result<Split> {
         let inputs = generator.uniform(&[samples, 2], -1.0, 1.0)?;
         let radius = inputs.square().sum_dim_intlist([1i64].as_slice(), false, None::<Kind>);
-        Ok(Split { targets: radius.gt(0.5).to_kind(Kind::Int64).onehot(2), inputs })
+        let targets = radius.gt(0.5).to_kind(Kind::Int64).onehot(2);
+        Ok(Split { inputs: inputs.into(), targets: targets.into() })
     };
     let data = Dataset::new("rings", Task::Classification, split(4000)?, split(1000)?);
 
@@ -36,10 +36,10 @@ pub fn train() -> Result<Vec<f64>> {
     let loss = Loss::BinaryCrossEntropy;
     let trainer = FeedbackTrainer::new(network, ErrorInfo::DelayedError, loss, &data.train)?;
 
-    let mut experiment = Experiment::new(Box::new(trainer), data, loss, generator, 1e-3);
-    let progress = on_epoch(|row: &EpochRow| println!("{:2}: {:.4}", row.epoch, row.test.loss));
-    let rows = run(&mut experiment, &mut [progress])?;
-    Ok(rows.iter().filter_map(|row| row.test.metric("accuracy")).collect())
+    let settings = Settings::new(loss, 1e-3);
+    let mut run = Run::from_parts(Box::new(trainer), generator, data, settings);
+    run.train(&mut on_epoch(|row| println!("{:2}: {:.4}", row.epoch, row.test.loss)))?;
+    Ok(run.state.history.iter().filter_map(|row| row.test.metric("accuracy")).collect())
 }
 
 fn main() -> Result<()> {

@@ -11,11 +11,11 @@ use crate::diagnostics::Diagnostics;
 use crate::error_info::ErrorInfo;
 use crate::feedback::FeedbackInit;
 use crate::generator::Generator;
+use crate::has_bfloat16;
 use crate::loss::Loss;
 use crate::model_file::{self, Description};
 use crate::network::{Block, Cnn, Mlp, Network, Vit, WeightInit};
 use crate::offload::Offload;
-use crate::has_bfloat16;
 use crate::process::use_threads;
 use crate::run::{ConfigText, Run, Settings, State};
 use crate::schedule::{
@@ -42,11 +42,7 @@ pub fn assemble(
 /// As [`assemble`], on a data set that the caller has and may share with other runs; the run is on the
 /// device of its tensors. Where the configuration says nothing about threads, the run has as many as the
 /// thread that trains it.
-pub fn assemble_on(
-    data: impl Into<Arc<Dataset>>,
-    config: &Config,
-    source: &Source,
-) -> Result<Run> {
+pub fn assemble_on(data: impl Into<Arc<Dataset>>, config: &Config, source: &Source) -> Result<Run> {
     make(data.into(), config, source, config.threads)
 }
 
@@ -140,7 +136,8 @@ pub(crate) fn make(
         name: config.name.clone(),
         settings,
         state: State { trainer, generator, history: Vec::new() },
-        description: preparation.map(|preparation| Description::new(text.yaml.clone(), preparation)),
+        description: preparation
+            .map(|preparation| Description::new(text.yaml.clone(), preparation)),
         config: Some(text),
         data,
         stop: Arc::default(),

@@ -53,11 +53,35 @@ pub static METRICS: &[Metric] = {
     use Better::{Higher, Lower};
     use Task::{Classification, Regression};
     &[
-        Metric { name: "accuracy", unit: "%", better: Higher, task: Classification, value: accuracy },
-        Metric { name: "auroc", unit: "", better: Higher, task: Classification, value: macro_auroc },
+        Metric {
+            name: "accuracy",
+            unit: "%",
+            better: Higher,
+            task: Classification,
+            value: accuracy,
+        },
+        Metric {
+            name: "auroc",
+            unit: "",
+            better: Higher,
+            task: Classification,
+            value: macro_auroc,
+        },
         Metric { name: "f1", unit: "", better: Higher, task: Classification, value: macro_f1 },
-        Metric { name: "mae", unit: "", better: Lower, task: Regression, value: mean_absolute_error },
-        Metric { name: "mape", unit: "", better: Lower, task: Regression, value: mean_percentage_error },
+        Metric {
+            name: "mae",
+            unit: "",
+            better: Lower,
+            task: Regression,
+            value: mean_absolute_error,
+        },
+        Metric {
+            name: "mape",
+            unit: "",
+            better: Lower,
+            task: Regression,
+            value: mean_percentage_error,
+        },
     ]
 };
 

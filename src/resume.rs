@@ -34,36 +34,42 @@ pub struct Resumed {
 
 impl Run {
     /// The run of a folder, as it was when it was cut off, on the data set that it had. The observer is
-    /// told what has changed. [`Run::train_in`] continues it.
+    /// told what has changed. [`Run::train_in`] continues it, until `epochs` are done, or as many as it
+    /// was to have.
     ///
     /// # Errors
     /// As [`resume`].
     pub fn resume(
         folder: &Folder,
+        epochs: Option<u64>,
         data: impl Into<Arc<Dataset>>,
         observer: &mut dyn Observer,
     ) -> Result<Run> {
-        let source = config_of(folder.path())?;
+        let source = config_of(folder.path(), epochs)?;
         Ok(resume(folder, &source, DataFrom::Memory(data.into()), observer)?.run)
     }
 }
 
-/// The configuration in a run's folder, as text.
+/// The configuration in a run's folder, as text, with another number of epochs if there is one.
 ///
 /// # Errors
 /// If there is none, or it is not YAML.
-pub fn config_of(folder: &Path) -> Result<Source> {
+pub fn config_of(folder: &Path, epochs: Option<u64>) -> Result<Source> {
     let shown = folder.display();
     let place = folder.join("config.yaml");
     if !place.is_file() {
         bail!("{shown}: is no folder of a run, since it has no config.yaml");
     }
     let path = place.to_str().with_context(|| format!("{shown}: is not a name in UTF-8"))?;
-    Ok(Source::open(path)?)
+    let mut source = Source::open(path)?;
+    if let Some(epochs) = epochs {
+        source.set_option("epochs", Value::from(epochs), &format!("--epochs {epochs}"))?;
+    }
+    Ok(source)
 }
 
 /// The run of a folder, as it was when it was cut off; from the beginning if it had no checkpoint yet.
-/// `source` is what [`config_of`] gives, with what is to be different from now on.
+/// `source` is what [`config_of`] gives, with whatever else is to be different from now on.
 ///
 /// A resumed run must keep its seed, model, loss, algorithm and precision; of other changes the observer
 /// is told.

@@ -26,20 +26,15 @@ fn outcome(sets: &str) -> (Vec<Tensor>, Evaluation) {
     let source = Source::parse("test", &yaml).unwrap();
     let (config, _) = Config::read(&source).unwrap();
     let (mut experiment, _) = assemble(&config, &source, &DataDirectory::locate(None)).unwrap();
-    let device = experiment.data.train.inputs.device();
-    for _ in 0..3 {
-        // As in a run, where the step size is set and the recording is made anew for every epoch.
-        experiment.trainer.network_mut().set_learning_rate(1e-3);
-        let order = experiment.generator.epoch_order(experiment.data.train.len()).unwrap();
-        let order = order.to_device(device);
-        let (data, batch) = (&experiment.data.train, experiment.batch_size);
-        experiment.trainer.train_epoch(data, &order, batch, &mut |_| {}).unwrap();
-    }
-    let network = experiment.trainer.network();
+    experiment.settings.epochs = 3;
+    experiment.settings.learning_rate = 1e-3;
+    experiment.train(&mut ()).unwrap();
+    let network = experiment.state.trainer.network();
     let test = evaluate(network, &experiment.data.test, config.loss, experiment.data.task, 500);
     let mut tensors: Vec<Tensor> =
         network.named_tensors().into_iter().map(|(_, tensor)| tensor).collect();
-    tensors.extend(experiment.trainer.error_store_mut().map(|it| it.errors().shallow_clone()));
+    tensors
+        .extend(experiment.state.trainer.error_store_mut().map(|it| it.errors().shallow_clone()));
     (tensors.iter().map(|tensor| tensor.to_device(Device::Cpu)).collect(), test.unwrap())
 }
 

@@ -12,14 +12,14 @@ use f3_tch::loss::Loss;
 use f3_tch::metrics::evaluate;
 use f3_tch::network::{Activation, Block, Dense, Mlp, Network};
 use f3_tch::optimizer::{AdamSettings, OptimizerSettings};
-use f3_tch::run::Experiment;
+use f3_tch::run::Run;
 use f3_tch::schedule::{LayerMajor, Pipelined, Schedule};
 use f3_tch::trainer::{FeedbackTrainer, RecordedTrainer, Trainer};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tch::{Device, Kind, Tensor};
 
 /// Everything that a run holds, and what it reports.
-fn outcome(mut experiment: Experiment, epochs: usize) -> Vec<(String, Vec<f64>)> {
+fn outcome(mut experiment: Run, epochs: usize) -> Vec<(String, Vec<f64>)> {
     for _ in 0..epochs {
         train_epoch(&mut experiment);
     }
@@ -27,21 +27,22 @@ fn outcome(mut experiment: Experiment, epochs: usize) -> Vec<(String, Vec<f64>)>
         Vec::<f64>::try_from(tensor.detach().flatten(0, -1).to_kind(Kind::Double)).unwrap()
     };
     let mut found = Vec::new();
-    for (name, tensor) in experiment.trainer.network().named_tensors() {
+    for (name, tensor) in experiment.state.trainer.network().named_tensors() {
         found.push((name, numbers(&tensor)));
     }
-    for (index, layer) in experiment.trainer.network().layers().iter().enumerate() {
+    for (index, layer) in experiment.state.trainer.network().layers().iter().enumerate() {
         for (name, tensor) in layer.optimizer().state() {
             found.push((format!("optimizer {index} {name}"), numbers(tensor)));
         }
         let norm = layer.gradient_norm().unwrap_or(-1.0);
         found.push((format!("gradient {index}"), vec![norm]));
     }
-    if let Some(store) = experiment.trainer.error_store_mut() {
+    if let Some(store) = experiment.state.trainer.error_store_mut() {
         found.push(("errors".into(), numbers(store.errors())));
     }
-    let Experiment { trainer, data, loss, .. } = &experiment;
-    let found_metrics = evaluate(trainer.network(), &data.test, *loss, data.task, 7).unwrap();
+    let (network, data) = (experiment.state.trainer.network(), &experiment.data);
+    let loss = experiment.settings.loss;
+    let found_metrics = evaluate(network, &data.test, loss, data.task, 7).unwrap();
     found.push(("loss".into(), vec![found_metrics.loss]));
     found
         .extend(found_metrics.metrics.iter().map(|(name, value)| (name.to_string(), vec![*value])));
@@ -216,8 +217,8 @@ fn data(inputs: i64, outputs: i64) -> f3_tch::data::Dataset {
     let mut split = |samples: i64| {
         let classes = generator.integers(&[samples], outputs).unwrap();
         Split {
-            inputs: generator.uniform(&[samples, inputs], -1.0, 1.0).unwrap(),
-            targets: classes.onehot(outputs).to_kind(Kind::Float),
+            inputs: generator.uniform(&[samples, inputs], -1.0, 1.0).unwrap().into(),
+            targets: classes.onehot(outputs).to_kind(Kind::Float).into(),
         }
     };
     f3_tch::data::Dataset { train: split(53), test: split(9), ..toy(Task::Classification) }
@@ -372,7 +373,7 @@ fn a_worker_that_fails_ends_the_epoch_with_the_cause_and_leaves_the_errors_alone
             assert!(error.contains("no memory for the fourth batch"), "{error}");
             assert!(done <= 24, "{done}");
             let store = trainer.error_store_mut().unwrap();
-            assert_eq!(store.errors(), &data.train.targets);
+            assert_eq!(store.errors(), &*data.train.targets);
         }
     }
 }
@@ -405,7 +406,8 @@ fn recorded_trainer_trains_as_the_one_inside() {
             );
             let expected = outcome(experiment(&yaml, Task::Classification), 3);
             let mut recorded = experiment(&yaml, Task::Classification);
-            recorded.trainer = Box::new(RecordedTrainer::new(recorded.trainer).unwrap());
+            recorded.state.trainer =
+                Box::new(RecordedTrainer::new(recorded.state.trainer).unwrap());
             let found = outcome(recorded, 3);
             assert_equal(&found, &expected, &format!("{algorithm}, batches of {batch}"));
         }

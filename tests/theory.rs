@@ -25,8 +25,8 @@ const LOSS: Loss = Loss::BinaryCrossEntropy;
 /// The sample: x `[1, 6]`, and class 2 of 4.
 fn sample(generator: &mut Generator) -> Split {
     Split {
-        inputs: generator.uniform(&[1, INPUTS], -1.0, 1.0).unwrap(),
-        targets: Tensor::from_slice(&[0f32, 0.0, 1.0, 0.0]).reshape([1, OUTPUTS]),
+        inputs: generator.uniform(&[1, INPUTS], -1.0, 1.0).unwrap().into(),
+        targets: Tensor::from_slice(&[0f32, 0.0, 1.0, 0.0]).reshape([1, OUTPUTS]).into(),
     }
 }
 
@@ -98,7 +98,7 @@ fn weights_keep_the_form_of_theorem_2_and_descend_from_step_k_on() {
 
         // The error of the step before the first is that of the initial network: y = 1/2.
         let batch = whole(&data);
-        let first_error = &data.targets - 0.5;
+        let first_error = &*data.targets - 0.5;
         trainer.error_store_mut().unwrap().write(&batch.positions, &first_error);
         let b: Vec<Tensor> = feedback.iter().map(|matrix| first_error.mm(matrix)).collect();
         // W_1 = -s_1 b_1ᵀ x, W_i = s_i b_iᵀ b_{i-1}, W_K = -s_K eᵀ b_{K-1}
@@ -123,7 +123,7 @@ fn weights_keep_the_form_of_theorem_2_and_descend_from_step_k_on() {
             }
             // The error keeps its direction, too: e^t = c e^0 with c > 0.
             let y = trainer.network().forward(&data.inputs).unwrap();
-            let (scalar, rest) = fit(&(&data.targets - y), &first_error);
+            let (scalar, rest) = fit(&(&*data.targets - y), &first_error);
             assert!(scalar > 0.0 && rest < 1e-5, "e turned by {rest} at step {step}");
 
             // L_i = δh_i · ∂L/∂h_i > 0: the update direction is within 90° of the gradient.

@@ -11,7 +11,7 @@ use f3_tch::assemble::{assemble, assemble_on};
 use f3_tch::config::{Config, Source};
 use f3_tch::data::{DataDirectory, Dataset, Split};
 use f3_tch::metrics::{Evaluation, evaluate};
-use f3_tch::run::Experiment;
+use f3_tch::run::Run;
 
 fn source(algorithm: &str, seed: u64) -> (Config, Source) {
     let mut source = Source::open("mnist_vit").unwrap();
@@ -22,14 +22,14 @@ fn source(algorithm: &str, seed: u64) -> (Config, Source) {
     (config, source)
 }
 
-fn experiment(algorithm: &str, seed: u64) -> Experiment {
+fn experiment(algorithm: &str, seed: u64) -> Run {
     let (config, source) = source(algorithm, seed);
     assemble(&config, &source, &DataDirectory::locate(None)).unwrap().0
 }
 
-fn on_test_set(experiment: &Experiment) -> Evaluation {
-    let Experiment { data, trainer, loss, .. } = experiment;
-    evaluate(trainer.network(), &data.test, *loss, data.task, 200).unwrap()
+fn on_test_set(experiment: &Run) -> Evaluation {
+    let (network, data) = (experiment.state.trainer.network(), &experiment.data);
+    evaluate(network, &data.test, experiment.settings.loss, data.task, 200).unwrap()
 }
 
 #[test]
@@ -38,8 +38,8 @@ fn initial_loss_is_that_of_the_papers_network() {
     let losses: Vec<f64> = (0..10)
         .map(|seed| {
             let part = |split: &Split| Split {
-                inputs: split.inputs.narrow(0, 0, 1000),
-                targets: split.targets.narrow(0, 0, 1000),
+                inputs: split.inputs.narrow(0, 0, 1000).into(),
+                targets: split.targets.narrow(0, 0, 1000).into(),
             };
             let data = Dataset { train: part(&full.train), test: part(&full.test), ..named(&full) };
             let (config, source) = source("f3", seed);
@@ -56,12 +56,13 @@ fn initial_loss_is_that_of_the_papers_network() {
 
 /// The data set's name and kind, without its samples.
 fn named(data: &Dataset) -> Dataset {
-    let none = || Split { inputs: tch::Tensor::new(), targets: tch::Tensor::new() };
+    let none = || Split { inputs: tch::Tensor::new().into(), targets: tch::Tensor::new().into() };
     Dataset {
         name: data.name.clone(),
         task: data.task,
         image: data.image,
         train: none(),
+        validation: None,
         test: none(),
         preparation: None,
     }

@@ -8,7 +8,6 @@ use clap::Args;
 use f3_tch::data::DataDirectory;
 use f3_tch::resume::{DataFrom, config_of, resume};
 use f3_tch::run::Folder;
-use serde_yaml::Value;
 
 use super::progress::Progress;
 use super::report::announcement;
@@ -33,10 +32,7 @@ pub struct ResumeArgs {
 
 impl ResumeArgs {
     pub fn run(self, signals: &Signals) -> Result<ExitCode> {
-        let mut source = config_of(&self.run_dir)?;
-        if let Some(epochs) = self.epochs {
-            source.set_option("epochs", Value::from(epochs), &format!("--epochs {epochs}"))?;
-        }
+        let source = config_of(&self.run_dir, self.epochs)?;
         let folder = Folder::open(self.run_dir)?;
         let directory = DataDirectory::locate(self.data_dir.data_dir.as_deref());
         let data = DataFrom::Directory(&directory);

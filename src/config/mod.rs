@@ -14,11 +14,11 @@ mod schedule;
 mod section;
 mod source;
 
+pub use crate::run::Precision;
 pub use algorithm::Algorithm;
 pub use data::DataConfig;
 pub use model::{ModelConfig, Width};
 pub use optimizer::OptimizerConfig;
-pub use crate::run::Precision;
 pub use schedule::{KernelsConfig, ScheduleConfig, ScheduleName};
 pub use source::{NAMES as CARRIED, Source};
 

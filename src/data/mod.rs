@@ -19,6 +19,7 @@ mod table;
 mod translate;
 mod uci;
 
+pub use crate::native::SharedTensor;
 pub use catalog::DatasetName;
 pub use csv_files::{CsvFiles, CsvSettings, Encoding};
 pub use directory::DataDirectory;
@@ -27,7 +28,6 @@ pub use preparation::{Coding, Column, Inputs, Preparation, Scaling, Targets};
 pub use samples::Samples;
 pub use settings::DataSettings;
 pub(crate) use settings::TrainingShape;
-pub use crate::native::SharedTensor;
 pub use table::{Header, TableFormat};
 
 use serde::{Deserialize, Serialize};

@@ -33,8 +33,8 @@ impl Folder {
     pub fn numbered(parent: impl AsRef<Path>) -> Result<Folder> {
         let parent = parent.as_ref();
         make_with_parents(parent)?;
-        let entries =
-            fs::read_dir(parent).with_context(|| format!("{}: cannot be read", parent.display()))?;
+        let entries = fs::read_dir(parent)
+            .with_context(|| format!("{}: cannot be read", parent.display()))?;
         let last =
             entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok()).max();
         for number in last.unwrap_or(0) + 1.. {

@@ -19,8 +19,8 @@ pub use events::{Ending, Event, Observer, on_epoch};
 pub use folder::Folder;
 pub use history::{EpochRow, LayerNorms, ValueName};
 pub use result::{
-    Best, EndState, EndedBy, Epochs, Machine, Paths, RunResult, Seconds, ValueResult, Versions,
-    VERSION as RESULT_VERSION,
+    Best, EndState, EndedBy, Epochs, Machine, Paths, RunResult, Seconds, VERSION as RESULT_VERSION,
+    ValueResult, Versions,
 };
 pub(crate) use result::{remove as remove_result, write as write_result};
 pub use settings::{CheckpointSettings, EarlyStop, OnNan, Precision, Settings};

@@ -91,7 +91,7 @@ pub struct Epochs {
 }
 
 /// A loss or metric over the whole run.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ValueResult {
     /// After the last epoch.
     pub last: Option<f64>,
@@ -101,6 +101,8 @@ pub struct ValueResult {
     pub at_best_validation: Option<f64>,
     /// Which way it gets better.
     pub better: Better,
+    /// Such as `%`; empty where there is none.
+    pub unit: String,
 }
 
 /// The best value, and when it was reached first.
@@ -195,6 +197,7 @@ impl RunResult {
             }),
             at_best_validation: finite(chosen.and_then(|row| name.of(row))),
             better: name.better(),
+            unit: name.unit().to_string(),
         };
         let settings = match &run.config {
             Some(config) => config.json.clone(),
@@ -250,8 +253,8 @@ pub(crate) fn write(
     let place = place(folder.path());
     let mut file = files::temporary_beside(&place)?;
     let failed = || format!("{}: cannot be written", place.display());
-    let text = serde_json::to_string_pretty(&RunResult::of(run, ended, total))
-        .with_context(failed)?;
+    let text =
+        serde_json::to_string_pretty(&RunResult::of(run, ended, total)).with_context(failed)?;
     writeln!(file, "{text}").with_context(failed)?;
     files::persist(file, &place)
 }

@@ -43,7 +43,8 @@ pub struct State {
     pub history: Vec<EpochRow>,
 }
 
-/// A configuration as plain data: a run writes it down, and does not know how it is read.
+/// A configuration as plain data: a run writes it into its folder and its checkpoints as it is, and does
+/// not know how it is read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConfigText {
     /// In full, with comments.

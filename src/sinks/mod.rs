@@ -66,11 +66,7 @@ impl Run {
         }
     }
 
-    fn train_and_record(
-        &mut self,
-        folder: &Folder,
-        observer: &mut dyn Observer,
-    ) -> Result<Ending> {
+    fn train_and_record(&mut self, folder: &Folder, observer: &mut dyn Observer) -> Result<Ending> {
         folder.write_config(self)?;
         let mut sinks = all(self, folder)?;
         let settings = self.settings.checkpoint.clone();
