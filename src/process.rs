@@ -6,7 +6,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use anyhow::{Result, anyhow};
-use tch::Device;
 
 use crate::messages::libtorch_error;
 use crate::native;
@@ -44,16 +43,13 @@ struct Turns {
 static TURNS: Mutex<Turns> = Mutex::new(Turns { tf32: false, running: 0, next: 0, serving: 0 });
 static TURN_IS_OVER: Condvar = Condvar::new();
 
-/// While this lives, CUDA multiplies as it was made for.
+/// While this lives, CUDA multiplies as its run wants it.
 pub(crate) struct Multiplying(());
 
 /// Waits until no run multiplies in another way on CUDA, and keeps it so. Those that come later wait
-/// behind those that came before, so that every run has its turn. On the CPU there is nothing to switch.
-pub(crate) fn multiply(device: Device, tf32: bool) -> Result<Option<Multiplying>> {
-    if !device.is_cuda() {
-        return Ok(None);
-    }
-    enter(tf32, native::allow_tf32).map(Some)
+/// behind those that came before, so that every run has its turn.
+pub(crate) fn multiply(tf32: bool) -> Result<Multiplying> {
+    enter(tf32, native::allow_tf32)
 }
 
 fn enter(tf32: bool, switch: impl FnOnce(bool) -> Result<()>) -> Result<Multiplying> {

@@ -1,5 +1,6 @@
 //! What a run is told: for how long it trains, with what, and when it ends early.
 
+use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostics::Diagnostics;
@@ -59,6 +60,29 @@ impl Settings {
             on_nan: OnNan::Stop,
             checkpoint: CheckpointSettings::default(),
         }
+    }
+
+    /// Refuses what no run can have; `names` are the losses and metrics that there will be.
+    pub(super) fn check(&self, names: &[String]) -> Result<()> {
+        let smallest = [
+            ("batch_size", self.batch_size),
+            ("eval_batch_size", self.eval_batch_size),
+            ("threads", self.threads.map_or(1, |threads| threads as i64)),
+        ];
+        if let Some((key, found)) = smallest.into_iter().find(|(_, found)| *found < 1) {
+            bail!("settings of the run: `{key}` is {found}; expected at least 1");
+        }
+        let values = [
+            ("early_stop.metric", &self.early_stop.metric),
+            ("checkpoint.best", &self.checkpoint.best),
+        ];
+        for (key, value) in values {
+            if let Some(value) = value.as_ref().filter(|value| !names.contains(value)) {
+                let names = names.join(", ");
+                bail!("settings of the run: `{key}` is `{value}`; expected one of {names}");
+            }
+        }
+        Ok(())
     }
 
     /// The number of threads that the run has, or would have on the calling thread.

@@ -36,6 +36,8 @@ impl Run {
         checkpoints: Option<&Checkpoints>,
         observer: &mut dyn Observer,
     ) -> Result<Ending> {
+        let names: Vec<String> = self.value_names().map(|name| name.to_string()).collect();
+        self.settings.check(&names)?;
         let _threads = use_threads(self.settings.threads);
         libtorch_panics_as_errors(|| {
             let network = self.state.trainer.network();
@@ -69,7 +71,7 @@ impl Run {
         observer: &mut dyn Observer,
     ) -> Result<()> {
         let tf32 = self.settings.precision == Precision::Tf32;
-        let turn = multiply(self.data.train.inputs.device(), tf32)?;
+        let turn = if self.uses_cuda() { Some(multiply(tf32)?) } else { None };
         let row = self.train_and_evaluate(observer)?;
         if let Some(wrong) = divergence::in_row(&row) {
             match self.settings.on_nan {
@@ -164,6 +166,12 @@ impl Run {
                 _ => Vec::new(),
             },
         })
+    }
+
+    fn uses_cuda(&self) -> bool {
+        let layers = self.state.trainer.network().layers().iter();
+        let mut devices = layers.filter_map(|layer| layer.device());
+        self.data.train.inputs.device().is_cuda() || devices.any(|device| device.is_cuda())
     }
 
     fn evaluate(&self, split: &Split) -> Result<Evaluation> {
