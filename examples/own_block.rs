@@ -12,7 +12,7 @@ use f3_tch::layers::Layers;
 use f3_tch::loss::Loss;
 use f3_tch::network::{Activation, Block, Dense, trainable};
 use f3_tch::optimizer::{AdamSettings, OptimizerSettings};
-use f3_tch::run::{Experiment, run};
+use f3_tch::run::{Run, Settings};
 use f3_tch::trainer::FeedbackTrainer;
 use tch::{Device, Tensor};
 
@@ -64,9 +64,10 @@ pub fn train() -> Result<(f64, f64)> {
     let loss = Loss::BinaryCrossEntropy;
     let trainer = FeedbackTrainer::new(layers, ErrorInfo::DelayedError, loss, &data.train)?;
 
-    let mut experiment = Experiment::new(Box::new(trainer), data, loss, generator, learning_rate);
-    experiment.batch_size = 10;
-    let rows = run(&mut experiment, &mut [])?;
+    let settings = Settings { batch_size: 10, ..Settings::new(loss, learning_rate) };
+    let mut run = Run::from_parts(Box::new(trainer), generator, data, settings);
+    run.train(&mut ())?;
+    let rows = run.state.history;
     let accuracy = |row: usize| rows[row].test.metric("accuracy").unwrap_or(f64::NAN);
     Ok((accuracy(0), accuracy(rows.len() - 1)))
 }

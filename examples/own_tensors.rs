@@ -12,8 +12,7 @@ use f3_tch::layers::Layers;
 use f3_tch::loss::Loss;
 use f3_tch::network::{Activation, Mlp};
 use f3_tch::optimizer::{AdamSettings, OptimizerSettings};
-use f3_tch::run::{Experiment, run};
-use f3_tch::sinks::{EpochRow, on_epoch};
+use f3_tch::run::{Run, Settings, on_epoch};
 use f3_tch::trainer::FeedbackTrainer;
 use tch::{Device, Kind};
 
@@ -38,10 +37,10 @@ pub fn train() -> Result<Vec<f64>> {
     let loss = Loss::BinaryCrossEntropy;
     let trainer = FeedbackTrainer::new(layers, ErrorInfo::DelayedError, loss, &data.train)?;
 
-    let mut experiment = Experiment::new(Box::new(trainer), data, loss, generator, 1e-3);
-    let progress = on_epoch(|row: &EpochRow| println!("{:2}: {:.4}", row.epoch, row.test.loss));
-    let rows = run(&mut experiment, &mut [progress])?;
-    Ok(rows.iter().filter_map(|row| row.test.metric("accuracy")).collect())
+    let settings = Settings::new(loss, 1e-3);
+    let mut run = Run::from_parts(Box::new(trainer), generator, data, settings);
+    run.train(&mut on_epoch(|row| println!("{:2}: {:.4}", row.epoch, row.test.loss)))?;
+    Ok(run.state.history.iter().filter_map(|row| row.test.metric("accuracy")).collect())
 }
 
 fn main() -> Result<()> {

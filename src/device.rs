@@ -44,12 +44,8 @@ impl DeviceChoice {
     ///
     /// libtorch's CUDA part is loaded here, and only if it is asked for or a driver is there.
     pub fn choose(self) -> Result<ChosenDevice> {
-        let cpu = ChosenDevice { device: Device::Cpu, name: "cpu".into(), remark: None };
-        let cuda = |index: usize| ChosenDevice {
-            device: Device::Cuda(index),
-            name: format!("cuda:{index}"),
-            remark: None,
-        };
+        let chosen = |device| ChosenDevice { device, name: name(device), remark: None };
+        let (cpu, cuda) = (chosen(Device::Cpu), |index| chosen(Device::Cuda(index)));
         match self {
             DeviceChoice::Cpu => Ok(cpu),
             DeviceChoice::Auto => Ok(match cuda_devices().and_then(|_| try_out(0)) {
@@ -133,6 +129,15 @@ impl TryFrom<String> for DeviceChoice {
 
     fn try_from(text: String) -> Result<DeviceChoice, String> {
         text.parse()
+    }
+}
+
+/// Such as `cpu` or `cuda:0`.
+pub fn name(device: Device) -> String {
+    match device {
+        Device::Cpu => "cpu".to_string(),
+        Device::Cuda(index) => format!("cuda:{index}"),
+        other => format!("{other:?}").to_lowercase(),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::network::{Gradients, Tape};
 use crate::trainer::Trainer;
 
 /// When diagnostics are made, and on how many samples.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Diagnostics {
     /// Epochs between two.
     pub every: u64,

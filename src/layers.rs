@@ -3,6 +3,7 @@
 //! Legend: r rows, b batch, m inputs, n outputs of the layer, C outputs of the network.
 
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
 use crate::engine::{Engine, EngineSettings, Signal, Step, norm, parameters};
@@ -40,10 +41,13 @@ impl Layer {
         self.engine.optimizer()
     }
 
+    fn device(&self) -> Option<Device> {
+        self.block().parameters().first().map(|(_, parameter)| parameter.device())
+    }
+
     /// A tensor on the layer's device. A block without parameters computes where its input is.
     pub(crate) fn bring(&self, tensor: &Tensor) -> Tensor {
-        let device = self.block().parameters().first().map(|(_, parameter)| parameter.device());
-        device.map_or_else(|| tensor.shallow_clone(), |device| tensor.to_device(device))
+        self.device().map_or_else(|| tensor.shallow_clone(), |device| tensor.to_device(device))
     }
 
     /// h `[r, n]` from x `[r, m]`.
@@ -120,6 +124,15 @@ impl Layer {
     pub fn gradient_norm(&self) -> Option<f64> {
         self.engine.gradient_norm()
     }
+}
+
+/// L2 norms over all parameters of a layer.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct LayerNorms {
+    /// Of the parameters.
+    pub weight: f64,
+    /// Of their gradient on the epoch's last batch; none for a layer that is not trained.
+    pub gradient: Option<f64>,
 }
 
 /// The layers that this process trains, in forward order, the output layer last.
@@ -205,10 +218,39 @@ impl Layers {
         self.0.iter().any(|layer| layer.engine.is_offloaded())
     }
 
-    /// The device of the output layer, where results come from.
-    pub fn output_device(&self) -> Option<Device> {
-        let output = self.0.last()?.block();
-        output.parameters().first().map(|(_, parameter)| parameter.device())
+    /// The devices of the layers that have parameters, in forward order.
+    pub fn devices(&self) -> impl Iterator<Item = Device> {
+        self.0.iter().filter_map(|layer| layer.device())
+    }
+
+    /// For each layer the norm of its weights and of its last watched gradient.
+    pub fn norms(&self) -> Vec<LayerNorms> {
+        let norms = |layer: &Layer| LayerNorms {
+            weight: layer.weight_norm(),
+            gradient: layer.gradient_norm(),
+        };
+        self.0.iter().map(norms).collect()
+    }
+
+    /// A forward pass that ends at the first layer, counted from 0, with a parameter or an output that
+    /// is not finite; gives its place, or the outputs `[r, C]` if there is none.
+    pub(crate) fn forward_while_finite(&self, inputs: &Tensor) -> Result<Result<Tensor, usize>> {
+        let mut h = inputs.shallow_clone();
+        for (index, layer) in self.0.iter().enumerate() {
+            h = layer.forward(&layer.bring(&h))?;
+            if !layer.weight_norm().is_finite() || h.isfinite().all().int64_value(&[]) == 0 {
+                return Ok(Err(index));
+            }
+        }
+        Ok(Ok(h))
+    }
+
+    /// What a layer, counted from 0, is called in messages.
+    pub(crate) fn name_of(&self, index: usize) -> String {
+        match index + 1 == self.0.len() {
+            true => "the output layer".to_string(),
+            false => format!("hidden layer {}", index + 1),
+        }
     }
 
     /// Everything that is saved of a network: the blocks' parameters and buffers, and the feedback

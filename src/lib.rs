@@ -12,7 +12,8 @@
 //! - [`network::Block`] is what one feedback matrix teaches; write your own, or use those there.
 //! - [`schedule::Schedule`] is the order in which layers and batches take their turns.
 //! - [`feedback::FeedbackInit`] makes the matrices B_i.
-//! - [`assemble`] turns a [`config::Config`] into these parts; [`run::run`] is the epoch loop.
+//! - [`assemble`] turns a [`config::Config`] into these parts; [`run::Run`] trains with them, in a folder
+//!   or without one.
 //!
 //! Everywhere: N samples in the training set, b batch, C outputs, K layers (K-1 hidden and the
 //! output layer), n_i width of layer i.
@@ -20,12 +21,10 @@
 pub mod activation;
 pub mod assemble;
 mod batches;
-pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod device;
 pub mod diagnostics;
-mod divergence;
 pub mod engine;
 pub mod error_info;
 pub mod error_store;
@@ -42,6 +41,7 @@ mod native;
 pub mod network;
 pub mod offload;
 pub mod optimizer;
+mod process;
 pub mod run;
 pub mod schedule;
 pub mod settings;
@@ -52,6 +52,7 @@ pub mod trainer;
 pub use generator::Generator;
 pub use native::dense::{has_bfloat16, instruction_set, instruction_sets, kernels_are_fast};
 pub use native::libtorch_version;
+pub use process::libtorch_panics_as_errors;
 
 /// The version of this library and program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

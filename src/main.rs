@@ -5,16 +5,17 @@
 mod cli;
 
 use std::io;
-use std::panic::{self, AssertUnwindSafe};
+use std::panic;
 use std::process::ExitCode;
 
-use anyhow::{Result, anyhow};
 use clap::Parser;
 use f3_tch::config::ConfigError;
-use f3_tch::messages::{libtorch_error, say, text_of};
+use f3_tch::libtorch_panics_as_errors;
+use f3_tch::messages::{libtorch_error, text_of};
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
+    hide_libtorch_panics();
     let error = match libtorch_panics_as_errors(|| cli.run()) {
         Ok(code) => return code,
         Err(error) => error,
@@ -22,30 +23,22 @@ fn main() -> ExitCode {
     if is_closed_pipe(&error) {
         return ExitCode::SUCCESS; // whoever read the output has seen enough
     }
-    say(format_args!("error: {}", text_of(&error)));
+    cli::say(format_args!("error: {}", text_of(&error)));
     match error.downcast_ref::<ConfigError>() {
         Some(_) => ExitCode::from(2),
         None => ExitCode::FAILURE,
     }
 }
 
-/// Runs, and turns a panic in which `tch` reports an error of libtorch into an error.
-///
-/// Any other panic is a bug of ours and is shown as one.
-fn libtorch_panics_as_errors(run: impl FnOnce() -> Result<ExitCode>) -> Result<ExitCode> {
+/// Keeps off the screen what the library makes an error of: the panic in which `tch` reports an error of
+/// libtorch. Any other panic is a bug of ours and is shown as one.
+fn hide_libtorch_panics() {
     let show = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         if libtorch_error(info.payload()).is_none() {
             show(info);
         }
     }));
-    match panic::catch_unwind(AssertUnwindSafe(run)) {
-        Ok(result) => result,
-        Err(payload) => match libtorch_error(payload.as_ref()) {
-            Some(message) => Err(anyhow!(message)),
-            None => panic::resume_unwind(payload),
-        },
-    }
 }
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {

@@ -1,14 +1,6 @@
-//! What is said to a person, on standard error.
+//! Errors as sentences for people.
 
 use std::any::Any;
-use std::fmt::Display;
-use std::io::{Write, stderr};
-
-/// Says a line. Unlike `eprintln!` it goes on when nobody listens any more: a run does not end
-/// because the terminal, or the program that its messages are piped to, has gone.
-pub fn say(line: impl Display) {
-    let _ = writeln!(stderr(), "{line}");
-}
 
 /// An error with its causes, without the C++ stack that libtorch adds to its messages.
 pub fn text_of(error: &anyhow::Error) -> String {

@@ -1,17 +1,14 @@
-//! Loss and metrics of a network on a whole data set.
+//! Loss and metrics of a network on a whole data set: the table of metrics, and how they are computed.
 //!
 //! Legend: N samples, b batch, C outputs.
 
 use anyhow::Result;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
 use crate::data::{Split, Task};
 use crate::loss::Loss;
-use crate::settings::Domain;
-use crate::settings::domain::any;
 
 /// What a network does on a data set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,34 +20,82 @@ pub struct Evaluation {
     pub metrics: Vec<(&'static str, f64)>,
 }
 
+/// Which way a value gets better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Better {
+    /// The larger the better.
+    Higher,
+    /// The smaller the better.
+    Lower,
+}
+
+/// A number that says how good a network is.
+#[derive(Debug)]
+pub struct Metric {
+    /// As in `metrics.csv`, behind `train_`, `validation_` or `test_`.
+    pub name: &'static str,
+    /// Such as `%`; empty where there is none.
+    pub unit: &'static str,
+    /// Which way it gets better.
+    pub better: Better,
+    /// The task that it is for.
+    pub task: Task,
+    /// Its value for outputs `[N, C]` (of a classifier the scores, see [`Loss::scores`]) and targets
+    /// `[N, C]`.
+    pub value: fn(&Tensor, &Tensor) -> f64,
+}
+
+/// All metrics. To add one is to add a row here; a task's first one is shown while a run is under way,
+/// and in its closing table.
+pub static METRICS: &[Metric] = {
+    use Better::{Higher, Lower};
+    use Task::{Classification, Regression};
+    &[
+        Metric {
+            name: "accuracy",
+            unit: "%",
+            better: Higher,
+            task: Classification,
+            value: accuracy,
+        },
+        Metric {
+            name: "auroc",
+            unit: "",
+            better: Higher,
+            task: Classification,
+            value: macro_auroc,
+        },
+        Metric { name: "f1", unit: "", better: Higher, task: Classification, value: macro_f1 },
+        Metric {
+            name: "mae",
+            unit: "",
+            better: Lower,
+            task: Regression,
+            value: mean_absolute_error,
+        },
+        Metric {
+            name: "mape",
+            unit: "",
+            better: Lower,
+            task: Regression,
+            value: mean_percentage_error,
+        },
+    ]
+};
+
 impl Task {
-    /// Names of the metrics: accuracy in percent, macro AUROC and macro F1 for classification,
-    /// mean absolute (percentage) error for regression.
-    pub fn metrics(self) -> &'static [&'static str] {
-        match self {
-            Task::Classification => &["accuracy", "auroc", "f1"],
-            Task::Regression => &["mae", "mape"],
-        }
+    /// The metrics of the task, in their order everywhere.
+    pub fn metrics(self) -> impl Iterator<Item = &'static Metric> {
+        METRICS.iter().filter(move |metric| metric.task == self)
     }
 }
 
-/// Names of what is measured in each epoch: `train_loss`, `validation_accuracy`, `test_mae`, ….
-pub fn value_names(task: Task, validation: bool) -> Vec<String> {
-    let parts: &[&str] =
-        if validation { &["train", "validation", "test"] } else { &["train", "test"] };
-    let metrics = || ["loss"].into_iter().chain(task.metrics().iter().copied());
-    parts.iter().flat_map(|part| metrics().map(move |it| format!("{part}_{it}"))).collect()
-}
-
-/// The name of something that is measured; whether a run has it depends on its data.
-pub(crate) fn metric_name() -> Domain<String> {
-    let mut names: Vec<String> = [Task::Classification, Task::Regression]
-        .into_iter()
-        .flat_map(|task| value_names(task, true))
-        .collect();
-    names.sort();
-    names.dedup();
-    any("the name of a metric", json!({"enum": names}))
+impl Metric {
+    /// The metric of this name.
+    pub fn find(name: &str) -> Option<&'static Metric> {
+        METRICS.iter().find(|metric| metric.name == name)
+    }
 }
 
 impl Evaluation {
@@ -64,10 +109,9 @@ impl Evaluation {
 fn known_metrics<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<(&'static str, f64)>, D::Error> {
-    let all = [Task::Classification, Task::Regression].map(Task::metrics).concat();
     let read = Vec::<(String, f64)>::deserialize(deserializer)?;
-    let known = |(name, value): (String, f64)| match all.iter().find(|known| **known == name) {
-        Some(known) => Ok((*known, value)),
+    let known = |(name, value): (String, f64)| match Metric::find(&name) {
+        Some(known) => Ok((known.name, value)),
         None => Err(D::Error::custom(format!("unknown metric `{name}`"))),
     };
     read.into_iter().map(known).collect()
@@ -95,30 +139,34 @@ pub fn evaluate(
         start += count;
     }
     let outputs = Tensor::cat(&outputs, 0);
-    let values = match task {
-        Task::Classification => classification(&loss.scores(&outputs), &data.targets),
-        Task::Regression => regression(&outputs, &data.targets),
+    let outputs = match task {
+        Task::Classification => loss.scores(&outputs),
+        Task::Regression => outputs,
     };
+    let value = |metric: &'static Metric| (metric.name, (metric.value)(&outputs, &data.targets));
     Ok(Evaluation {
         loss: total.double_value(&[]) / data.len() as f64,
-        metrics: task.metrics().iter().copied().zip(values).collect(),
+        metrics: task.metrics().map(value).collect(),
     })
 }
 
-fn classification(outputs: &Tensor, targets: &Tensor) -> Vec<f64> {
+/// The percentage of samples whose largest output `[N, C]` is that of their class.
+pub fn accuracy(outputs: &Tensor, targets: &Tensor) -> f64 {
     let hits = outputs.argmax(-1, false).eq_tensor(&targets.argmax(-1, false));
     let accuracy = hits.to_kind(Kind::Double).mean(Kind::Double) * 100.0;
-    vec![accuracy.double_value(&[]), macro_auroc(outputs, targets), macro_f1(outputs, targets)]
+    accuracy.double_value(&[])
 }
 
-/// The mean absolute error and the mean absolute percentage error (as a fraction, of targets taken
-/// to be at least 1.17e-6, as in torchmetrics) over all elements.
-pub fn regression(outputs: &Tensor, targets: &Tensor) -> Vec<f64> {
+/// The mean of |y - y*| over all elements.
+pub fn mean_absolute_error(outputs: &Tensor, targets: &Tensor) -> f64 {
+    (outputs - targets).abs().mean(Kind::Double).double_value(&[])
+}
+
+/// The mean of |y - y*| / |y*| over all elements, as a fraction; |y*| is taken to be at least 1.17e-6, as
+/// in torchmetrics.
+pub fn mean_percentage_error(outputs: &Tensor, targets: &Tensor) -> f64 {
     let errors = (outputs - targets).abs();
-    // The smallest divisor is torchmetrics' own.
-    let relative = &errors / targets.abs().clamp_min(1.17e-6);
-    let mean = |tensor: &Tensor| tensor.mean(Kind::Double).double_value(&[]);
-    vec![mean(&errors), mean(&relative)]
+    (&errors / targets.abs().clamp_min(1.17e-6)).mean(Kind::Double).double_value(&[])
 }
 
 /// The area under the ROC curve of each of the C outputs `[N, C]` against its binary target, exact

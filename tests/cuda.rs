@@ -30,13 +30,13 @@ fn outcome(sets: &str) -> (Vec<Tensor>, Evaluation) {
         assemble(&config, &source, &DataDirectory::locate(None), &mut |_| {}).unwrap();
     let device = experiment.data.train.inputs.device();
     for _ in 0..3 {
-        let order = experiment.generator.epoch_order(experiment.data.train.len()).unwrap();
+        let order = experiment.state.generator.epoch_order(experiment.data.train.len()).unwrap();
         let order = order.to_device(device);
-        let (data, batch_size) = (&experiment.data.train, experiment.batch_size);
+        let (data, batch_size) = (&experiment.data.train, experiment.settings.batch_size);
         let epoch = Epoch { data, order: &order, batch_size, learning_rate: 1e-3 };
-        experiment.trainer.train_epoch(&epoch, &mut |_| {}).unwrap();
+        experiment.state.trainer.train_epoch(&epoch, &mut |_| {}).unwrap();
     }
-    let layers = experiment.trainer.layers();
+    let layers = experiment.state.trainer.layers();
     let test = evaluate(
         |inputs| layers.forward(inputs),
         &experiment.data.test,
@@ -46,7 +46,8 @@ fn outcome(sets: &str) -> (Vec<Tensor>, Evaluation) {
     );
     let mut tensors: Vec<Tensor> =
         layers.named_tensors().into_iter().map(|(_, tensor)| tensor).collect();
-    tensors.extend(experiment.trainer.error_store_mut().map(|it| it.errors().shallow_clone()));
+    tensors
+        .extend(experiment.state.trainer.error_store_mut().map(|it| it.errors().shallow_clone()));
     (tensors.iter().map(|tensor| tensor.to_device(Device::Cpu)).collect(), test.unwrap())
 }
 

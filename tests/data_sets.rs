@@ -130,8 +130,8 @@ fn census_income_trains_from_its_two_files() {
     // `<=50K` comes before `>50K`.
     assert_eq!(rows(&data.train.targets)[0], [1.0, 0.0]);
     assert_eq!(rows(&data.train.targets)[59], [0.0, 1.0]);
-    let rows = f3_tch::run::run(&mut experiment, &mut []).unwrap();
-    let accuracy = rows.last().unwrap().train.metric("accuracy").unwrap();
+    experiment.train(&mut ()).unwrap();
+    let accuracy = experiment.state.history.last().unwrap().train.metric("accuracy").unwrap();
     assert!(accuracy > 95.0, "{accuracy} %");
 }
 

@@ -10,14 +10,13 @@ use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use f3_tch::checkpoint::{Checkpoint, CheckpointSettings, Checkpoints};
 use f3_tch::config::{Config, Source};
 use f3_tch::data::{
     Coding, Column, DataDirectory, Header, Inputs, Preparation, Samples, Scaling, TableFormat,
     Targets, Task,
 };
 use f3_tch::model::Model;
-use f3_tch::run::run_with;
+use f3_tch::run::{Checkpoint, CheckpointSettings, Checkpoints};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use tch::{Device, Kind};
@@ -183,8 +182,7 @@ fn checkpoint() -> &'static [u8] {
         let settings = CheckpointSettings { every: Some(1), keep: 1, best: None };
         let checkpoints = Checkpoints::new(folder.path(), settings);
         let mut experiment = common::experiment(CHECKPOINTED, Task::Classification);
-        let never = std::sync::atomic::AtomicBool::new(false);
-        run_with(&mut experiment, &mut [], Some(&checkpoints), &never).unwrap();
+        experiment.train_with(Some(&checkpoints), &mut ()).unwrap();
         fs::read(checkpoints.newest().unwrap().unwrap()).unwrap()
     })
 }
@@ -229,10 +227,10 @@ fn deceive(bytes: &[u8]) {
     fs::write(&path, bytes).unwrap();
     let mut experiment = common::experiment(CHECKPOINTED, Task::Classification);
     if let Ok(checkpoint) = Checkpoint::open(&path) {
-        let _ = checkpoint.check_data(&experiment);
-        let (epoch, _) = (checkpoint.epoch(), checkpoint.config());
+        let _ = checkpoint.check_data(&experiment.data);
+        let (epoch, _) = (checkpoint.epoch(), checkpoint.config().map(String::from));
         if checkpoint.restore(&mut experiment).is_ok() {
-            assert_eq!(experiment.rows.last().unwrap().epoch, epoch);
+            assert_eq!(experiment.state.history.last().unwrap().epoch, epoch);
         }
     }
 }

@@ -9,7 +9,6 @@ use f3_tch::assemble::assemble;
 use f3_tch::config::{Config, Source};
 use f3_tch::data::DataDirectory;
 use f3_tch::metrics::Evaluation;
-use f3_tch::run::run;
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 
@@ -115,9 +114,10 @@ fn agrees_with_golden_by(kernels: &str, name: &str, directory: &DataDirectory) {
     let (config, _) = Config::read(&source).unwrap();
     let (mut experiment, _) = assemble(&config, &source, directory, &mut |_| {}).unwrap();
 
-    let initial = experiment.trainer.layers().named_tensors();
+    let initial = experiment.state.trainer.layers().named_tensors();
     check_tensors(&format!("{name}, start"), &initial, &settings["initial"], 0.0);
-    let rows = run(&mut experiment, &mut []).unwrap();
+    experiment.train(&mut ()).unwrap();
+    let rows = &experiment.state.history;
     let golden = table(name);
     assert_eq!(golden.len(), 2 * rows.len(), "two rows an epoch");
     for (row, golden) in rows.iter().zip(golden.chunks(2)) {
@@ -125,7 +125,7 @@ fn agrees_with_golden_by(kernels: &str, name: &str, directory: &DataDirectory) {
         check_row(name, "train", &row.train, &golden[0]);
         check_row(name, "test", &row.test, &golden[1]);
     }
-    let trained = experiment.trainer.layers().named_tensors();
+    let trained = experiment.state.trainer.layers().named_tensors();
     check_tensors(&format!("{name}, end"), &trained, &settings["final"], 1e-4);
 }
 

@@ -114,23 +114,23 @@ fn dfa_in_one_pass_equals_dfa_with_a_second_forward_pass() {
     let mut output_layer = experiment(&yaml("{name: llo}"), Task::Classification);
     let data = toy(Task::Classification).train;
     for _ in 0..2 {
-        let order = two_passes.generator.epoch_order(data.len()).unwrap();
+        let order = two_passes.state.generator.epoch_order(data.len()).unwrap();
         for mut batch in data.batches(&order, 8) {
             let _no_grad = tch::no_grad_guard();
             let hidden: Vec<Tensor> = snapshot(&two_passes).into_iter().map(|(_, t)| t).collect();
             // The network whose last layer alone learns gets the hidden layers as they are now.
-            let layers = output_layer.trainer.layers().as_slice();
+            let layers = output_layer.state.trainer.layers().as_slice();
             for (index, layer) in layers[..3].iter().enumerate() {
                 for (place, (_, parameter)) in layer.block().parameters().iter().enumerate() {
                     parameter.shallow_clone().copy_(&hidden[3 * index + place]);
                 }
             }
-            let y = output_layer.trainer.layers().forward(&batch.inputs).unwrap();
+            let y = output_layer.state.trainer.layers().forward(&batch.inputs).unwrap();
             let error = &batch.targets - y;
             let step = Step { learning_rate: 1e-2, batch_size: 8, watch: false };
-            output_layer.trainer.train_batch(&batch, &step).unwrap();
+            output_layer.state.trainer.train_batch(&batch, &step).unwrap();
             batch.targets = error;
-            two_passes.trainer.train_batch(&batch, &step).unwrap();
+            two_passes.state.trainer.train_batch(&batch, &step).unwrap();
         }
     }
     let hidden = snapshot(&two_passes);
@@ -196,10 +196,10 @@ fn shuffling_never_parts_a_sample_from_its_error() {
     let mut experiment = experiment(&yaml, Task::Classification);
     let data = toy(Task::Classification).train;
     let expected = tch::no_grad(|| {
-        &*data.targets - experiment.trainer.layers().forward(&data.inputs).unwrap()
+        &*data.targets - experiment.state.trainer.layers().forward(&data.inputs).unwrap()
     });
     train_epoch(&mut experiment); // one batch: all errors are of the network before its step
-    let store = experiment.trainer.error_store_mut().unwrap();
+    let store = experiment.state.trainer.error_store_mut().unwrap();
     assert_close(store.errors(), &expected, 1e-6);
 }
 
@@ -318,7 +318,7 @@ fn a_hundred_layers_train() {
         let yaml = yaml(&format!("{{name: {algorithm}}}"))
             .replace("{width: [8, 5, 7]}", "{hidden_layers: 100, width: 12}");
         let mut experiment = experiment(&yaml, Task::Classification);
-        assert_eq!(experiment.trainer.layers().as_slice().len(), 101);
+        assert_eq!(experiment.state.trainer.layers().as_slice().len(), 101);
         let before = snapshot(&experiment);
         train_epoch(&mut experiment);
         let after = snapshot(&experiment);
@@ -349,15 +349,15 @@ fn alignment_through_the_weights_themselves_is_backpropagation() {
             let other = snapshot(&exact).into_iter().find(|(name, _)| *name == weight).unwrap().1;
             name.contains("backward") && *matrix != other
         });
-        for layer in aligned.trainer.layers().as_slice() {
+        for layer in aligned.state.trainer.layers().as_slice() {
             for (_, matrix) in layer.block().buffers() {
                 let weight = layer.block().as_dense().unwrap().weight();
                 matrix.shallow_clone().copy_(weight);
             }
         }
         let step = Step { learning_rate: 1e-2, batch_size: 8, watch: false };
-        aligned.trainer.train_batch(&batch, &step).unwrap();
-        exact.trainer.train_batch(&batch, &step).unwrap();
+        aligned.state.trainer.train_batch(&batch, &step).unwrap();
+        exact.state.trainer.train_batch(&batch, &step).unwrap();
         let weights = |named: Vec<(String, Tensor)>| -> Vec<(String, Tensor)> {
             named.into_iter().filter(|(name, _)| !name.contains("backward")).collect()
         };
@@ -375,8 +375,8 @@ fn classical_momentum_is_pytorchs_while_the_step_size_stays() {
         );
         let yaml = yaml("{name: bp}").replace("optimizer: {learning_rate: 1e-2}", &sgd);
         let mut experiment = experiment(&yaml, Task::Classification);
-        experiment.epochs = 3;
-        f3_tch::run::run(&mut experiment, &mut []).unwrap();
+        experiment.settings.epochs = 3;
+        experiment.train(&mut ()).unwrap();
         snapshot(&experiment)
     };
     let difference = |schedule: &str| {

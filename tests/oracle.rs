@@ -12,8 +12,8 @@ use std::collections::HashMap;
 use common::{INFOS, experiment_on, toy};
 use f3_tch::data::{Dataset, Split, Task};
 use f3_tch::engine::Step;
-use f3_tch::metrics::{macro_auroc, macro_f1, regression};
-use f3_tch::run::Experiment;
+use f3_tch::metrics::{macro_auroc, macro_f1, mean_absolute_error, mean_percentage_error};
+use f3_tch::run::Run;
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 
@@ -186,7 +186,7 @@ fn data(task: &str) -> Dataset {
 }
 
 /// The run that a case describes; JSON is YAML.
-fn build(case: &Value) -> Experiment {
+fn build(case: &Value) -> Run {
     experiment_on(data(case["task"].as_str().unwrap()), &case["config"].to_string())
 }
 
@@ -195,23 +195,23 @@ type Record = HashMap<String, Tensor>;
 
 /// The largest difference to what the oracle has, and where it is; of what is drawn, or of
 /// what is computed too.
-fn compare(experiment: &mut Experiment, oracle: &Record, computed: bool) -> (f64, String) {
-    let mut found = experiment.trainer.layers().named_tensors();
-    for (index, layer) in experiment.trainer.layers().as_slice().iter().enumerate() {
+fn compare(experiment: &mut Run, oracle: &Record, computed: bool) -> (f64, String) {
+    let mut found = experiment.state.trainer.layers().named_tensors();
+    for (index, layer) in experiment.state.trainer.layers().as_slice().iter().enumerate() {
         for (name, tensor) in layer.optimizer().state() {
             found.push((format!("optimizer.{index}.{name}"), tensor.shallow_clone()));
         }
     }
-    match experiment.trainer.error_store_mut() {
+    match experiment.state.trainer.error_store_mut() {
         Some(store) => found.push(("errors".into(), store.errors().shallow_clone())),
         // The oracle's errors stay the targets where the algorithm stores none.
         None => found.push(("errors".into(), experiment.data.train.targets.shallow_clone())),
     }
     let data = &experiment.data.train;
-    let output = tch::no_grad(|| experiment.trainer.layers().forward(&data.inputs).unwrap());
+    let output = tch::no_grad(|| experiment.state.trainer.layers().forward(&data.inputs).unwrap());
     // Summed in double precision, as by the oracle: this is about the network, not the sum.
     let (output, targets) = (output.to_kind(Kind::Double), data.targets.to_kind(Kind::Double));
-    let loss = experiment.loss.sum(&output, &targets) / data.len() as f64;
+    let loss = experiment.settings.loss.sum(&output, &targets) / data.len() as f64;
     found.push(("loss".into(), loss.reshape([1])));
 
     assert_eq!(found.len(), oracle.len(), "the oracle has other tensors");
@@ -273,7 +273,7 @@ fn every_step_of_every_algorithm_equals_the_oracle() {
         let (initial, place) = compare(&mut experiment, record(0), false);
         assert!(initial <= 1e-12, "{case}: {place} is drawn differently, by {initial}");
         let mut step = 0;
-        let mut check = |experiment: &mut Experiment, step: usize| {
+        let mut check = |experiment: &mut Run, step: usize| {
             let (difference, name) = compare(experiment, record(step), true);
             worst_of_all = worst_of_all.max(difference);
             if difference.is_nan() || difference > TOLERANCE {
@@ -282,17 +282,17 @@ fn every_step_of_every_algorithm_equals_the_oracle() {
         };
         let evaluations = 2; // each draws a number
         for epoch in 1..=EPOCHS {
-            let learning_rate = experiment.learning_rate.at(epoch);
+            let learning_rate = experiment.settings.learning_rate.at(epoch);
             for _ in 0..evaluations {
-                experiment.generator.int64().unwrap();
+                experiment.state.generator.int64().unwrap();
             }
             let samples = experiment.data.train.len();
-            let order = experiment.generator.epoch_order(samples).unwrap();
+            let order = experiment.state.generator.epoch_order(samples).unwrap();
             for start in (0..samples).step_by(BATCH_SIZE as usize) {
                 let positions = order.narrow(0, start, BATCH_SIZE.min(samples - start));
                 for batch in experiment.data.train.batches(&positions, BATCH_SIZE) {
                     let step = Step { learning_rate, batch_size: batch.len(), watch: false };
-                    experiment.trainer.train_batch(&batch, &step).unwrap();
+                    experiment.state.trainer.train_batch(&batch, &step).unwrap();
                 }
                 step += 1;
                 check(&mut experiment, step);
@@ -317,7 +317,7 @@ fn metrics_equal_torchmetrics() {
     let printed = common::run_python(&python, "metrics.py", &[&path]);
     let expected: Vec<f64> = printed.split_whitespace().map(|n| n.parse().unwrap()).collect();
     let targets = targets.to_kind(Kind::Float);
-    let errors = regression(&scores, &targets);
+    let errors = [mean_absolute_error(&scores, &targets), mean_percentage_error(&scores, &targets)];
     let found = [macro_auroc(&scores, &targets), macro_f1(&scores, &targets), errors[0], errors[1]];
     assert_eq!(expected.len(), found.len());
     for (found, expected) in found.iter().zip(&expected) {
@@ -358,7 +358,7 @@ fn step_sizes_equal_pytorchs_schedulers() {
         });
         let experiment = experiment_on(toy(Task::Classification), &config.to_string());
         for (epoch, expected) in (1..).zip(expected) {
-            let found = experiment.learning_rate.at(epoch);
+            let found = experiment.settings.learning_rate.at(epoch);
             // PyTorch goes from one step size to the next, and adds up roundings on the way.
             let close = (found - expected).abs() <= 1e-12 + 1e-9 * expected;
             assert!(close, "{case}: epoch {epoch} has {found}, not {expected}");

@@ -65,10 +65,10 @@ fn digits_run_leaves_what_is_promised() {
 
     let run = folder.path().join("runs/digits/001");
     let names = entries(&run);
-    assert_eq!(names.len(), 6, "{names:?}");
+    assert_eq!(names.len(), 7, "{names:?}");
     assert_eq!(names[..3], [".lock", "checkpoints", "config.yaml"]);
     assert!(names[3].starts_with("events.out.tfevents."), "{names:?}");
-    assert_eq!(names[4..], ["metrics.csv", "model.safetensors"]);
+    assert_eq!(names[4..], ["metrics.csv", "model.safetensors", "result.json"]);
     assert_eq!(
         entries(&run.join("checkpoints")),
         ["epoch-000002.safetensors", "epoch-000003.safetensors"]

@@ -6,41 +6,26 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Result;
 use common::experiment as experiment_of;
 use f3_tch::Generator;
-use f3_tch::checkpoint::{Checkpoint, CheckpointSettings, Checkpoints};
 use f3_tch::data::Task;
-use f3_tch::layers::Layers;
 use f3_tch::metrics::Evaluation;
 use f3_tch::model::Model;
-use f3_tch::run::{Ending, Experiment, run_with};
-use f3_tch::sinks::{EpochRow, Sink};
+use f3_tch::run::{
+    Checkpoint, CheckpointSettings, Checkpoints, EndState, EndedBy, Ending, EpochRow, Run,
+    RunResult, on_epoch,
+};
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_f3-tch");
 
-/// Asks for an end after an epoch.
-struct EndAfter(u64, Arc<AtomicBool>);
-
-impl Sink for EndAfter {
-    fn epoch(&mut self, row: &EpochRow, _layers: &Layers) -> Result<()> {
-        self.1.store(row.epoch >= self.0, Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn replay(&mut self, _rows: &[EpochRow], _layers: &Layers) -> Result<()> {
-        Ok(())
-    }
-}
-
-/// An experiment on the toy data; what is not said is F³, Adam and one hidden layer.
-fn experiment(yaml: &str, task: Task) -> Experiment {
+/// A run on the toy data; what is not said is F³, Adam and one hidden layer.
+fn experiment(yaml: &str, task: Task) -> Run {
     let mut yaml = yaml.trim_end_matches('}').to_string() + &"}".repeat(trailing(yaml) - 1);
     for (key, default) in [
         ("algorithm:", "{name: f3}"),
@@ -60,16 +45,17 @@ fn trailing(text: &str) -> usize {
 }
 
 /// Trains until after an epoch, as if somebody had wanted it to end then.
-fn cut_off(run: &mut Experiment, epoch: u64, checkpoints: Option<&Checkpoints>) {
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(EndAfter(epoch, stop.clone()))];
-    assert_eq!(run_with(run, &mut sinks, checkpoints, &stop).unwrap(), Ending::Interrupted);
-    assert_eq!(run.rows.last().unwrap().epoch, epoch);
+fn cut_off(run: &mut Run, epoch: u64, checkpoints: Option<&Checkpoints>) {
+    let stop = run.stop.clone();
+    let mut end = on_epoch(|row| stop.store(row.epoch >= epoch, Ordering::Relaxed));
+    assert_eq!(run.train_with(checkpoints, &mut end).unwrap(), Ending::Interrupted);
+    assert_eq!(run.state.history.last().unwrap().epoch, epoch);
+    run.stop.store(false, Ordering::Relaxed);
 }
 
 /// Trains until the end.
-fn to_the_end(run: &mut Experiment, checkpoints: Option<&Checkpoints>) -> Result<Ending> {
-    run_with(run, &mut [], checkpoints, &AtomicBool::new(false))
+fn to_the_end(run: &mut Run, checkpoints: Option<&Checkpoints>) -> Result<Ending> {
+    run.train_with(checkpoints, &mut ())
 }
 
 /// The newest checkpoint.
@@ -132,7 +118,7 @@ fn resumed_runs_equal_uninterrupted_ones() {
         tch::set_num_threads(threads);
         let make = || experiment(&format!("{{{case}, {rest}}}"), task);
         let mut whole = make();
-        f3_tch::run::run(&mut whole, &mut []).unwrap();
+        whole.train(&mut ()).unwrap();
         let expected = common::everything(&whole);
         for cut in [0, 2, 4] {
             let folder = TempDir::new().unwrap();
@@ -169,7 +155,7 @@ fn checkpoints_come_and_go_as_the_settings_say() {
     names.sort();
     assert_eq!(names, ["best.safetensors", "epoch-000008.safetensors", "epoch-000009.safetensors"]);
     let best = Checkpoint::open(&folder.path().join("best.safetensors")).unwrap();
-    assert_eq!(Some(best.epoch()), EpochRow::best(&run.rows, "test_loss"));
+    assert_eq!(Some(best.epoch()), EpochRow::best(&run.state.history, "test_loss"));
 }
 
 #[test]
@@ -178,9 +164,9 @@ fn early_stop_and_time_end_a_run_and_still_do_when_it_is_resumed() {
                 early_stop: {metric: test_loss, patience: 4}}";
     let mut run = experiment(yaml, Task::Classification);
     let ending = to_the_end(&mut run, None).unwrap();
-    let best = EpochRow::best(&run.rows, "test_loss").unwrap();
+    let best = EpochRow::best(&run.state.history, "test_loss").unwrap();
     assert_eq!(ending, Ending::NoBetter(best));
-    assert_eq!(run.rows.last().unwrap().epoch, best + 4);
+    assert_eq!(run.state.history.last().unwrap().epoch, best + 4);
     assert_eq!(to_the_end(&mut run, None).unwrap(), ending);
     let folder = TempDir::new().unwrap();
     let checkpoints = Checkpoints::new(folder.path(), settings(1));
@@ -188,7 +174,7 @@ fn early_stop_and_time_end_a_run_and_still_do_when_it_is_resumed() {
     let mut resumed = experiment(yaml, Task::Classification);
     newest(&checkpoints).restore(&mut resumed).unwrap();
     assert_eq!(to_the_end(&mut resumed, Some(&checkpoints)).unwrap(), ending);
-    assert_eq!(resumed.rows.len(), run.rows.len());
+    assert_eq!(resumed.state.history.len(), run.state.history.len());
 
     // A minute, of which almost all is over when the run is cut off.
     let yaml = "{epochs: 1000000, data: {batch_size: 8}, max_minutes: 1}";
@@ -196,15 +182,15 @@ fn early_stop_and_time_end_a_run_and_still_do_when_it_is_resumed() {
     let checkpoints = Checkpoints::new(folder.path(), settings(1));
     let mut run = experiment(yaml, Task::Classification);
     cut_off(&mut run, 2, None);
-    run.rows[1].train_seconds = 29.9;
-    run.rows[2].eval_seconds = 30.0;
+    run.state.history[1].train_seconds = 29.9;
+    run.state.history[2].eval_seconds = 30.0;
     checkpoints.after_epoch(&mut run, true).unwrap();
     let mut run = experiment(yaml, Task::Classification);
     newest(&checkpoints).restore(&mut run).unwrap();
     assert_eq!(to_the_end(&mut run, None).unwrap(), Ending::OutOfTime);
     let seconds = |row: &EpochRow| row.train_seconds + row.eval_seconds;
-    assert!(run.rows.iter().map(seconds).sum::<f64>() >= 60.0);
-    let but_one = &run.rows[..run.rows.len() - 1];
+    assert!(run.state.history.iter().map(seconds).sum::<f64>() >= 60.0);
+    let but_one = &run.state.history[..run.state.history.len() - 1];
     assert!(but_one.iter().map(seconds).sum::<f64>() < 60.0);
 }
 
@@ -216,6 +202,7 @@ fn best_epoch_is_the_first_of_the_largest_or_smallest_numbers() {
             epoch,
             processed_samples: 0,
             train: of(f64::NAN),
+            validation: None,
             test: of(loss),
             wall_time: 0.0,
             train_seconds: 0.0,
@@ -241,12 +228,12 @@ fn early_stop_ends_a_run_whose_metric_is_no_number() {
     let yaml = "{epochs: 50, data: {batch_size: 8}, on_nan: warn, \
                 early_stop: {metric: test_loss, patience: 3}}";
     let mut run = experiment(yaml, Task::Classification);
-    run.data.test.inputs = run.data.test.inputs.full_like(f64::NAN).into();
+    let _ = run.data.test.inputs.shallow_clone().fill_(f64::NAN);
     let ending = to_the_end(&mut run, None).unwrap();
     assert_eq!(ending, Ending::NoBetter(0));
-    assert_eq!(run.rows.len(), 4);
-    assert!(run.rows[3].value("test_auroc").unwrap().is_nan());
-    assert!(run.rows[3].value("train_auroc").unwrap() > 0.3);
+    assert_eq!(run.state.history.len(), 4);
+    assert!(run.state.history[3].value("test_auroc").unwrap().is_nan());
+    assert!(run.state.history[3].value("train_auroc").unwrap() > 0.3);
 }
 
 #[test]
@@ -261,7 +248,7 @@ fn divergence_is_traced_to_its_batch_and_layer_and_leaves_the_last_good_checkpoi
     let sample = 5;
     let _ = run.data.train.inputs.get(sample).fill_(f64::INFINITY);
     let mut generator = Generator::new(0).unwrap();
-    generator.set_state(&run.generator.state().unwrap()).unwrap();
+    generator.set_state(&run.state.generator.state().unwrap()).unwrap();
     let order = Vec::<i64>::try_from(generator.epoch_order(30).unwrap()).unwrap();
     let batch = order.iter().position(|it| *it == sample).unwrap() / 8 + 1;
     let error = to_the_end(&mut run, Some(&checkpoints)).unwrap_err().to_string();
@@ -272,7 +259,7 @@ fn divergence_is_traced_to_its_batch_and_layer_and_leaves_the_last_good_checkpoi
 }
 
 /// The error of a run on the toy data after something has been done to it.
-fn error_of(yaml: &str, task: Task, with: impl Fn(&mut Experiment), checkpoints: bool) -> String {
+fn error_of(yaml: &str, task: Task, with: impl Fn(&mut Run), checkpoints: bool) -> String {
     let folder = TempDir::new().unwrap();
     let checkpoints = checkpoints.then(|| Checkpoints::new(folder.path(), settings(1)));
     let mut run = experiment(yaml, task);
@@ -286,7 +273,7 @@ fn error_of(yaml: &str, task: Task, with: impl Fn(&mut Experiment), checkpoints:
 fn divergence_is_placed_where_weights_stay_finite() {
     let yaml = "{epochs: 5, data: {batch_size: 30}, kernels: aten}";
     // y - y* is finite, its square is not.
-    let targets = |run: &mut Experiment| {
+    let targets = |run: &mut Run| {
         let _ = run.data.train.targets.get(7).fill_(-1e30);
     };
     let error = error_of(yaml, Task::Regression, targets, true);
@@ -295,15 +282,15 @@ fn divergence_is_placed_where_weights_stay_finite() {
     let error = error_of(yaml, Task::Regression, targets, false);
     assert!(error.starts_with("epoch 1: the loss has become inf, in the output layer:"), "{error}");
     // Samples that are not trained on.
-    let tests = |run: &mut Experiment| {
-        run.data.test.targets = run.data.test.targets.full_like(-1e30).into();
+    let tests = |run: &mut Run| {
+        let _ = run.data.test.targets.shallow_clone().fill_(-1e30);
     };
     let error = error_of(yaml, Task::Regression, tests, true);
     let expected = "epoch 1: the loss has become inf, in the output layer, on the test set alone:";
     assert!(error.starts_with(expected), "{error}");
 
     let mut run = experiment(yaml, Task::Regression);
-    let _ = tch::no_grad(|| run.trainer.layers().named_tensors()[0].1.fill_(f64::NAN));
+    let _ = tch::no_grad(|| run.state.trainer.layers().named_tensors()[0].1.fill_(f64::NAN));
     let error = to_the_end(&mut run, None).unwrap_err();
     let expected =
         "before training, the loss has become NaN, in hidden layer 1: inputs, targets or the";
@@ -313,10 +300,10 @@ fn divergence_is_placed_where_weights_stay_finite() {
 #[test]
 fn large_weights_are_no_divergence() {
     let mut run = experiment("{epochs: 1, data: {batch_size: 8}}", Task::Classification);
-    let weight = &run.trainer.layers().named_tensors()[0].1;
+    let weight = &run.state.trainer.layers().named_tensors()[0].1;
     let count = weight.numel() as f64;
     let _ = tch::no_grad(|| weight.shallow_clone().fill_(1e25)); // tanh makes 1 or -1 of it
-    let norm = run.trainer.layers().as_slice()[0].weight_norm();
+    let norm = run.state.trainer.layers().as_slice()[0].weight_norm();
     assert!((norm / (1e25 * count.sqrt()) - 1.0).abs() < 1e-6, "{norm}");
     to_the_end(&mut run, None).unwrap();
 }
@@ -468,6 +455,9 @@ fn signals_end_a_run_after_its_epoch_and_it_goes_on_as_if_nothing_had_been() {
         assert_eq!(output.status.code(), Some(code), "{error}");
         assert!(error.contains("finishing this epoch"), "{error}");
         let (rows, _) = left_behind(&run);
+        let result = RunResult::read(&run).unwrap();
+        assert_eq!((result.state, result.ended_by), (EndState::Interrupted, EndedBy::Stop));
+        assert_eq!((result.epochs.done, result.epochs.wanted), (rows.len() as u64 - 1, 400));
         let checkpoints = Checkpoints::new(&run.join("checkpoints"), settings(1));
         let newest = checkpoints.newest().unwrap().unwrap();
         assert_eq!(Checkpoint::open(&newest).unwrap().epoch(), rows.len() as u64 - 1);
@@ -479,6 +469,7 @@ fn signals_end_a_run_after_its_epoch_and_it_goes_on_as_if_nothing_had_been() {
         let output = resumed.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         assert!(left_behind(&run) == expected, "another run");
+        assert_eq!(RunResult::read(&run).unwrap().state, EndState::Complete);
     }
 
     // TensorBoard's own reader finds each step once, and the uninterrupted run's values.

@@ -14,7 +14,7 @@ use f3_tch::loss::Loss;
 use f3_tch::metrics::evaluate;
 use f3_tch::network::{Activation, Block, Dense, Mlp};
 use f3_tch::optimizer::{AdamSettings, OptimizerSettings, SgdSettings};
-use f3_tch::run::Experiment;
+use f3_tch::run::Run;
 use f3_tch::schedule::{Chunk, Epoch, LayerMajor, Learn, Link, Pipelined, Schedule, Stage};
 use f3_tch::trainer::{self, FeedbackTrainer, RecordedTrainer, Trainer};
 use std::collections::VecDeque;
@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tch::{Device, Kind, Tensor};
 
 /// Everything that a run holds, and what it reports.
-fn outcome(mut experiment: Experiment, epochs: usize) -> Vec<(String, Vec<f64>)> {
+fn outcome(mut experiment: Run, epochs: usize) -> Vec<(String, Vec<f64>)> {
     for _ in 0..epochs {
         train_epoch(&mut experiment);
     }
@@ -30,23 +30,23 @@ fn outcome(mut experiment: Experiment, epochs: usize) -> Vec<(String, Vec<f64>)>
         Vec::<f64>::try_from(tensor.detach().flatten(0, -1).to_kind(Kind::Double)).unwrap()
     };
     let mut found = Vec::new();
-    for (name, tensor) in experiment.trainer.layers().named_tensors() {
+    for (name, tensor) in experiment.state.trainer.layers().named_tensors() {
         found.push((name, numbers(&tensor)));
     }
-    for (index, layer) in experiment.trainer.layers().as_slice().iter().enumerate() {
+    for (index, layer) in experiment.state.trainer.layers().as_slice().iter().enumerate() {
         for (name, tensor) in layer.optimizer().state() {
             found.push((format!("optimizer {index} {name}"), numbers(tensor)));
         }
         let norm = layer.gradient_norm().unwrap_or(-1.0);
         found.push((format!("gradient {index}"), vec![norm]));
     }
-    if let Some(store) = experiment.trainer.error_store_mut() {
+    if let Some(store) = experiment.state.trainer.error_store_mut() {
         found.push(("errors".into(), numbers(store.errors())));
     }
-    let Experiment { trainer, data, loss, .. } = &experiment;
+    let (layers, data) = (experiment.state.trainer.layers(), &experiment.data);
+    let loss = experiment.settings.loss;
     let found_metrics =
-        evaluate(|inputs| trainer.layers().forward(inputs), &data.test, *loss, data.task, 7)
-            .unwrap();
+        evaluate(|inputs| layers.forward(inputs), &data.test, loss, data.task, 7).unwrap();
     found.push(("loss".into(), vec![found_metrics.loss]));
     found
         .extend(found_metrics.metrics.iter().map(|(name, value)| (name.to_string(), vec![*value])));
@@ -413,7 +413,8 @@ fn recorded_trainer_trains_as_the_one_inside() {
             );
             let expected = outcome(experiment(&yaml, Task::Classification), 3);
             let mut recorded = experiment(&yaml, Task::Classification);
-            recorded.trainer = Box::new(RecordedTrainer::new(recorded.trainer).unwrap());
+            recorded.state.trainer =
+                Box::new(RecordedTrainer::new(recorded.state.trainer).unwrap());
             let found = outcome(recorded, 3);
             assert_equal(&found, &expected, &format!("{algorithm}, batches of {batch}"));
         }

@@ -11,7 +11,7 @@ use f3_tch::assemble::{assemble, assemble_on};
 use f3_tch::config::{Config, Source};
 use f3_tch::data::{DataDirectory, Dataset};
 use f3_tch::metrics::{Evaluation, evaluate};
-use f3_tch::run::Experiment;
+use f3_tch::run::Run;
 
 fn source(algorithm: &str, seed: u64) -> (Config, Source) {
     let mut source = Source::open("mnist_vit").unwrap();
@@ -22,14 +22,14 @@ fn source(algorithm: &str, seed: u64) -> (Config, Source) {
     (config, source)
 }
 
-fn experiment(algorithm: &str, seed: u64) -> Experiment {
+fn experiment(algorithm: &str, seed: u64) -> Run {
     let (config, source) = source(algorithm, seed);
     assemble(&config, &source, &DataDirectory::locate(None), &mut |_| {}).unwrap().0
 }
 
-fn on_test_set(experiment: &Experiment) -> Evaluation {
-    let Experiment { data, trainer, loss, .. } = experiment;
-    evaluate(|inputs| trainer.layers().forward(inputs), &data.test, *loss, data.task, 200).unwrap()
+fn on_test_set(run: &Run) -> Evaluation {
+    let (layers, data, loss) = (run.state.trainer.layers(), &run.data, run.settings.loss);
+    evaluate(|inputs| layers.forward(inputs), &data.test, loss, data.task, 200).unwrap()
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -51,7 +52,7 @@ impl EvaluateArgs {
         let own = own.ok().flatten();
         let directory = DataDirectory::locate(self.data_dir.data_dir.as_deref());
         let data = set.load_as(&about.preparation, &directory, device, &mut show_fetching());
-        let mut data = data.with_context(|| format!("{shown} cannot be evaluated"))?;
+        let mut data = Arc::new(data.with_context(|| format!("{shown} cannot be evaluated"))?);
         if let (None, Some(own)) = (&self.data, &own) {
             let mut selection = own.selection();
             let most = data.train.len() as usize;
@@ -63,11 +64,8 @@ impl EvaluateArgs {
             evaluate(|inputs| model.forward(inputs), split, about.loss, data.task, batch_size)
         };
         let mut rows = vec![["part", "samples", "loss"].map(String::from).to_vec()];
-        rows[0].extend(data.task.metrics().iter().map(|metric| metric.to_string()));
-        let validation = data.validation.as_ref();
-        let parts =
-            [("train", Some(&data.train)), ("validation", validation), ("test", Some(&data.test))];
-        for (part, split) in parts.into_iter().filter_map(|(part, split)| Some((part, split?))) {
+        rows[0].extend(data.task.metrics().map(|metric| metric.name.to_string()));
+        for (part, split) in data.parts() {
             let found = of(split)?;
             let mut row = vec![part.to_string(), split.len().to_string(), found.loss.to_string()];
             row.extend(found.metrics.iter().map(|(_, value)| value.to_string()));

@@ -1,8 +1,9 @@
 //! What is shown while a data set is fetched: a bar for each file, and a line for each note.
 
 use f3_tch::data::Progress;
-use f3_tch::messages::say;
 use indicatif::{ProgressBar, ProgressStyle};
+
+use super::say;
 
 /// Shows on standard error what it is told; without a terminal, the notes alone.
 pub fn show_fetching() -> impl FnMut(Progress) {

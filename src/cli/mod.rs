@@ -5,22 +5,22 @@ mod config;
 mod data;
 mod evaluate;
 mod fetching;
-mod folder;
 mod new_table;
 mod predict;
+mod progress;
 mod report;
 mod resume;
 mod signals;
 mod train;
 
-use std::io::Write;
+use std::fmt::Display;
+use std::io::{Write, stderr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use f3_tch::config::{Config, ConfigError, Source};
-use f3_tch::messages::say;
 use serde_yaml::Value;
 use signals::Signals;
 
@@ -36,7 +36,7 @@ pub struct Cli {
 enum Command {
     /// Train a network as a configuration says
     Train(train::TrainArgs),
-    /// Go on with a run that was cut off, or train it for longer
+    /// Continue a run that was cut off, or train it for longer
     Resume(resume::ResumeArgs),
     /// Say how good a saved network is
     Evaluate(evaluate::EvaluateArgs),
@@ -115,6 +115,12 @@ struct DataDirArgs {
     /// cache folder]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+}
+
+/// Says a line on standard error. Unlike `eprintln!` it goes on when nobody reads it any more: a run does
+/// not end because the terminal, or the program that its messages are piped to, has gone.
+pub fn say(line: impl Display) {
+    let _ = writeln!(stderr(), "{line}");
 }
 
 /// Writes results to standard output.

@@ -3,21 +3,15 @@
 use std::path::Path;
 
 use f3_tch::config::{Algorithm, Config};
-use f3_tch::device::ChosenDevice;
+use f3_tch::device::name as device_name;
 use f3_tch::learning_rate::{Decay, LearningRateSchedule};
-use f3_tch::run::Experiment;
-use f3_tch::sinks::EpochRow;
+use f3_tch::run::{EpochRow, Run, ValueName};
 use serde::Serialize;
 
 /// What is about to happen.
-pub fn announcement(
-    config: &Config,
-    experiment: &Experiment,
-    device: &ChosenDevice,
-    folder: &Path,
-) -> String {
-    let data = &experiment.data;
-    let network = experiment.trainer.layers();
+pub fn announcement(config: &Config, run: &Run, folder: &Path) -> String {
+    let data = &run.data;
+    let network = run.state.trainer.layers();
     let mut widths = vec![data.train.input_count()];
     widths.extend(network.as_slice().iter().map(|layer| layer.block().outputs()));
     let algorithm = match &config.algorithm {
@@ -28,21 +22,25 @@ pub fn announcement(
         Algorithm::Fa { feedback_init } => Some(feedback_init),
         other => other.feedback_init(),
     };
+    let validation = data.validation.as_ref();
+    let validation =
+        validation.map(|split| format!("{} validation samples, ", thousands(split.len())));
     let feedback = feedback.map_or(String::new(), |init| format!(", feedback {}", name_of(init)));
     format!(
         "f3-tch {} with libtorch {} on {} ({} threads), seed {}\n\
-         data       {}: {} training samples, {} test samples\n\
+         data       {}: {} training samples, {}{} test samples\n\
          network    {} {}, {} parameters\n\
          algorithm  {algorithm}{feedback}\n\
          training   {} at {}{}, loss {}, batches of {}, {} epochs\n\
          run        {}\n",
         f3_tch::VERSION,
         f3_tch::libtorch_version(),
-        device.name,
-        tch::get_num_threads(),
+        device_name(data.train.inputs.device()),
+        run.settings.thread_count(),
         config.seed,
         data.name,
         thousands(data.train.len()),
+        validation.unwrap_or_default(),
         thousands(data.test.len()),
         name_of(&config.model),
         shorten(&widths),
@@ -57,7 +55,7 @@ pub fn announcement(
     )
 }
 
-/// The learning-rate schedule, in brackets; nothing if the rate is constant.
+/// The learning-rate schedule in brackets; nothing if the learning rate is constant.
 fn describe_schedule(schedule: &LearningRateSchedule) -> String {
     let mut parts = Vec::new();
     if schedule.warmup_epochs > 0 {
@@ -70,25 +68,29 @@ fn describe_schedule(schedule: &LearningRateSchedule) -> String {
 }
 
 /// The results of a run, for the end.
-pub fn closing_table(rows: &[EpochRow], seconds: f64, folder: &Path) -> String {
+pub fn closing_table(run: &Run, seconds: f64, folder: &Path) -> String {
+    let rows = &run.state.history;
     let last = rows.last().expect("there is a row for epoch 0");
-    let mut text = format!("\n{:14}  {:>10}  {:>10}  {:>10}\n", "", "best", "at epoch", "final");
-    let names = ["test_loss", "test_accuracy", "test_mae"];
-    for name in names.into_iter().filter(|name| last.value(name).is_some()) {
-        let unit = if name == "test_accuracy" { " %" } else { "" };
-        let shown = |row: &EpochRow| match row.value(name) {
-            Some(value) => format!("{value:.4}{unit}"),
-            None => String::new(),
+    let main = run.data.task.metrics().next().map(|metric| metric.name);
+    let is_shown = |name: &ValueName| {
+        name.part != "train" && name.metric.is_none_or(|metric| Some(metric.name) == main)
+    };
+    let names: Vec<ValueName> = run.value_names().filter(is_shown).collect();
+    let titles: Vec<String> =
+        names.iter().map(|name| format!("{} {}", name.part, name.quantity())).collect();
+    let width = titles.iter().map(String::len).fold(14, usize::max);
+    let line = |title: &str, best: &str, epoch: &str, last: &str| {
+        format!("{title:width$}  {best:>10}  {epoch:>10}  {last:>10}\n")
+    };
+    let mut text = format!("\n{}", line("", "best", "at epoch", "final"));
+    for (name, title) in names.iter().zip(&titles) {
+        let shown = |row: &EpochRow| match (name.of(row), name.unit()) {
+            (Some(value), "") => format!("{value:.4}"),
+            (Some(value), unit) => format!("{value:.4} {unit}"),
+            (None, _) => String::new(),
         };
-        let best = EpochRow::best(rows, name);
-        let best = rows.iter().find(|row| Some(row.epoch) == best).unwrap_or(last);
-        text += &format!(
-            "{:14}  {:>10}  {:>10}  {:>10}\n",
-            name.replace('_', " "),
-            shown(best),
-            best.epoch,
-            shown(last)
-        );
+        let best = name.best(rows).unwrap_or(last);
+        text += &line(title, &shown(best), &best.epoch.to_string(), &shown(last));
     }
     let training: f64 = rows.iter().map(|row| row.train_seconds).sum();
     text += &format!(

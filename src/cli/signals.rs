@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use anyhow::{Context, Result};
 use f3_tch::files;
-use f3_tch::messages::say;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level;
+
+use super::say;
 
 /// What signals have said so far.
 #[derive(Clone, Default)]
@@ -43,9 +44,9 @@ impl Signals {
     }
 
     /// From now on the program ends when an epoch does: with the first signal this becomes true.
-    pub fn let_epochs_finish(&self) -> &AtomicBool {
+    pub fn let_epochs_finish(&self) -> Arc<AtomicBool> {
         self.epochs.store(true, Ordering::Release);
-        &self.stop
+        self.stop.clone()
     }
 
     /// 128 and the signal's number, as a shell has it.

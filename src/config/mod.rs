@@ -20,13 +20,11 @@ pub use schedule::{ScheduleConfig, ScheduleName};
 use std::ops::Bound;
 use std::path::PathBuf;
 
-use crate::checkpoint::CheckpointSettings;
 use crate::data::Task;
 use crate::device::DeviceChoice;
 use crate::engine::{Kernels, Precision};
 use crate::loss::Loss;
-use crate::metrics::value_names;
-use crate::run::{EarlyStop, OnNan};
+use crate::run::{CheckpointSettings, EarlyStop, EpochRow, OnNan};
 use crate::settings::domain::{choice, number, path, text, truth, whole};
 use crate::settings::{self, Domain, Key, Reader, section};
 use schedule::device;
@@ -183,7 +181,7 @@ impl Config {
     ) -> Result<(), ConfigError> {
         let Some(metric) = metric else { return Ok(()) };
         let validation = self.data.has_validation();
-        let names = value_names(self.data.set.task(), validation);
+        let names = EpochRow::names(self.data.set.task(), validation);
         if !names.contains(metric) {
             let mut expected = format!("null or one of {}", names.join(", "));
             if metric.starts_with("validation_") && !validation {

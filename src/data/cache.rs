@@ -44,7 +44,7 @@ impl DataCache {
         if let Some(data) = &*loaded {
             return Ok(data.clone());
         }
-        let data = Arc::new(selection.load(&self.directory, device, progress)?);
+        let data = selection.load(&self.directory, device, progress)?;
         Ok(loaded.insert(data).clone())
     }
 

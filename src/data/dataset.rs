@@ -52,9 +52,29 @@ impl Dataset {
         Ok(Dataset { train, validation, test, ..self })
     }
 
+    /// Its parts by name: `train`, `validation` if there is one, `test`.
+    pub fn parts(&self) -> impl Iterator<Item = (&'static str, &Split)> {
+        let validation = self.validation.as_ref().map(|split| ("validation", split));
+        [("train", &self.train)].into_iter().chain(validation).chain([("test", &self.test)])
+    }
+
+    /// The same samples, in the same memory.
+    pub fn shallow_clone(&self) -> Dataset {
+        Dataset {
+            name: self.name.clone(),
+            task: self.task,
+            image: self.image,
+            train: self.train.shallow_clone(),
+            validation: self.validation.as_ref().map(Split::shallow_clone),
+            test: self.test.shallow_clone(),
+            preparation: self.preparation.clone(),
+        }
+    }
+
+    /// The shape of the training set, before a validation set was taken out of it.
     pub(crate) fn training_shape(&self) -> TrainingShape {
         TrainingShape {
-            samples: self.train.len(),
+            samples: self.train.len() + self.validation.as_ref().map_or(0, Split::len),
             outputs: self.train.output_count(),
             image: self.image,
         }

@@ -40,19 +40,26 @@ impl DataSelection {
         }
     }
 
-    /// The part of a data set in memory.
+    /// The part of a data set in memory; one that has a validation set already has been cut, and is
+    /// taken as it is.
     ///
     /// # Errors
     /// [`SelectionError`] if it does not have enough samples.
-    pub fn of(&self, mut data: Dataset) -> Result<Dataset> {
-        self.training_samples(data.train.len())?;
+    pub fn of(&self, data: impl Into<Arc<Dataset>>) -> Result<Arc<Dataset>> {
+        let data = data.into();
+        self.training_samples(data.training_shape().samples)?;
+        let nothing_to_do = self.train_samples.is_none() && self.validation.is_none();
+        if nothing_to_do || data.validation.is_some() {
+            return Ok(data);
+        }
+        let mut data = data.shallow_clone();
         if let Some(samples) = self.train_samples {
             data.train = data.train.first(samples as i64);
         }
-        match self.validation {
-            None => Ok(data),
-            Some(split) => data.with_validation(split),
-        }
+        Ok(Arc::new(match self.validation {
+            None => data,
+            Some(split) => data.with_validation(split)?,
+        }))
     }
 
     /// Loads the data set, as [`DataSet::load`] does, and takes the part of it.
@@ -61,7 +68,7 @@ impl DataSelection {
         directory: &DataDirectory,
         device: Device,
         progress: &mut dyn FnMut(Progress),
-    ) -> Result<Dataset> {
+    ) -> Result<Arc<Dataset>> {
         self.of(self.set.load(directory, device, progress)?)
     }
 }
@@ -91,11 +98,11 @@ mod tests {
         assert_eq!((all.train.len(), all.test.len()), (1438, 359));
         assert!(all.validation.is_none());
         let cut = of(Some(100), Some(validation)).unwrap();
-        let held_out = cut.validation.unwrap();
+        let held_out = cut.validation.as_ref().unwrap();
         assert_eq!((cut.train.len(), held_out.len(), cut.test.len()), (70, 30, 359));
         let first = all.train.first(100);
         let sum = |split: &super::super::Split| split.inputs.sum(tch::Kind::Double);
-        assert_eq!(sum(&cut.train) + sum(&held_out), sum(&first));
+        assert_eq!(sum(&cut.train) + sum(held_out), sum(&first));
         for (samples, key) in [(1439, "data.train_samples"), (30, "data.validation_samples")] {
             let error = of(Some(samples), Some(validation)).err().unwrap();
             assert_eq!(error.downcast::<SelectionError>().unwrap().key, key);

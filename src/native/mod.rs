@@ -27,7 +27,7 @@ type Message = *mut c_char;
 unsafe extern "C" {
     fn f3_free_message(message: Message);
     fn f3_exact_cuda() -> Message;
-    fn f3_allow_tf32() -> Message;
+    fn f3_allow_tf32(allowed: bool) -> Message;
     fn f3_libtorch_version() -> *const c_char;
     fn f3_generator_new(seed: u64, out: *mut *mut RawGenerator) -> Message;
     fn f3_generator_free(generator: *mut RawGenerator);
@@ -325,10 +325,11 @@ pub(crate) fn load_cuda() -> Result<()> {
         .map_err(|reason| anyhow!(reason))
 }
 
-/// Lets CUDA round what it multiplies to TF32 from now on.
-pub(crate) fn allow_tf32() -> Result<()> {
+/// Lets CUDA round what it multiplies to TF32 from now on, or forbids it: in the whole process, so that
+/// [`crate::process::multiply`] alone calls this.
+pub(crate) fn allow_tf32(allowed: bool) -> Result<()> {
     // SAFETY: sets flags of libtorch's context; C++ exceptions come back as messages.
-    check(unsafe { f3_allow_tf32() })
+    check(unsafe { f3_allow_tf32(allowed) })
 }
 
 /// Whether the machine has an NVIDIA driver.

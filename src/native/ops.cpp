@@ -43,11 +43,11 @@ char* f3_exact_cuda() {
   });
 }
 
-// Lets CUDA multiply float32 rounded to TF32.
-char* f3_allow_tf32() {
-  return guarded([] {
-    at::globalContext().setAllowTF32CuDNN(true);
-    at::globalContext().setAllowTF32CuBLAS(true);
+// Lets CUDA multiply float32 rounded to TF32, or forbids it.
+char* f3_allow_tf32(bool allowed) {
+  return guarded([&] {
+    at::globalContext().setAllowTF32CuDNN(allowed);
+    at::globalContext().setAllowTF32CuBLAS(allowed);
   });
 }
 

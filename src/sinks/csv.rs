@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::{EpochRow, Sink};
-use crate::data::Task;
-use crate::layers::Layers;
+use crate::run::{EpochRow, Event, Observer, ValueName};
 
 /// A file of rows that is written in the course of a run.
 pub(super) struct Table {
@@ -26,7 +24,7 @@ impl Table {
         Ok(table)
     }
 
-    /// Appends a row, which whoever reads the file finds when this returns.
+    /// Appends a row; it is in the file when this returns.
     pub fn write<T: AsRef<[u8]>>(&mut self, record: &[T]) -> Result<()> {
         let written = self.writer.write_record(record);
         written.with_context(|| could_not(&self.path))?;
@@ -52,45 +50,42 @@ pub(super) fn cut(mut file: &File) -> io::Result<()> {
 }
 
 /// Writes `metrics.csv`.
-pub struct CsvSink(Table);
+pub struct CsvSink {
+    table: Table,
+    values: Vec<ValueName>,
+}
 
 impl CsvSink {
-    /// Starts the file with its header, over what is there.
-    pub fn create(path: &Path, task: Task) -> Result<CsvSink> {
+    /// Starts the file with its header, over what is there; these are its columns of losses and metrics.
+    pub fn create(path: &Path, values: impl Iterator<Item = ValueName>) -> Result<CsvSink> {
+        let values: Vec<ValueName> = values.collect();
         let mut header = vec!["epoch".to_string(), "processed_samples".into()];
-        for part in ["train", "test"] {
-            header.push(format!("{part}_loss"));
-            header.extend(task.metrics().iter().map(|metric| format!("{part}_{metric}")));
-        }
-        for column in ["train_seconds", "eval_seconds", "learning_rate"] {
-            header.push(column.into());
-        }
-        Ok(CsvSink(Table::create(path, &header)?))
+        header.extend(values.iter().map(ValueName::to_string));
+        header.extend(["train_seconds", "eval_seconds", "learning_rate"].map(String::from));
+        Ok(CsvSink { table: Table::create(path, &header)?, values })
     }
 }
 
-impl Sink for CsvSink {
-    fn epoch(&mut self, row: &EpochRow, _layers: &Layers) -> Result<()> {
-        self.write(row)
-    }
-
-    fn replay(&mut self, rows: &[EpochRow], _layers: &Layers) -> Result<()> {
-        rows.iter().try_for_each(|row| self.write(row))?;
-        self.0.cut()
+impl Observer for CsvSink {
+    fn notice(&mut self, event: &Event) -> Result<()> {
+        match event {
+            Event::Start { history, .. } => {
+                history.iter().try_for_each(|row| self.write(row))?;
+                self.table.cut()
+            }
+            Event::Epoch { row, .. } => self.write(row),
+            _ => Ok(()),
+        }
     }
 }
 
 impl CsvSink {
     fn write(&mut self, row: &EpochRow) -> Result<()> {
         let mut record = vec![row.epoch.to_string(), row.processed_samples.to_string()];
-        for evaluation in [&row.train, &row.test] {
-            record.push(evaluation.loss.to_string());
-            record.extend(evaluation.metrics.iter().map(|(_, value)| value.to_string()));
-        }
-        for value in [row.train_seconds, row.eval_seconds, row.learning_rate] {
-            record.push(value.to_string());
-        }
-        self.0.write(&record)
+        let values = self.values.iter().map(|name| name.of(row).expect("the run has this value"));
+        let others = [row.train_seconds, row.eval_seconds, row.learning_rate];
+        record.extend(values.chain(others).map(|value| value.to_string()));
+        self.table.write(&record)
     }
 }
 

@@ -5,8 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::csv::Table;
-use super::{EpochRow, Sink};
-use crate::layers::Layers;
+use crate::run::{EpochRow, Event, Observer};
 
 const HEADER: [&str; 8] = [
     "epoch",
@@ -29,14 +28,16 @@ impl DiagnosticsSink {
     }
 }
 
-impl Sink for DiagnosticsSink {
-    fn epoch(&mut self, row: &EpochRow, _layers: &Layers) -> Result<()> {
-        self.write(row)
-    }
-
-    fn replay(&mut self, rows: &[EpochRow], _layers: &Layers) -> Result<()> {
-        rows.iter().try_for_each(|row| self.write(row))?;
-        self.0.cut()
+impl Observer for DiagnosticsSink {
+    fn notice(&mut self, event: &Event) -> Result<()> {
+        match event {
+            Event::Start { history, .. } => {
+                history.iter().try_for_each(|row| self.write(row))?;
+                self.0.cut()
+            }
+            Event::Epoch { row, .. } => self.write(row),
+            _ => Ok(()),
+        }
     }
 }
 

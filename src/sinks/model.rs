@@ -4,11 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::{EpochRow, Sink};
-use crate::layers::Layers;
 use crate::model::{self, Description};
+use crate::run::{Event, Observer};
 
-/// Replaces `model.safetensors` after each epoch; whoever looks finds a whole file.
+/// Replaces `model.safetensors` after each epoch; the file is whole at any time.
 pub struct ModelSink {
     path: PathBuf,
     description: Option<Description>,
@@ -21,15 +20,14 @@ impl ModelSink {
     }
 }
 
-impl Sink for ModelSink {
-    fn epoch(&mut self, _row: &EpochRow, layers: &Layers) -> Result<()> {
-        model::save(layers, self.description.as_ref(), &self.path)
-    }
-
-    fn replay(&mut self, rows: &[EpochRow], layers: &Layers) -> Result<()> {
-        match rows {
-            [] => Ok(()),
-            _ => model::save(layers, self.description.as_ref(), &self.path),
+impl Observer for ModelSink {
+    fn notice(&mut self, event: &Event) -> Result<()> {
+        match event {
+            Event::Start { history: [], .. } => Ok(()),
+            Event::Start { layers, .. } | Event::Epoch { layers, .. } => {
+                model::save(layers, self.description.as_ref(), &self.path)
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -9,15 +9,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use protobuf::Message;
-use tensorboard_proto::event::Event;
+use tensorboard_proto::event::Event as Record;
 use tensorboard_proto::summary::Summary;
 use tensorboard_rs::record_writer::RecordWriter;
 use tensorboard_rs::summary::scalar;
 
 use super::csv::{could_not, cut, over};
-use super::{EpochRow, Sink};
-use crate::layers::Layers;
-use crate::run::seconds;
+use crate::run::{EpochRow, Event, Observer, unix_time};
 
 /// Writes a TensorBoard event file, flushed at the end of each epoch.
 pub struct TensorBoardSink {
@@ -32,22 +30,22 @@ impl TensorBoardSink {
     pub fn create(folder: &Path) -> Result<TensorBoardSink> {
         let path = match earlier(folder) {
             Some(path) => path,
-            None => folder.join(format!("events.out.tfevents.{:.0}.f3-tch", seconds())),
+            None => folder.join(format!("events.out.tfevents.{:.0}.f3-tch", unix_time())),
         };
         let opened = over(&path).and_then(|file| Ok((file.try_clone()?, file)));
         let (file, same) = opened.with_context(|| could_not(&path))?;
         let writer = RecordWriter::new(BufWriter::new(same));
         let mut sink = TensorBoardSink { path, file, writer };
-        let mut version = Event::new();
-        version.set_wall_time(seconds());
+        let mut version = Record::new();
+        version.set_wall_time(unix_time());
         version.set_file_version("brain.Event:2".to_string());
         sink.write(&version)?;
         sink.flush()?;
         Ok(sink)
     }
 
-    fn write(&mut self, event: &Event) -> Result<()> {
-        let bytes = event.write_to_bytes().context("an event could not be encoded")?;
+    fn write(&mut self, record: &Record) -> Result<()> {
+        let bytes = record.write_to_bytes().context("an event could not be encoded")?;
         self.writer.write(&bytes).with_context(|| could_not(&self.path))
     }
 
@@ -56,16 +54,20 @@ impl TensorBoardSink {
     }
 }
 
-impl Sink for TensorBoardSink {
-    fn epoch(&mut self, row: &EpochRow, _layers: &Layers) -> Result<()> {
-        self.add(row)?;
-        self.flush()
-    }
-
-    fn replay(&mut self, rows: &[EpochRow], _layers: &Layers) -> Result<()> {
-        rows.iter().try_for_each(|row| self.add(row))?;
-        self.flush()?;
-        cut(&self.file).with_context(|| could_not(&self.path))
+impl Observer for TensorBoardSink {
+    fn notice(&mut self, event: &Event) -> Result<()> {
+        match event {
+            Event::Start { history, .. } => {
+                history.iter().try_for_each(|row| self.add(row))?;
+                self.flush()?;
+                cut(&self.file).with_context(|| could_not(&self.path))
+            }
+            Event::Epoch { row, .. } => {
+                self.add(row)?;
+                self.flush()
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -77,11 +79,11 @@ impl TensorBoardSink {
                 summary.mut_value().push(value);
             }
         }
-        let mut event = Event::new();
-        event.set_wall_time(row.wall_time);
-        event.set_step(row.epoch as i64);
-        event.set_summary(summary);
-        self.write(&event)
+        let mut record = Record::new();
+        record.set_wall_time(row.wall_time);
+        record.set_step(row.epoch as i64);
+        record.set_summary(summary);
+        self.write(&record)
     }
 }
 
@@ -89,7 +91,7 @@ impl TensorBoardSink {
 fn scalars(row: &EpochRow) -> Vec<(String, f64)> {
     let mut scalars = Vec::new();
     let mut add = |tag: String, value: f64| scalars.push((tag, value));
-    for (part, evaluation) in [("train", &row.train), ("test", &row.test)] {
+    for (part, evaluation) in row.parts() {
         add(format!("loss/{part}"), evaluation.loss);
         for (metric, value) in &evaluation.metrics {
             add(format!("{metric}/{part}"), *value);

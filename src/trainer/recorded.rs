@@ -36,7 +36,7 @@ struct Recording {
 impl RecordedTrainer {
     /// As this trainer does. On the CPU nothing is recorded.
     pub fn new(inner: Box<dyn Trainer>) -> Result<RecordedTrainer> {
-        if inner.layers().output_device().is_some_and(|device| device.is_cuda()) {
+        if inner.layers().devices().last().is_some_and(|device| device.is_cuda()) {
             CudaGraph::is_there()?;
         }
         Ok(RecordedTrainer { inner, recording: None })

@@ -9,8 +9,7 @@ use f3_tch::Generator;
 use f3_tch::assemble::assemble_on;
 use f3_tch::config::{Config, Source};
 use f3_tch::data::{DataDirectory, Dataset, Split, Task};
-use f3_tch::run::Experiment;
-use f3_tch::sinks::EpochRow;
+use f3_tch::run::{EpochRow, Run};
 use f3_tch::trainer::Epoch;
 use tch::{Kind, Tensor};
 use tempfile::TempDir;
@@ -47,13 +46,13 @@ pub fn toy(task: Task) -> Dataset {
     Dataset { image: Some([1, 2, 3]), ..Dataset::new("toy", task, train, test) }
 }
 
-/// The experiment that some lines of YAML describe, on the toy data.
-pub fn experiment(yaml: &str, task: Task) -> Experiment {
+/// The run that some lines of YAML describe, on the toy data.
+pub fn experiment(yaml: &str, task: Task) -> Run {
     experiment_on(toy(task), yaml)
 }
 
-/// The experiment that some lines of YAML describe, on this data set.
-pub fn experiment_on(data: Dataset, yaml: &str) -> Experiment {
+/// The run that some lines of YAML describe, on this data set.
+pub fn experiment_on(data: Dataset, yaml: &str) -> Run {
     let mut source = Source::parse("test", yaml).unwrap();
     // Must be there, and be for the same task; the given data take its place.
     source
@@ -66,28 +65,28 @@ pub fn experiment_on(data: Dataset, yaml: &str) -> Experiment {
     assemble_on(data, &config, &source).unwrap()
 }
 
-/// Trains one more epoch, in the order that the experiment's generator gives.
-pub fn train_epoch(experiment: &mut Experiment) {
-    let order = experiment.generator.epoch_order(experiment.data.train.len()).unwrap();
+/// Trains one more epoch, in the order that the run's generator gives.
+pub fn train_epoch(run: &mut Run) {
+    let order = run.state.generator.epoch_order(run.data.train.len()).unwrap();
     let epoch = Epoch {
-        data: &experiment.data.train,
+        data: &run.data.train,
         order: &order,
-        batch_size: experiment.batch_size,
-        learning_rate: experiment.learning_rate.base,
+        batch_size: run.settings.batch_size,
+        learning_rate: run.settings.learning_rate.base,
     };
-    experiment.trainer.train_epoch(&epoch, &mut |_| {}).unwrap();
+    run.state.trainer.train_epoch(&epoch, &mut |_| {}).unwrap();
 }
 
 /// Copies of everything that the network holds, by name.
-pub fn snapshot(experiment: &Experiment) -> Vec<(String, Tensor)> {
-    let tensors = experiment.trainer.layers().named_tensors();
+pub fn snapshot(run: &Run) -> Vec<(String, Tensor)> {
+    let tensors = run.state.trainer.layers().named_tensors();
     tensors.into_iter().map(|(name, tensor)| (name, tensor.copy())).collect()
 }
 
 /// Every bit that the coming epochs depend on, and what was reported but for the times.
-pub fn everything(experiment: &Experiment) -> Vec<(String, Vec<u8>)> {
-    let mut state = experiment.trainer.state();
-    state.push(("generator".into(), experiment.generator.state().unwrap()));
+pub fn everything(run: &Run) -> Vec<(String, Vec<u8>)> {
+    let mut state = run.state.trainer.state();
+    state.push(("generator".into(), run.state.generator.state().unwrap()));
     let bytes = |tensor: &Tensor| {
         let flat = tensor.detach().flatten(0, -1).contiguous();
         let mut bytes = vec![0u8; flat.numel() * flat.kind().elt_size_in_bytes()];
@@ -96,7 +95,7 @@ pub fn everything(experiment: &Experiment) -> Vec<(String, Vec<u8>)> {
     };
     let mut found: Vec<(String, Vec<u8>)> =
         state.iter().map(|(name, tensor)| (name.clone(), bytes(tensor))).collect();
-    for row in &experiment.rows {
+    for row in &run.state.history {
         let row = EpochRow { train_seconds: 0.0, eval_seconds: 0.0, wall_time: 0.0, ..row.clone() };
         found.push((format!("row {}", row.epoch), format!("{row:?}").into_bytes()));
     }

@@ -3,67 +3,38 @@
 //! A checkpoint is a safetensors file, so PyTorch's loader opens it. Its tensors are the network's
 //! (under the names of [`tensor_names`](crate::network::tensor_names)), the
 //! optimizers' states, the stored errors, and as bytes the generators' states and the rows of all epochs
-//! so far (YAML); its metadata hold, as YAML, the format's version, and a CRC-32 of everything.
+//! so far (YAML); its metadata hold, as YAML, the format's version and the run's configuration, and a
+//! CRC-32 of everything.
 
-use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context, Result, anyhow, bail};
 use flate2::Crc;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
+use super::history::EpochRow;
+use super::settings::CheckpointSettings;
+use super::state::{Run, State};
+use crate::data::Dataset;
 use crate::device::processor;
-use crate::metrics::{Evaluation, metric_name};
+use crate::metrics::Evaluation;
 use crate::model::Description;
-use crate::run::Experiment;
-use crate::settings::domain::whole;
-use crate::settings::{ConfigError, Reader, section};
-use crate::sinks::EpochRow;
 use crate::tensor_file::{self, CHECKPOINT as HEADER, TensorFile, bytes_of};
 
-/// Of the format that is written; others cannot be read.
+/// Checkpoint format version; any other version is refused.
 pub const VERSION: u64 = 2;
-
-section! {
-    /// When checkpoints are written, and which of them stay.
-    pub struct CheckpointSettings => checked {
-        /// Epochs between two checkpoints; `null`: none.
-        ///
-        /// They are in `checkpoints/` of the run's folder; without any, the run cannot be resumed.
-        every: Option<u64> = Some(1), whole(1..=1_000_000_000).or_null();
-        /// How many of the newest checkpoints stay.
-        ///
-        /// With more than one, a damaged one costs an epoch, not the run.
-        keep: usize = 2, whole(1..=1_000_000);
-        /// Metric whose best epoch is kept as well; `null`: none is.
-        ///
-        /// A loss or metric by its name in `metrics.csv`, such as `validation_loss` or
-        /// `test_accuracy`; the checkpoint is `checkpoints/best.safetensors`.
-        best: Option<String> = None, metric_name().or_null();
-    }
-}
-
-impl CheckpointSettings {
-    fn checked(self, reader: &mut Reader) -> Result<CheckpointSettings, ConfigError> {
-        match (self.every, &self.best) {
-            (None, Some(metric)) => {
-                Err(reader.refuse("best", metric, "null, or a number of epochs for `every`"))
-            }
-            _ => Ok(self),
-        }
-    }
-}
 
 /// The checkpoints of a run: `epoch-000012.safetensors` and so on, in a folder of their own.
 pub struct Checkpoints {
     folder: PathBuf,
     settings: CheckpointSettings,
-    data: OnceCell<u32>,
-    rows: RefCell<RowsText>,
+    data: OnceLock<u32>,
+    rows: Mutex<RowsText>,
 }
 
 /// The rows of a run as YAML, to which each epoch adds its own.
@@ -102,7 +73,6 @@ struct Header {
 /// The rows, as YAML in bytes.
 const ROWS: &str = "rows";
 
-/// The run's configuration, as YAML.
 const CONFIG: &str = "f3_tch_config";
 
 const BEST: &str = "best.safetensors";
@@ -110,7 +80,7 @@ const BEST: &str = "best.safetensors";
 impl Checkpoints {
     /// The checkpoints in this folder, which is made with the first one.
     pub fn new(folder: &Path, settings: CheckpointSettings) -> Checkpoints {
-        let (data, rows) = (OnceCell::new(), RefCell::default());
+        let (data, rows) = (OnceLock::new(), Mutex::default());
         Checkpoints { folder: folder.to_path_buf(), settings, data, rows }
     }
 
@@ -140,19 +110,18 @@ impl Checkpoints {
         Ok(list)
     }
 
-    /// Writes what is due after the last of the experiment's epochs: the checkpoint, where `finally`
-    /// or by its number, and the best one. Older ones that are to go do so when the new one is on disk.
+    /// Writes what is due after the last of the run's epochs: the checkpoint, where `finally` or by its
+    /// number, and the best one. Older ones are removed when the new one is on disk.
     ///
     /// # Errors
     /// If a file cannot be written or removed; the checkpoints that were there are whole.
-    pub fn after_epoch(&self, experiment: &mut Experiment, finally: bool) -> Result<()> {
-        let (Some(every), Some(row)) = (self.settings.every, experiment.rows.last()) else {
+    pub fn after_epoch(&self, run: &mut Run, finally: bool) -> Result<()> {
+        let (Some(every), Some(epoch)) = (self.settings.every, run.state.epoch()) else {
             return Ok(());
         };
-        let epoch = row.epoch;
         let due = finally || epoch.is_multiple_of(every);
         let best = self.settings.best.as_ref().is_some_and(|metric| {
-            epoch > 0 && EpochRow::best(&experiment.rows, metric) == Some(epoch)
+            epoch > 0 && EpochRow::best(&run.state.history, metric) == Some(epoch)
         });
         if !due && !best {
             return Ok(());
@@ -167,10 +136,10 @@ impl Checkpoints {
         }
         let place = self.folder.join(format!("epoch-{epoch:06}.safetensors"));
         if best {
-            self.save(experiment, &self.folder.join(BEST))?;
+            self.save(run, &self.folder.join(BEST))?;
         }
         if due {
-            self.save(experiment, &place)?;
+            self.save(run, &place)?;
             let list = self.list()?;
             for (_, old) in &list[..list.len().saturating_sub(self.settings.keep)] {
                 fs::remove_file(old)
@@ -180,14 +149,14 @@ impl Checkpoints {
         Ok(())
     }
 
-    fn save(&self, experiment: &mut Experiment, path: &Path) -> Result<()> {
-        let data = *self.data.get_or_init(|| data_checksum(experiment));
-        let mut rows = self.rows.borrow_mut();
-        let rows = rows.of(&experiment.rows)?;
-        save(experiment, path, data, rows)
+    fn save(&self, run: &mut Run, path: &Path) -> Result<()> {
+        let data = *self.data.get_or_init(|| checksum(&run.data));
+        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let rows = rows.of(&run.state.history)?;
+        save(run, path, data, rows)
     }
 
-    /// Removes the best one if it is of an epoch behind `epoch`, after which a run goes on.
+    /// Removes the best one if it is of a later epoch than `epoch`, after which a run continues.
     pub fn forget_best_after(&self, epoch: u64) -> Result<()> {
         let best = self.folder.join(BEST);
         if Checkpoint::open(&best).is_ok_and(|best| best.epoch() > epoch) {
@@ -199,20 +168,20 @@ impl Checkpoints {
 }
 
 /// Writes a checkpoint; the file is on disk, under its name, when this returns, or not there.
-fn save(experiment: &mut Experiment, path: &Path, data: u32, rows: &str) -> Result<()> {
-    let mut state = experiment.state()?;
+fn save(run: &mut Run, path: &Path, data: u32, rows: &str) -> Result<()> {
+    let mut state = run.state.tensors()?;
     state.push((ROWS.to_string(), Tensor::from_slice(rows.as_bytes())));
     let header = Header {
         version: VERSION,
         program: format!("f3-tch {}", crate::VERSION),
-        machine: machine(experiment),
-        epoch: experiment.rows.last().map_or(0, |row| row.epoch),
+        machine: machine(run),
+        epoch: run.state.epoch().unwrap_or(0),
         data,
     };
     let header = serde_yaml::to_string(&header).context("the header cannot be written as YAML")?;
-    let mut texts = experiment.description.iter().map(Description::text).collect::<HashMap<_, _>>();
+    let mut texts = run.description.iter().map(Description::text).collect::<HashMap<_, _>>();
     texts.insert(HEADER.to_string(), header);
-    texts.extend(experiment.config.iter().map(|config| (CONFIG.to_string(), config.clone())));
+    texts.extend(run.config.iter().map(|config| (CONFIG.to_string(), config.yaml.clone())));
     tensor_file::write(path, state, texts).context("no checkpoint")
 }
 
@@ -243,35 +212,36 @@ impl Checkpoint {
         self.file.text(CONFIG)
     }
 
-    /// On what the run was computed, if this is not what it would go on with: numbers may then differ in
-    /// their last digits.
-    pub fn other_machine(&self, experiment: &Experiment) -> Option<(&str, String)> {
-        let now = machine(experiment);
+    /// On what the run was computed, and on what it would continue, if these are not the same: numbers may
+    /// then differ in their last digits.
+    pub fn other_machine(&self, run: &Run) -> Option<(&str, String)> {
+        let now = machine(run);
         (self.header.machine != now).then_some((&self.header.machine, now))
     }
 
-    /// Refuses an experiment on other data than those that the run had; to be asked before
-    /// [`Checkpoint::restore`], which cannot tell.
-    pub fn check_data(&self, experiment: &Experiment) -> Result<()> {
-        if self.header.data != data_checksum(experiment) {
+    /// Refuses other data than those that the run had; to be asked before [`Checkpoint::restore`], which
+    /// does not look at them.
+    pub fn check_data(&self, data: &Dataset) -> Result<()> {
+        if self.header.data != checksum(data) {
             bail!(
                 "{}: the run was trained on other data than those that {} has now; are they looked for in \
                  another folder (`--data-dir`), or have they changed?",
                 self.file.path().display(),
-                experiment.data.name
+                data.name
             );
         }
         Ok(())
     }
 
-    /// Takes an experiment that has been assembled from the same configuration to where the run was.
+    /// Takes a run that has been made from the same configuration to where this one was.
     ///
     /// # Errors
     /// If a tensor is missing, is of another shape, has changed since it was written, or is one that
-    /// the experiment does not have. The experiment is of no use then.
-    pub fn restore(mut self, experiment: &mut Experiment) -> Result<()> {
+    /// the run does not have. The run is of no use then.
+    pub fn restore(mut self, run: &mut Run) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
-        let wanted = experiment.state()?;
+        let state = &mut run.state;
+        let wanted = state.tensors()?;
         for name in self.file.names() {
             if name != ROWS && !wanted.iter().any(|(known, _)| *known == name) {
                 bail!(
@@ -283,27 +253,30 @@ impl Checkpoint {
         }
         for (name, tensor) in wanted {
             let bytes = self.file.read(&name, &tensor)?;
-            match experiment.is_generator(&name) {
-                true => experiment
+            match State::is_generator(&name) {
+                true => state
                     .set_generator(&name, &Tensor::from_slice(&bytes))
                     .with_context(|| format!("{}: `{name}`", self.file.path().display()))?,
                 false => tensor_file::fill(&tensor, &bytes),
             }
         }
-        if let Some(store) = experiment.trainer.error_store_mut() {
+        if let Some(store) = state.trainer.error_store_mut() {
             store.end_epoch();
         }
         let rows = self.file.read_bytes(ROWS)?;
-        experiment.rows = serde_yaml::from_slice(&rows)
+        state.history = serde_yaml::from_slice(&rows)
             .with_context(|| format!("{}: `{ROWS}` cannot be read", self.file.path().display()))?;
-        let known = experiment.data.task.metrics();
-        let numbered = experiment.rows.iter().zip(0..).all(|(row, epoch)| {
-            let names = |it: &Evaluation| {
-                it.metrics.iter().map(|(name, _)| *name).eq(known.iter().copied())
-            };
-            row.epoch == epoch && names(&row.train) && names(&row.test)
+        let known = |found: &Evaluation| {
+            let names = run.data.task.metrics().map(|metric| metric.name);
+            found.metrics.iter().map(|(name, _)| *name).eq(names)
+        };
+        let whole = state.history.iter().zip(0..).all(|(row, epoch)| {
+            let parts = row.parts().map(|(part, _)| part);
+            row.epoch == epoch
+                && parts.eq(run.data.parts().map(|(part, _)| part))
+                && row.parts().all(|(_, found)| known(found))
         });
-        if !numbered || experiment.rows.len() as u64 != self.header.epoch + 1 {
+        if !whole || state.history.len() as u64 != self.header.epoch + 1 {
             bail!(
                 "{}: `{ROWS}` is not a row of this task for each epoch up to {}",
                 self.file.path().display(),
@@ -315,8 +288,8 @@ impl Checkpoint {
 }
 
 /// What decides, as far as is known, how numbers are rounded.
-fn machine(experiment: &Experiment) -> String {
-    let device = match experiment.data.train.inputs.device() {
+fn machine(run: &Run) -> String {
+    let device = match run.data.train.inputs.device() {
         Device::Cpu => processor(),
         Device::Cuda(_) => "cuda".to_string(),
         other => format!("{other:?}"),
@@ -325,14 +298,14 @@ fn machine(experiment: &Experiment) -> String {
         "libtorch {} on {device} ({}, {} threads)",
         crate::libtorch_version(),
         crate::instruction_set(),
-        tch::get_num_threads()
+        run.settings.thread_count()
     )
 }
 
 /// A CRC-32 of all samples.
-fn data_checksum(experiment: &Experiment) -> u32 {
+fn checksum(data: &Dataset) -> u32 {
     let mut crc = Crc::new();
-    for split in [&experiment.data.train, &experiment.data.test] {
+    for (_, split) in data.parts() {
         for tensor in [&split.inputs, &split.targets] {
             // Some at a time: a copy of all would take as much memory again.
             for part in tensor.flatten(0, -1).split(1 << 20, 0) {

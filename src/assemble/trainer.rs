@@ -1,0 +1,196 @@
+//! The network of a configuration, and the rule and the layer order that train it.
+
+use anyhow::Result;
+use tch::Device;
+
+use super::checks::check_feedback;
+use crate::config::{Algorithm, Config, ScheduleName, Source};
+use crate::data::{Dataset, Split};
+use crate::device::DeviceChoice;
+use crate::engine::{EngineSettings, Kernels, Precision};
+use crate::error_info::ErrorInfo;
+use crate::generator::Generator;
+use crate::layers::{Layer, Layers};
+use crate::loss::Loss;
+use crate::model;
+use crate::network::{Architecture, Block, WeightInit, move_to};
+use crate::offload::Offload;
+use crate::schedule::{
+    LayerMajor, Pipelined, Schedule, best_stages, chunk_for, chunk_that_fills, stages,
+};
+use crate::trainer::{BackpropTrainer, FeedbackTrainer, PepitaTrainer, RecordedTrainer, Trainer};
+
+/// Draws the network and gives the rule that trains it, and the kernels that compute it.
+pub(super) fn trainer(
+    config: &Config,
+    source: &Source,
+    architecture: &Architecture,
+    data: &Dataset,
+    generator: &mut Generator,
+) -> Result<(Box<dyn Trainer>, Kernels)> {
+    let loss = config.loss;
+    let device = data.train.inputs.device();
+    let settings = EngineSettings {
+        optimizer: config.optimizer.settings,
+        kernels: config.kernels,
+        precision: config.precision,
+        offload: config.schedule.offload.as_deref().map(Offload::new).transpose()?,
+    };
+    let blocks = blocks(config, source, architecture, generator, device, &settings)?;
+    let feedback = config.algorithm.feedback_init();
+    if let (Some(init), Some((output, hidden))) = (feedback, blocks.split_last()) {
+        for block in hidden {
+            check_feedback(source, init, output.outputs(), block.outputs())?;
+        }
+    }
+    if let Some(devices) = &config.schedule.devices {
+        place(&blocks, devices, source)?;
+    }
+    let kernels = settings.choose(blocks.iter().map(Box::as_ref)).map_err(|error| {
+        source.refuse("kernels", "fused", &format!("`aten` or `auto`: {error:#}"))
+    })?;
+    if let Err(error) = settings.check_precision(kernels) {
+        return Err(source.refuse("precision", "bf16", &format!("float32: {error}")).into());
+    }
+    if config.precision == Precision::Tf32 {
+        if !device.is_cuda() {
+            let expected = "float32, or `device: cuda`, where tf32 is computed";
+            return Err(source.refuse("precision", "tf32", expected).into());
+        }
+    }
+    let layers = Layers::new(blocks, feedback, &settings, generator)?;
+    if let Some(path) = &config.init_from {
+        model::init(&layers, &model::of(path))?;
+    }
+    let taught_with = |layers: Layers, error_info: ErrorInfo| -> Result<Box<dyn Trainer>> {
+        let schedule = schedule(config, layers.as_slice(), &data.train, kernels);
+        let mut trainer = FeedbackTrainer::new(layers, error_info, loss, &data.train)?;
+        if config.algorithm.learns_forward() {
+            trainer.set_schedule(schedule)?;
+        }
+        Ok(Box::new(trainer))
+    };
+    let trainer: Result<Box<dyn Trainer>> = match &config.algorithm {
+        Algorithm::F3 { error_info, .. } => taught_with(layers, *error_info),
+        Algorithm::Dfa { .. } if loss == Loss::CrossEntropy => {
+            taught_with(layers, ErrorInfo::CurrentErrorSoftmax)
+        }
+        Algorithm::Dfa { .. } => taught_with(layers, ErrorInfo::CurrentError),
+        Algorithm::Drtp { .. } => taught_with(layers, ErrorInfo::OneHotTarget),
+        // Without feedback matrices no hidden layer learns, whatever it would be taught with.
+        Algorithm::Llo => taught_with(layers, ErrorInfo::Zeros),
+        Algorithm::Bp | Algorithm::Fa { .. } => Ok(Box::new(BackpropTrainer::new(layers, loss))),
+        Algorithm::Pepita { projection_scale, dropout } => {
+            let inputs = data.train.input_count();
+            let trainer =
+                PepitaTrainer::new(layers, inputs, *projection_scale, *dropout, generator)?;
+            Ok(Box::new(trainer))
+        }
+    };
+    if !config.cuda_graph {
+        return Ok((trainer?, kernels));
+    }
+    if !device.is_cuda() {
+        let expected = "false, or `device: cuda`: it is CUDA that records";
+        return Err(source.refuse("cuda_graph", true, expected).into());
+    }
+    Ok((Box::new(RecordedTrainer::new(trainer?)?), kernels))
+}
+
+/// Takes the blocks of each stage of the pipeline to the stage's device.
+fn place(blocks: &[Box<dyn Block>], devices: &[DeviceChoice], source: &Source) -> Result<()> {
+    if devices.len() > blocks.len() {
+        let shown = DeviceChoice::list(devices);
+        let expected = format!("at most {} devices, one for each layer", blocks.len());
+        return Err(source.refuse("schedule.devices", shown, &expected).into());
+    }
+    let mut left = blocks.iter();
+    for (choice, count) in devices.iter().zip(stages(blocks.iter().map(Box::as_ref), devices.len()))
+    {
+        let device = choice.choose()?.device;
+        left.by_ref().take(count).try_for_each(|block| move_to(block.as_ref(), device))?;
+    }
+    Ok(())
+}
+
+/// The schedule that is asked for; `auto` goes by a model of the machine.
+///
+/// - Fused kernels: layer-major. All threads share a layer's neurons, whose weights stay in the caches
+///   for a chunk of batches, and meet once a chunk.
+/// - libtorch's kernels on several cores: a pipeline, if the layers can be balanced well enough to gain
+///   more than threads gain that share every small operation.
+/// - Otherwise, and on a GPU, another order gains nothing.
+fn schedule(
+    config: &Config,
+    layers: &[Layer],
+    data: &Split,
+    kernels: Kernels,
+) -> Box<dyn Schedule> {
+    let settings = &config.schedule;
+    let threads = tch::get_num_threads().max(1) as usize;
+    let by_cache = chunk_for(layers, data.input_count(), config.data.batch_size);
+    let epoch = (data.len() + config.data.batch_size - 1) / config.data.batch_size;
+    let pipelined = |stages: usize| {
+        let filled = chunk_that_fills(stages, epoch as usize);
+        let chunk = settings.chunk.unwrap_or(by_cache.min(filled));
+        Box::new(Pipelined::new(stages, chunk, threads / stages))
+    };
+    match settings.name {
+        ScheduleName::Sequential => Box::new(LayerMajor::sequential()),
+        ScheduleName::LayerMajor => {
+            let whole = settings.offload.as_ref().map(|_| epoch as usize);
+            Box::new(LayerMajor::new(settings.chunk.or(whole).unwrap_or(by_cache)))
+        }
+        ScheduleName::Pipelined => {
+            let devices = settings.devices.as_ref().map(Vec::len);
+            pipelined(devices.or(settings.stages).unwrap_or(threads).clamp(1, layers.len()))
+        }
+        ScheduleName::Auto if kernels == Kernels::Fused => Box::new(LayerMajor::new(by_cache)),
+        ScheduleName::Auto if data.inputs.device().is_cuda() => Box::new(LayerMajor::sequential()),
+        ScheduleName::Auto => match best_stages(layers, threads) {
+            1 => Box::new(LayerMajor::sequential()),
+            stages => pipelined(stages),
+        },
+    }
+}
+
+/// Draws the network's blocks, the output block last.
+fn blocks(
+    config: &Config,
+    source: &Source,
+    architecture: &Architecture,
+    generator: &mut Generator,
+    device: Device,
+    settings: &EngineSettings,
+) -> Result<Vec<Box<dyn Block>>> {
+    let offload = settings.offload.as_ref();
+    match (architecture, &config.algorithm) {
+        (Architecture::Mlp(mlp), Algorithm::Fa { feedback_init }) => {
+            let widths = [&mlp.hidden[..], &[mlp.outputs]].concat();
+            for pair in widths.windows(2) {
+                check_feedback(source, feedback_init, pair[1], pair[0])?;
+            }
+            mlp.blocks_for_feedback_alignment(feedback_init, generator, device)
+        }
+        (Architecture::Mlp(mlp), Algorithm::Pepita { .. }) => {
+            mlp.blocks_without_bias(WeightInit::He, generator, device)
+        }
+        (Architecture::Mlp(mlp), _) => {
+            // Drawn one by one: all of them may be more than fits into memory.
+            let dense = mlp.lazily(generator, device);
+            dense.map(|block| offloaded(Box::new(block?), offload)).collect()
+        }
+        _ => {
+            let blocks = architecture.blocks(generator, device)?;
+            blocks.into_iter().map(|block| offloaded(block, offload)).collect()
+        }
+    }
+}
+
+/// The block with its parameters in files, if they are to be.
+fn offloaded(block: Box<dyn Block>, offload: Option<&Offload>) -> Result<Box<dyn Block>> {
+    if let Some(offload) = offload {
+        block.parameters().into_iter().try_for_each(|(_, tensor)| offload.take(tensor))?;
+    }
+    Ok(block)
+}

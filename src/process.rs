@@ -1,0 +1,144 @@
+//! What belongs to the process or to one of its threads, set for as long as a run needs it and set back
+//! afterwards: how many threads share an operation, and how CUDA multiplies.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Condvar, Mutex, PoisonError};
+
+use anyhow::{Result, anyhow};
+
+use crate::messages::libtorch_error;
+use crate::native;
+
+/// The calling thread's number of threads for an operation; the one before comes back with the drop.
+pub(crate) struct Threads {
+    before: i32,
+}
+
+/// Lets operations of the calling thread be shared by so many threads; by none given, as many as before.
+pub(crate) fn use_threads(threads: Option<usize>) -> Threads {
+    let before = tch::get_num_threads();
+    if let Some(threads) = threads {
+        tch::set_num_threads(threads as i32);
+    }
+    Threads { before }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if tch::get_num_threads() != self.before {
+            tch::set_num_threads(self.before);
+        }
+    }
+}
+
+/// Who multiplies on CUDA at the moment, exactly or in TF32: libtorch has one flag for the process.
+struct Turns {
+    tf32: bool,
+    running: usize,
+    next: u64,    // ticket to be handed out
+    serving: u64, // ticket that may enter
+}
+
+static TURNS: Mutex<Turns> = Mutex::new(Turns { tf32: false, running: 0, next: 0, serving: 0 });
+static TURN_IS_OVER: Condvar = Condvar::new();
+
+/// While this lives, CUDA multiplies as its run wants it.
+pub(crate) struct Multiplying(());
+
+/// Waits until no run multiplies in another way on CUDA, and keeps it so. Those that come later wait
+/// behind those that came before, so that every run has its turn.
+pub(crate) fn multiply(tf32: bool) -> Result<Multiplying> {
+    enter(tf32, native::allow_tf32)
+}
+
+fn enter(tf32: bool, switch: impl FnOnce(bool) -> Result<()>) -> Result<Multiplying> {
+    let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
+    let ticket = turns.next;
+    turns.next += 1;
+    while turns.serving != ticket || (turns.running > 0 && turns.tf32 != tf32) {
+        turns = TURN_IS_OVER.wait(turns).unwrap_or_else(PoisonError::into_inner);
+    }
+    turns.serving += 1;
+    let switched = if turns.tf32 == tf32 { Ok(()) } else { switch(tf32) };
+    if switched.is_ok() {
+        turns.tf32 = tf32;
+        turns.running += 1;
+    }
+    TURN_IS_OVER.notify_all();
+    switched.map(|()| Multiplying(()))
+}
+
+impl Drop for Multiplying {
+    fn drop(&mut self) {
+        let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.running -= 1;
+        if turns.running == 0 && turns.tf32 {
+            // What is computed outside of runs is computed exactly.
+            turns.tf32 = native::allow_tf32(false).is_err();
+        }
+        TURN_IS_OVER.notify_all();
+    }
+}
+
+/// Calls, and turns a panic in which `tch` reports an error of libtorch into an error. Any other panic is
+/// a bug of ours and goes on.
+///
+/// # Errors
+/// Those of `call`, and libtorch's, such as running out of memory.
+pub fn libtorch_panics_as_errors<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
+    let as_error = |payload: Box<dyn Any + Send>| match libtorch_error(payload.as_ref()) {
+        Some(message) => Err(anyhow!(message)),
+        None => resume_unwind(payload),
+    };
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(as_error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn runs_that_multiply_in_different_ways_take_turns() {
+        let (exact, rounded) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            for tf32 in [false, true, false, true] {
+                let (own, other) = if tf32 { (&rounded, &exact) } else { (&exact, &rounded) };
+                scope.spawn(move || {
+                    for _ in 0..50 {
+                        let turn = enter(tf32, |_| Ok(())).unwrap();
+                        own.fetch_add(1, SeqCst);
+                        assert_eq!(other.load(SeqCst), 0);
+                        thread::yield_now();
+                        own.fetch_sub(1, SeqCst);
+                        drop(turn);
+                    }
+                });
+            }
+        });
+        assert!(enter(true, |_| Err(anyhow!("cannot be switched"))).is_err());
+        drop(enter(false, |_| Ok(())).unwrap()); // the failure has left nothing behind
+    }
+
+    #[test]
+    fn thread_count_comes_back() {
+        let before = tch::get_num_threads();
+        let inside = use_threads(Some(3));
+        assert_eq!(tch::get_num_threads(), 3);
+        drop(use_threads(None));
+        drop(inside);
+        assert_eq!(tch::get_num_threads(), before);
+    }
+
+    #[test]
+    fn libtorchs_panic_is_an_error() {
+        let broken = libtorch_panics_as_errors(|| {
+            let _ = tch::Tensor::from_slice(&[1f32, 2.0]).reshape([3]);
+            Ok(())
+        });
+        assert!(broken.unwrap_err().to_string().starts_with("libtorch: "));
+    }
+}

@@ -1,0 +1,159 @@
+//! A loss or weight that is NaN or infinite: after which batch, and in which layer, the first one on the
+//! way forward.
+
+use std::sync::atomic::Ordering;
+
+use anyhow::{Result, anyhow};
+use tch::{Kind, Tensor};
+
+use super::checkpoint::{Checkpoint, Checkpoints};
+use super::events::{Event, Observer};
+use super::history::EpochRow;
+use super::state::Run;
+use crate::data::Batch;
+use crate::engine::Step;
+
+/// What is not finite after an epoch, if anything is.
+pub fn in_row(row: &EpochRow) -> Option<String> {
+    let mut losses = row.parts().map(|(_, evaluation)| evaluation.loss);
+    if let Some(loss) = losses.find(|loss| !loss.is_finite()) {
+        return Some(format!("the loss has become {loss}"));
+    }
+    let layer = row.norms.iter().position(|norms| !norms.weight.is_finite())?;
+    Some(format!("weights of layer {} are not finite any more", layer + 1))
+}
+
+/// What to say where the run continues.
+pub fn warning(run: &Run, row: &EpochRow, wrong: &str) -> Result<String> {
+    Ok(format!("epoch {}: {wrong}{}", row.epoch, in_evaluation(run)?))
+}
+
+/// The error that ends the run. Where there is a checkpoint, the batch is found by training again from
+/// there; the run is of no use then.
+pub fn error(
+    run: &mut Run,
+    row: &EpochRow,
+    wrong: &str,
+    checkpoints: Option<&Checkpoints>,
+    observer: &mut dyn Observer,
+) -> anyhow::Error {
+    let history = run.state.history.clone(); // the search goes back to a checkpoint's
+    let place = place(run, row.epoch, checkpoints, observer);
+    run.state.history = history;
+    let place =
+        place.unwrap_or_else(|error| format!(" (the search for its place failed: {error:#})"));
+    let EpochRow { epoch, learning_rate, .. } = row;
+    match epoch {
+        0 => anyhow!(
+            "before training, {wrong}{place}: inputs, targets or the weights of `init_from` are too \
+             large or no numbers; `data.standardize: true` scales inputs and targets"
+        ),
+        _ => match only_part(row) {
+            Some(part) => anyhow!(
+                "epoch {epoch}: {wrong}{place}, on the {part} set alone: its inputs or targets may be \
+                 too large"
+            ),
+            None => anyhow!(
+                "epoch {epoch}: {wrong}{place}: training diverged, which an \
+                 `optimizer.learning_rate` below {learning_rate:e} in the configuration may prevent"
+            ),
+        },
+    }
+}
+
+/// The part of the data, other than the training set, whose loss alone is not finite.
+fn only_part(row: &EpochRow) -> Option<&'static str> {
+    let mut wrong = row.parts().filter(|(_, evaluation)| !evaluation.loss.is_finite());
+    let (part, _) = wrong.next()?;
+    (part != "train" && wrong.next().is_none()).then_some(part)
+}
+
+fn place(
+    run: &mut Run,
+    epoch: u64,
+    checkpoints: Option<&Checkpoints>,
+    observer: &mut dyn Observer,
+) -> Result<String> {
+    let newest = checkpoints.map(Checkpoints::newest).transpose()?.flatten();
+    // A network that lives in files would be read anew for every batch.
+    if let Some(newest) =
+        newest.filter(|_| epoch > 0 && !run.state.trainer.layers().are_offloaded())
+    {
+        let checkpoint = Checkpoint::open(&newest)?;
+        observer.notice(&Event::Note(&format!(
+            "epoch {epoch} has diverged; training again from epoch {} to find the batch",
+            checkpoint.epoch()
+        )))?;
+        if let Some((batch, layer)) = first_batch(run, epoch, checkpoint)? {
+            return Ok(format!(", first in batch {batch}, in {}", named(run, layer)));
+        }
+    }
+    in_evaluation(run)
+}
+
+/// Repeats an epoch, batch by batch, from a checkpoint on; gives the first batch after which something is
+/// not finite, counted from 1, and the layer. Gives up when the run is to stop.
+fn first_batch(
+    run: &mut Run,
+    epoch: u64,
+    checkpoint: Checkpoint,
+) -> Result<Option<(usize, usize)>> {
+    let stop = run.stop.clone();
+    let wanted = || stop.load(Ordering::Acquire);
+    let before = checkpoint.epoch();
+    checkpoint.restore(run)?;
+    for epoch in before + 1..epoch {
+        if wanted() {
+            return Ok(None);
+        }
+        run.train_only(epoch, &mut |_| {})?;
+        // The evaluations draw numbers, too.
+        run.state.generator.int64()?;
+        run.state.generator.int64()?;
+    }
+    let learning_rate = run.settings.learning_rate.at(epoch);
+    let data = run.data.train.shallow_clone();
+    let order = run.state.generator.epoch_order(data.len())?.to_device(data.inputs.device());
+    for (index, batch) in data.batches(&order, run.settings.batch_size).enumerate() {
+        let step = Step { learning_rate, batch_size: batch.len(), watch: false };
+        run.state.trainer.train_batch(&batch, &step)?;
+        if let Some(layer) = first_layer(run, &batch)? {
+            return Ok(Some((index + 1, layer)));
+        }
+        if wanted() {
+            break;
+        }
+    }
+    Ok(None)
+}
+
+/// The first layer in which something is not finite for a sample of any part of the data, to end a
+/// sentence with; nothing if there is none.
+fn in_evaluation(run: &Run) -> Result<String> {
+    for (_, data) in run.data.parts() {
+        let order = Tensor::arange(data.len(), (Kind::Int64, data.inputs.device()));
+        for batch in data.batches(&order, run.settings.eval_batch_size) {
+            if let Some(layer) = first_layer(run, &batch)? {
+                return Ok(format!(", in {}", named(run, layer)));
+            }
+        }
+    }
+    Ok(String::new())
+}
+
+/// The first layer, counted from 0, that has a parameter or an output for these samples that is not
+/// finite, or whose output has such a loss.
+fn first_layer(run: &Run, batch: &Batch) -> Result<Option<usize>> {
+    let _no_grad = tch::no_grad_guard();
+    let layers = run.state.trainer.layers();
+    let output = match layers.forward_while_finite(&batch.inputs)? {
+        Ok(output) => output,
+        Err(layer) => return Ok(Some(layer)),
+    };
+    let loss = run.settings.loss.sum(&output, &batch.targets.to_device(output.device()));
+    Ok((!loss.double_value(&[]).is_finite()).then(|| layers.as_slice().len() - 1))
+}
+
+fn named(run: &Run, layer: usize) -> String {
+    run.state.trainer.layers().name_of(layer)
+}

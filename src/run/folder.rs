@@ -1,0 +1,163 @@
+//! The folder of a run, which one process at a time may write to.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, TryLockError};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use super::state::Run;
+use crate::device;
+use crate::files;
+use crate::model;
+
+/// A run's folder, locked until the value is dropped or the process ends, however it does.
+pub struct Folder {
+    path: PathBuf,
+    lock: File,
+}
+
+impl Folder {
+    /// A folder for a new run: it is made, or is empty but for hidden files.
+    pub fn create(path: impl Into<PathBuf>) -> Result<Folder> {
+        let path = path.into();
+        make_with_parents(&path)?;
+        check_is_empty(&path)?;
+        let folder = Folder::lock(path)?;
+        check_is_empty(&folder.path)?; // somebody may have been faster
+        Ok(folder)
+    }
+
+    /// A folder for a new run, with the next number: 001, 002, …
+    pub fn numbered(parent: impl AsRef<Path>) -> Result<Folder> {
+        let parent = parent.as_ref();
+        make_with_parents(parent)?;
+        let entries = fs::read_dir(parent)
+            .with_context(|| format!("{}: cannot be read", parent.display()))?;
+        let last =
+            entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok()).max();
+        for number in last.unwrap_or(0) + 1.. {
+            let path = parent.join(format!("{number:03}"));
+            match fs::create_dir(&path) {
+                Ok(()) => return Folder::create(path),
+                // Another run has just taken this number.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    return Err(error)
+                        .with_context(|| format!("{}: cannot be created", path.display()));
+                }
+            }
+        }
+        bail!("{}: holds too many runs", parent.display())
+    }
+
+    /// The folder of a run that is there. What a process that was killed had not finished writing is
+    /// removed.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Folder> {
+        let folder = Folder::lock(path.into())?;
+        folder.tidy()?;
+        Ok(folder)
+    }
+
+    /// Takes the folder, which exists, for this value.
+    fn lock(path: PathBuf) -> Result<Folder> {
+        let place = path.join(".lock");
+        let lock = File::create(&place)
+            .with_context(|| format!("{}: cannot be written to", path.display()))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Folder { path, lock }),
+            Err(TryLockError::WouldBlock) => {
+                bail!("{}: another process is training there", path.display())
+            }
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("{}: cannot be locked", place.display()))
+            }
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the checkpoints are.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
+    /// Whether there are results of epochs of training, or a network without results.
+    pub fn has_results(&self) -> bool {
+        match fs::read_to_string(self.path.join("metrics.csv")) {
+            Ok(text) => text.lines().count() > 2, // the header, and epoch 0
+            Err(_) => model::of(&self.path).exists(),
+        }
+    }
+
+    /// Refuses to go on once the folder has been removed or moved, and maybe another one is in its place.
+    pub(crate) fn check(&self) -> Result<()> {
+        let (place, path) = (self.path.join(".lock"), self.path.display());
+        let found = fs::metadata(&place).with_context(|| {
+            format!("{path}: has been removed or moved, its .lock is not there")
+        })?;
+        let locked = self.lock.metadata().with_context(|| place.display().to_string())?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            if (found.dev(), found.ino()) != (locked.dev(), locked.ino()) {
+                bail!("{path}: has been moved, and another folder is in its place");
+            }
+        }
+        Ok(())
+    }
+
+    fn tidy(&self) -> Result<()> {
+        for folder in [self.path.clone(), self.checkpoints()] {
+            for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+                let name = entry.file_name();
+                if name.to_str().is_some_and(|name| name.starts_with(".tmp")) {
+                    fs::remove_file(entry.path()).with_context(|| {
+                        format!("{}: cannot be removed", entry.path().display())
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes `config.yaml`, if the run has a configuration: whole or not at all.
+    pub(crate) fn write_config(&self, run: &Run) -> Result<()> {
+        let Some(config) = &run.config else { return Ok(()) };
+        let place = self.path.join("config.yaml");
+        let mut file = files::temporary_beside(&place)?;
+        let text = format!(
+            "# f3-tch {}, libtorch {}, on {} with {} threads\n{}",
+            crate::VERSION,
+            crate::libtorch_version(),
+            device::name(run.data.train.inputs.device()),
+            run.settings.thread_count(),
+            config.yaml
+        );
+        file.write_all(text.as_bytes())
+            .with_context(|| format!("{}: cannot be written", place.display()))?;
+        files::persist(file, &place)
+    }
+}
+
+fn make_with_parents(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).with_context(|| format!("{}: cannot be created", path.display()))
+}
+
+fn check_is_empty(folder: &Path) -> Result<()> {
+    let entries =
+        fs::read_dir(folder).with_context(|| format!("{}: cannot be read", folder.display()))?;
+    let is_hidden = |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with('.'));
+    if !entries.flatten().all(|entry| is_hidden(&entry.file_name())) {
+        bail!(
+            "{0}: is not empty; a new run needs a new folder (`f3-tch resume {0}` continues the run that \
+             is there)",
+            folder.display()
+        );
+    }
+    Ok(())
+}

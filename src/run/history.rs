@@ -1,0 +1,155 @@
+//! What is known of the epochs that are done.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::data::Task;
+use crate::diagnostics::LayerAngles;
+use crate::error_store::ErrorStatistics;
+use crate::layers::LayerNorms;
+use crate::metrics::{Better, Evaluation, Metric};
+use crate::settings::Domain;
+use crate::settings::domain::any;
+
+/// What is known at the end of an epoch; epoch 0 is before training.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EpochRow {
+    /// The epoch that has just ended.
+    pub epoch: u64,
+    /// How many samples have been trained on since the start.
+    pub processed_samples: u64,
+    /// The network on the training set.
+    pub train: Evaluation,
+    /// The network on the validation set, if the data have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<Evaluation>,
+    /// The network on the test set.
+    pub test: Evaluation,
+    /// When it ended, in seconds since the Unix epoch.
+    pub wall_time: f64,
+    /// Time of the epoch's training.
+    pub train_seconds: f64,
+    /// Time of the evaluations.
+    pub eval_seconds: f64,
+    /// Learning rate of the epoch.
+    pub learning_rate: f64,
+    /// For each layer in forward order the norm of its weights and of its last gradient.
+    pub norms: Vec<LayerNorms>,
+    /// The error store, where the algorithm has one and has trained.
+    pub stored_errors: Option<ErrorStatistics>,
+    /// For each hidden layer in forward order its angles to backpropagation; empty in epochs
+    /// without diagnostics.
+    pub angles: Vec<LayerAngles>,
+}
+
+/// The parts of a data set that may be evaluated, in their order everywhere.
+const PARTS: [&str; 3] = ["train", "validation", "test"];
+
+/// Which number of a row: the loss or a metric of a part. Its text is the column's name in
+/// `metrics.csv`, such as `test_accuracy`.
+#[derive(Clone, Copy, Debug)]
+pub struct ValueName {
+    /// `train`, `validation` or `test`.
+    pub part: &'static str,
+    /// The metric; none: the loss.
+    pub metric: Option<&'static Metric>,
+}
+
+impl ValueName {
+    /// All names for a task, with or without those of a validation set: the order of the columns.
+    pub fn all(task: Task, validation: bool) -> impl Iterator<Item = ValueName> {
+        let parts = PARTS.into_iter().filter(move |part| *part != "validation" || validation);
+        parts.flat_map(move |part| {
+            let metrics = task.metrics().map(Some);
+            std::iter::once(None).chain(metrics).map(move |metric| ValueName { part, metric })
+        })
+    }
+
+    /// The name that a text means, if any.
+    pub fn find(text: &str) -> Option<ValueName> {
+        let (part, name) = text.split_once('_')?;
+        let part = PARTS.into_iter().find(|known| *known == part)?;
+        let metric = if name == "loss" { None } else { Some(Metric::find(name)?) };
+        Some(ValueName { part, metric })
+    }
+
+    /// Such as `loss` or `accuracy`.
+    pub fn quantity(self) -> &'static str {
+        self.metric.map_or("loss", |metric| metric.name)
+    }
+
+    /// Such as `%`; empty where there is none.
+    pub fn unit(self) -> &'static str {
+        self.metric.map_or("", |metric| metric.unit)
+    }
+
+    /// Which way the number gets better.
+    pub fn better(self) -> Better {
+        self.metric.map_or(Better::Lower, |metric| metric.better)
+    }
+
+    /// The number in a row, if the row has it.
+    pub fn of(self, row: &EpochRow) -> Option<f64> {
+        let (_, evaluation) = row.parts().find(|(part, _)| *part == self.part)?;
+        match self.metric {
+            None => Some(evaluation.loss),
+            Some(metric) => evaluation.metric(metric.name),
+        }
+    }
+
+    /// The epoch, of those after training began, in which the number was best; of equal ones the first.
+    /// Numbers that are not finite do not count.
+    pub fn best(self, rows: &[EpochRow]) -> Option<&EpochRow> {
+        let sign = if self.better() == Better::Higher { -1.0 } else { 1.0 };
+        let trained = rows.iter().filter(|row| row.epoch > 0);
+        let values = trained.filter_map(|row| Some((row, sign * self.of(row)?)));
+        let finite = values.filter(|(_, value)| value.is_finite());
+        finite.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(row, _)| row)
+    }
+}
+
+/// The values of a key that names a loss or metric; whether a run has it depends on its data.
+pub(crate) fn metric_name() -> Domain<String> {
+    let tasks = [Task::Classification, Task::Regression];
+    let names = tasks.into_iter().flat_map(|task| EpochRow::names(task, true));
+    let names: BTreeSet<String> = names.collect();
+    any("the name of a metric", json!({"enum": names}))
+}
+
+impl fmt::Display for ValueName {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        write!(formatter, "{}_{}", self.part, self.quantity())
+    }
+}
+
+impl EpochRow {
+    /// The parts that were evaluated, by name, in the order of the columns.
+    pub fn parts(&self) -> impl Iterator<Item = (&'static str, &Evaluation)> {
+        let evaluations = [Some(&self.train), self.validation.as_ref(), Some(&self.test)];
+        PARTS.into_iter().zip(evaluations).filter_map(|(part, found)| Some((part, found?)))
+    }
+
+    /// The names of what [`EpochRow::value`] knows for a task: `train_loss`, `test_accuracy`, …
+    pub fn names(task: Task, validation: bool) -> Vec<String> {
+        ValueName::all(task, validation).map(|name| name.to_string()).collect()
+    }
+
+    /// A loss or metric by its name in `metrics.csv`.
+    pub fn value(&self, name: &str) -> Option<f64> {
+        ValueName::find(name)?.of(self)
+    }
+
+    /// The epoch, of those after training began, in which a loss or metric was best; of equal ones the
+    /// first.
+    pub fn best(rows: &[EpochRow], name: &str) -> Option<u64> {
+        ValueName::find(name)?.best(rows).map(|row| row.epoch)
+    }
+
+    /// Time of training and evaluating.
+    pub fn seconds(&self) -> f64 {
+        self.train_seconds + self.eval_seconds
+    }
+}

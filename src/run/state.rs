@@ -1,0 +1,128 @@
+//! A run as a value: its settings, its state, its data.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Result, bail};
+use tch::Tensor;
+
+use super::history::EpochRow;
+use super::settings::Settings;
+use crate::data::Dataset;
+use crate::generator::Generator;
+use crate::model::Description;
+use crate::trainer::{self, Trainer};
+
+/// Everything that a run needs, ready to start or to continue.
+///
+/// It can be sent to another thread; runs on different threads may share their data set.
+pub struct Run {
+    /// What it is called in its results.
+    pub name: String,
+    /// How it trains, and for how long.
+    pub settings: Settings,
+    /// What training changes.
+    pub state: State,
+    /// The samples, on the same device as the network.
+    pub data: Arc<Dataset>,
+    /// The configuration that it was made from, if there was one.
+    pub config: Option<ConfigText>,
+    /// What goes into files with the network, where the data's preparation is known.
+    pub description: Option<Description>,
+    /// When somebody sets this, the current epoch is the last one.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// What a run has come to: exactly what a checkpoint holds.
+pub struct State {
+    /// The learning rule with its network.
+    pub trainer: Box<dyn Trainer>,
+    /// The run's random numbers, from where the network's initialisation left them.
+    pub generator: Generator,
+    /// What is known of the epochs that are done, epoch 0 (before training) first.
+    pub history: Vec<EpochRow>,
+}
+
+/// A configuration as plain data: a run writes it into its folder and its checkpoints as it is, and does
+/// not know how it is read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConfigText {
+    /// In full, with comments.
+    pub yaml: String,
+    /// The same values.
+    pub json: serde_json::Value,
+}
+
+const _: () = {
+    const fn is_send<T: Send>() {}
+    is_send::<Run>();
+};
+
+impl Run {
+    /// A run of parts that the caller has made; [`Run::new`] makes one from a configuration.
+    ///
+    /// `generator` is where the network's initialisation left it, and orders the samples.
+    pub fn from_parts(
+        trainer: Box<dyn Trainer>,
+        generator: Generator,
+        data: impl Into<Arc<Dataset>>,
+        settings: Settings,
+    ) -> Run {
+        let data = data.into();
+        Run {
+            name: data.name.clone(),
+            settings,
+            state: State { trainer, generator, history: Vec::new() },
+            data,
+            config: None,
+            description: None,
+            stop: Arc::default(),
+        }
+    }
+
+    /// An epoch's training, without evaluating; `on_samples` is told how many samples are done.
+    pub(super) fn train_only(&mut self, epoch: u64, on_samples: &mut dyn FnMut(i64)) -> Result<()> {
+        let (data, settings) = (&self.data.train, &self.settings);
+        let order = self.state.generator.epoch_order(data.len())?.to_device(data.inputs.device());
+        let (batch_size, learning_rate) = (settings.batch_size, settings.learning_rate.at(epoch));
+        let epoch = trainer::Epoch { data, order: &order, batch_size, learning_rate };
+        self.state.trainer.train_epoch(&epoch, on_samples)
+    }
+}
+
+const GENERATOR: &str = "generator";
+
+impl State {
+    /// The last epoch that is done; none before training was evaluated.
+    pub fn epoch(&self) -> Option<u64> {
+        self.history.last().map(|row| row.epoch)
+    }
+
+    /// Every tensor that the coming epochs depend on, by name. Those of the networks, optimizers and
+    /// the error store are the ones in use: to write to them is to set them. Generators are copies,
+    /// see [`State::set_generator`].
+    pub(super) fn tensors(&mut self) -> Result<Vec<(String, Tensor)>> {
+        let mut tensors = self.trainer.state();
+        tensors.push((GENERATOR.to_string(), self.generator.state()?));
+        for (name, generator) in self.trainer.generators_mut() {
+            tensors.push((name.to_string(), generator.state()?));
+        }
+        Ok(tensors)
+    }
+
+    pub(super) fn is_generator(name: &str) -> bool {
+        name == GENERATOR || name.starts_with("generator.")
+    }
+
+    /// Continues a stream of random numbers where it was when [`State::tensors`] was asked.
+    pub(super) fn set_generator(&mut self, name: &str, state: &Tensor) -> Result<()> {
+        if name == GENERATOR {
+            return self.generator.set_state(state);
+        }
+        let mut own = self.trainer.generators_mut().into_iter();
+        match own.find(|(known, _)| *known == name) {
+            Some((_, generator)) => generator.set_state(state),
+            None => bail!("there is no generator `{name}`"),
+        }
+    }
+}
