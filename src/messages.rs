@@ -1,10 +1,10 @@
-//! What is said to a person, on standard error.
+//! Texts for people: errors, and what libtorch reports.
 
 use std::any::Any;
 use std::fmt::Display;
 use std::io::{Write, stderr};
 
-/// Says a line of the data's.
+/// Prints a line on standard error.
 pub(crate) fn say(line: impl Display) {
     let _ = writeln!(stderr(), "{line}");
 }

@@ -106,7 +106,7 @@ pub fn libtorch_version() -> &'static str {
 
 /// A tensor that several threads may read at once, such as the samples of a data set.
 ///
-/// It is never written to: whoever does so through a shallow clone does it before it is shared.
+/// Nothing writes to it once it is shared; a shallow clone would allow that.
 #[derive(Debug)]
 pub struct SharedTensor(Tensor);
 
