@@ -252,7 +252,8 @@ fn only_one_run_at_a_time_is_in_a_folder_and_a_new_run_needs_an_empty_one() {
 
 #[test]
 fn settings_that_no_run_can_have_are_refused() {
-    let changes: [(fn(&mut Settings), &str); 4] = [
+    type Change = fn(&mut Settings);
+    let changes: [(Change, &str); 4] = [
         (|settings| settings.batch_size = 0, "`batch_size` is 0"),
         (|settings| settings.threads = Some(0), "`threads` is 0"),
         (|settings| settings.early_stop.metric = Some("test_mae".into()), "`early_stop.metric`"),
