@@ -140,6 +140,11 @@ fn result_says_how_a_run_has_ended() {
     assert_eq!((result.epochs.done, result.epochs.wanted), (5, 5));
     assert!(result.seconds.total > seconds.training + seconds.evaluation);
 
+    let text = fs::read_to_string(&place).unwrap().replacen("\"version\": 1", "\"version\": 2", 1);
+    fs::write(&place, text).unwrap();
+    let error = RunResult::read(complete.path()).unwrap_err().to_string();
+    assert!(error.contains("is of version 2 of the format"), "{error}");
+
     let early = folder("early");
     let stop = "epochs: 300, early_stop: {metric: test_loss, patience: 2}";
     small(toy(), stop).train_in(&early, &mut ()).unwrap();
@@ -245,6 +250,23 @@ fn only_one_run_at_a_time_is_in_a_folder_and_a_new_run_needs_an_empty_one() {
     assert!(error.contains("001: is not empty"), "{error}");
     Folder::open(&place).unwrap();
     assert!(Folder::numbered(parent.path()).unwrap().path().ends_with("002"));
+}
+
+#[test]
+fn settings_that_no_run_can_have_are_refused() {
+    type Change = fn(&mut Settings);
+    let changes: [(Change, &str); 4] = [
+        (|settings| settings.batch_size = 0, "`batch_size` is 0"),
+        (|settings| settings.threads = Some(0), "`threads` is 0"),
+        (|settings| settings.early_stop.metric = Some("test_mae".into()), "`early_stop.metric`"),
+        (|settings| settings.checkpoint.best = Some("validation_loss".into()), "`checkpoint.best`"),
+    ];
+    for (change, complaint) in changes {
+        let mut run = small(toy(Task::Classification), "epochs: 1");
+        change(&mut run.settings);
+        let error = run.train(&mut ()).unwrap_err().to_string();
+        assert!(error.contains(complaint), "{error}");
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `f3-tch resume`: a run that goes on where it was.
+//! `f3-tch resume`: continues a run where it was cut off.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

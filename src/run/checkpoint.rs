@@ -212,7 +212,7 @@ impl Checkpoint {
         self.file.text(CONFIG)
     }
 
-    /// On what the run was computed, and on what it would continue, if these are not the same: numbers may
+    /// The machine that computed the run, and the one that would continue it, if they differ: numbers may
     /// then differ in their last digits.
     pub fn other_machine(&self, run: &Run) -> Option<(&str, String)> {
         let now = machine(run);

@@ -37,7 +37,7 @@ pub enum Event<'a> {
 pub enum Ending {
     /// All its epochs are done.
     Complete,
-    /// The metric of [`EarlyStop`](super::EarlyStop) was best in this epoch, and that is long ago.
+    /// [`EarlyStop`](super::EarlyStop): its metric was best in this epoch and has not improved since.
     NoBetter(u64),
     /// Its time is over.
     OutOfTime,

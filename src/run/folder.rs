@@ -94,7 +94,7 @@ impl Folder {
         }
     }
 
-    /// Refuses to go on once the folder has been removed or moved, and maybe another one is in its place.
+    /// Fails once the folder has been removed or moved, even if another one is in its place.
     pub(crate) fn check(&self) -> Result<()> {
         let (place, path) = (self.path.join(".lock"), self.path.display());
         let found = fs::metadata(&place).with_context(|| {

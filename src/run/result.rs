@@ -20,7 +20,7 @@ use crate::metrics::Better;
 /// Format version of `result.json`; any other version is refused.
 pub const VERSION: u64 = 1;
 
-/// What `result.json` says. Numbers that are NaN or infinite are none.
+/// What `result.json` says. A number that is NaN or infinite is `None`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunResult {
     /// Format version.
@@ -75,7 +75,7 @@ pub enum EndedBy {
     EarlyStop,
     /// `max_minutes`.
     MaxMinutes,
-    /// A signal, or whoever set [`Run::stop`].
+    /// [`Run::stop`] was set, as the program does at a signal.
     Stop,
     /// An error.
     Error,
@@ -95,9 +95,9 @@ pub struct Epochs {
 pub struct ValueResult {
     /// After the last epoch.
     pub last: Option<f64>,
-    /// In its best epoch; none before training, and where it was never finite.
+    /// In its best epoch; `None` before training, and where it was never finite.
     pub best: Option<Best>,
-    /// In the epoch with the best validation loss; none without a validation set.
+    /// In the epoch with the best validation loss; `None` without a validation set.
     pub at_best_validation: Option<f64>,
     /// Which way it gets better.
     pub better: Better,
@@ -155,7 +155,7 @@ pub struct Paths {
     pub model: PathBuf,
     /// The rows of all epochs.
     pub metrics: PathBuf,
-    /// The checkpoints' folder; none if none are written.
+    /// The checkpoints' folder, if checkpoints are written.
     pub checkpoints: Option<PathBuf>,
 }
 
