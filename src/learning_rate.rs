@@ -74,7 +74,7 @@ section! {
             /// Epochs from the largest to the smallest learning rate.
             t_max: u64 = epochs => "the epochs after the warm-up", whole(1..=MOST_EPOCHS);
             /// The smallest learning rate.
-            minimum: f64 = 0.0, number("a number of at least 0", 0.0..);
+            minimum: f64 = 0.0, number("a number from 0 to the learning rate", 0.0..);
         },
     }
 }

@@ -371,17 +371,42 @@ fn validation_metrics_need_a_validation_set() {
     assert!(notes.len() == 1 && notes[0].contains("the test set chooses the epoch"), "{notes:?}");
 }
 
+fn completions(shell: &str) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_f3-tch"));
+    String::from_utf8(command.args(["completions", shell]).output().unwrap().stdout).unwrap()
+}
+
 #[test]
 fn shells_complete_the_keys_of_set() {
-    for shell in ["bash", "zsh", "fish"] {
-        let output = Command::new(env!("CARGO_BIN_EXE_f3-tch"))
-            .args(["completions", shell])
-            .output()
-            .unwrap();
-        let script = String::from_utf8(output.stdout).unwrap();
-        for word in ["optimizer.schedule.period=", "data.batch_size=", "resume", "--seed"] {
-            let word = if shell == "fish" { word.trim_start_matches("--") } else { word };
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = completions(shell);
+        let keys = ["optimizer.schedule.period=", "data.batch_size="];
+        let keys = keys.iter().filter(|_| !["elvish", "powershell"].contains(&shell));
+        for word in keys.chain(&["resume", "seed"]) {
             assert!(script.contains(word), "{shell}: {word}");
         }
+    }
+}
+
+#[test]
+fn bash_completes_keys_and_commands() {
+    let folder = folder(&[("script", &completions("bash"))]);
+    for (line, expected) in [
+        ("f3-tch train mnist --set optimizer.schedule.p", "optimizer.schedule.period="),
+        ("f3-tch config show mnist --set data.validation_f", "data.validation_fraction="),
+        ("f3-tch config sch", "schema"),
+        ("f3-tch res", "resume"),
+    ] {
+        let complete = "source ./script; COMP_WORDS=($LINE); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); \
+                        function=$(complete -p f3-tch | sed 's/.*-F \\([^ ]*\\).*/\\1/'); \
+                        $function f3-tch ${COMP_WORDS[-1]} ${COMP_WORDS[-2]}; echo ${COMPREPLY[*]}";
+        let mut bash = Command::new("bash");
+        let Ok(output) =
+            bash.args(["-c", complete]).env("LINE", line).current_dir(folder.path()).output()
+        else {
+            eprintln!("left out: there is no bash");
+            return;
+        };
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), expected, "{line}");
     }
 }

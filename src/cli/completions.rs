@@ -18,7 +18,9 @@ impl CompletionsArgs {
     pub fn run(self) -> Result<()> {
         let mut script = Vec::new();
         generate(self.shell, &mut with_keys(Cli::command()), "f3-tch", &mut script);
-        print(&String::from_utf8_lossy(&script))
+        // clap_complete 4.6 takes the `-` of the program's name for the start of a subcommand in some places
+        // of its script for bash, but not in others.
+        print(&String::from_utf8_lossy(&script).replace("f3__subcmd__tch", "f3__tch"))
     }
 }
 

@@ -41,19 +41,3 @@ carried![
 pub fn names() -> Vec<&'static str> {
     CARRIED.iter().map(|(name, _)| *name).collect()
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_file_of_configs_is_carried() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/configs");
-        let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name());
-        let mut files: Vec<String> = files.map(|name| name.into_string().unwrap()).collect();
-        let mut carried: Vec<String> = names().iter().map(|name| format!("{name}.yaml")).collect();
-        files.sort();
-        carried.sort();
-        assert_eq!(files, carried);
-    }
-}

@@ -168,7 +168,7 @@ pub fn text(expected: &str) -> Domain<String> {
 
 /// A path; whether it is there is seen when it is used.
 pub fn path(expected: &str) -> Domain<PathBuf> {
-    text(expected).only(|text| !text.is_empty()).then(|text| Ok(PathBuf::from(text)))
+    any(expected, json!({"type": "string"})).only(|path: &PathBuf| !path.as_os_str().is_empty())
 }
 
 /// A value on one line.

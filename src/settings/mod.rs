@@ -2,8 +2,8 @@
 //! that come its reader with all complaints, the comments of a configuration that is shown, its
 //! documentation and a JSON schema.
 //!
-//! [`named!`](names) declares an enum of names, [`section!`](section) a mapping of keys; both stand
-//! beside what they configure.
+//! The macro `named!` declares an enum of names, `section!` a mapping of keys; both stand beside what
+//! they configure.
 
 mod carried;
 pub(crate) mod domain;

@@ -3,7 +3,7 @@
 /// A name, and what it means.
 pub type Name = (&'static str, &'static str);
 
-/// An enum of names; [`named!`] implements it.
+/// An enum of names; `named!` implements it.
 pub trait Named: Copy + 'static {
     /// Every value.
     const VALUES: &'static [Self];

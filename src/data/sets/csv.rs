@@ -19,7 +19,7 @@ use crate::data::prepare::dataset;
 use crate::data::set::mapping;
 use crate::data::split::train_test;
 use crate::data::{DataSet, Dataset, Files, Registration, TableFormat, Task};
-use crate::settings::domain::{choice, number, path, show, text, truth, whole};
+use crate::settings::domain::{choice, number, show, text, truth, whole};
 use crate::settings::{ConfigError, Domain, Key, Reader, named, section};
 use reading::Reading;
 
@@ -30,7 +30,7 @@ section! {
         #[serde(flatten)]
         files: CsvFiles => read();
         /// What separates the cells of a row; `\t` for a tab.
-        delimiter: char = ',', letter();
+        delimiter: char = ',', letter().or_null().then(|letter| Ok(letter.unwrap_or(',')));
         /// Whether the first row names the columns; otherwise they are called 0, 1, 2, ….
         header: bool = true, truth();
         /// Start of lines that are comments; `null`: there are none.
@@ -73,7 +73,7 @@ section! {
     /// One file that is split as scikit-learn's `train_test_split` does.
     pub struct OneFile {
         /// Table that is split into training and test rows.
-        path: PathBuf, path("the path of a file");
+        path: PathBuf, file();
         /// Share of the rows of `data.path` that is the test set.
         test_fraction: f64 = 0.2,
             number("a number between 0 and 1", (Bound::Excluded(0.0), Bound::Excluded(1.0)));
@@ -86,9 +86,9 @@ section! {
     /// Two files with the same columns and classes.
     pub struct TwoFiles {
         /// Table to train on, in place of `data.path`.
-        train: PathBuf, path("the path of a file");
+        train: PathBuf, file();
         /// Table to test on, with the same columns and classes.
-        test: PathBuf, path("the path of a file");
+        test: PathBuf, file();
     }
 }
 
@@ -238,13 +238,20 @@ fn columns() -> Domain<Vec<String>> {
     })
 }
 
+/// A path, which can look like a number.
+fn file() -> Domain<PathBuf> {
+    let path = text("the path of a file").only(|path| !path.is_empty());
+    path.then(|path| Ok(PathBuf::from(path)))
+}
+
 /// A character that is one byte.
 fn letter() -> Domain<char> {
-    // A tab is hard to write otherwise.
-    let read = |text: String| {
-        if text == "\\t" { Ok('\t') } else { text.parse().map_err(|_| String::new()) }
-    };
-    text("one ASCII character, or \\t")
-        .then(read)
-        .only(|letter: &char| letter.is_ascii() && !matches!(letter, '\n' | '\r' | '"'))
+    Domain::new("one ASCII character, or \\t", json!({"type": "string"}), |value| {
+        let letter = match value.as_str() {
+            Some("\\t") => Some('\t'), // a tab is hard to write otherwise
+            text => text.and_then(|text| text.parse().ok()),
+        };
+        let valid = |letter: &char| letter.is_ascii() && !matches!(letter, '\n' | '\r' | '"');
+        letter.filter(valid).ok_or_else(String::new)
+    })
 }
