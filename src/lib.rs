@@ -34,6 +34,7 @@ pub mod generator;
 pub mod layers;
 pub mod learning_rate;
 pub mod loss;
+mod machine;
 pub mod messages;
 pub mod metrics;
 pub mod model;

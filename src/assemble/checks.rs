@@ -2,8 +2,8 @@
 
 use crate::config::{Algorithm, Config, ConfigError, ModelConfig, Source};
 use crate::data::{SelectionError, TrainingShape};
-use crate::device::memory;
 use crate::feedback::FeedbackInit;
+use crate::machine::memory;
 use crate::network::{Architecture, Cnn, Mlp, Vit};
 
 pub(super) fn refuse_selection(source: &Source, error: SelectionError) -> ConfigError {

@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 use tch::{Device, Kind, Tensor};
 
 use super::team;
-use crate::device::last_level_cache;
+use crate::machine::last_level_cache;
 
 /// As in `dense.h`.
 #[repr(C)]

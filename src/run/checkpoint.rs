@@ -21,7 +21,7 @@ use super::history::EpochRow;
 use super::settings::CheckpointSettings;
 use super::state::{Run, State};
 use crate::data::Dataset;
-use crate::device::processor;
+use crate::machine::processor;
 use crate::metrics::Evaluation;
 use crate::model::Description;
 use crate::tensor_file::{self, CHECKPOINT as HEADER, TensorFile, bytes_of};

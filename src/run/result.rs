@@ -223,7 +223,7 @@ impl RunResult {
                 libtorch: crate::libtorch_version().to_string(),
             },
             machine: Machine {
-                processor: device::processor(),
+                processor: crate::machine::processor(),
                 device: device::name(run.data.train.inputs.device()),
                 threads: run.settings.thread_count(),
                 instruction_set: crate::instruction_set().to_string(),

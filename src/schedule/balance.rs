@@ -1,7 +1,7 @@
 //! How layers are divided into stages, and how many batches make a chunk: a model of the machine.
 
-use crate::device::last_level_cache;
 use crate::layers::Layer;
+use crate::machine::last_level_cache;
 use crate::network::Block;
 
 /// A chunk of so many batches that the inputs and outputs of the widest layer fit into a part of the
