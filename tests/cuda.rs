@@ -7,8 +7,7 @@ use f3_tch::assemble::assemble;
 use f3_tch::config::{Config, Source};
 use f3_tch::data::DataDirectory;
 use f3_tch::device::DeviceChoice;
-use f3_tch::metrics::{Evaluation, evaluate};
-use f3_tch::trainer::Epoch;
+use f3_tch::metrics::Evaluation;
 use tch::{Device, Kind, Tensor};
 
 fn has_gpu() -> bool {
@@ -23,32 +22,18 @@ fn has_gpu() -> bool {
 
 /// Weights, feedback and stored errors after three epochs of the digits, and what they are worth.
 fn outcome(sets: &str) -> (Vec<Tensor>, Evaluation) {
-    let yaml = format!("{{data: {{name: digits, batch_size: 50}}, threads: 1, {sets}}}");
+    let yaml = format!("{{data: {{name: digits, batch_size: 50}}, threads: 1, epochs: 3, {sets}}}");
     let source = Source::parse("test", &yaml).unwrap();
     let (config, _) = Config::read(&source).unwrap();
-    let (mut experiment, _) =
+    let (mut run, _) =
         assemble(&config, &source, &DataDirectory::locate(None), &mut |_| {}).unwrap();
-    let device = experiment.data.train.inputs.device();
-    for _ in 0..3 {
-        let order = experiment.state.generator.epoch_order(experiment.data.train.len()).unwrap();
-        let order = order.to_device(device);
-        let (data, batch_size) = (&experiment.data.train, experiment.settings.batch_size);
-        let epoch = Epoch { data, order: &order, batch_size, learning_rate: 1e-3 };
-        experiment.state.trainer.train_epoch(&epoch, &mut |_| {}).unwrap();
-    }
-    let layers = experiment.state.trainer.layers();
-    let test = evaluate(
-        |inputs| layers.forward(inputs),
-        &experiment.data.test,
-        config.loss,
-        experiment.data.task,
-        500,
-    );
+    run.train(&mut ()).unwrap();
+    let test = run.state.history.last().unwrap().test.clone();
+    let layers = run.state.trainer.layers();
     let mut tensors: Vec<Tensor> =
         layers.named_tensors().into_iter().map(|(_, tensor)| tensor).collect();
-    tensors
-        .extend(experiment.state.trainer.error_store_mut().map(|it| it.errors().shallow_clone()));
-    (tensors.iter().map(|tensor| tensor.to_device(Device::Cpu)).collect(), test.unwrap())
+    tensors.extend(run.state.trainer.error_store_mut().map(|it| it.errors().shallow_clone()));
+    (tensors.iter().map(|tensor| tensor.to_device(Device::Cpu)).collect(), test)
 }
 
 /// The largest distance of two numbers at the same place.

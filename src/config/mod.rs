@@ -67,7 +67,7 @@ section! {
         kernels: Kernels = Kernels::Auto, choice();
         /// Numbers that are multiplied.
         precision: Precision = Precision::Float32, choice();
-        /// Whether CUDA records the step of a batch once and replays it.
+        /// Whether CUDA records the step of a batch once an epoch and replays it.
         ///
         /// Small steps then do not wait for launches. Not with `pepita`. Not tried on a GPU yet.
         cuda_graph: bool = false, truth();
