@@ -10,7 +10,7 @@ use f3_tch::error_info::ErrorInfo;
 use f3_tch::feedback::FeedbackInit;
 use f3_tch::layers::Layers;
 use f3_tch::loss::Loss;
-use f3_tch::network::{Activation, Mlp};
+use f3_tch::network::{Activation, Mlp, Shape};
 use f3_tch::optimizer::{AdamSettings, OptimizerSettings};
 use f3_tch::run::{Run, Settings, on_epoch};
 use f3_tch::trainer::FeedbackTrainer;

@@ -12,7 +12,7 @@ use f3_tch::feedback::FeedbackInit;
 use f3_tch::layers::Layers;
 use f3_tch::loss::Loss;
 use f3_tch::metrics::evaluate;
-use f3_tch::network::{Activation, Block, Dense, Mlp};
+use f3_tch::network::{Activation, Block, Dense, Mlp, Shape};
 use f3_tch::optimizer::{AdamSettings, OptimizerSettings, SgdSettings};
 use f3_tch::run::Run;
 use f3_tch::schedule::{Chunk, Epoch, LayerMajor, Learn, Link, Pipelined, Schedule, Stage};

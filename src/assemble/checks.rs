@@ -41,7 +41,7 @@ fn weight_count(
 ) -> Result<f64, ConfigError> {
     let inputs = shape.image.map_or(1, |image| image.iter().product());
     let architecture = architecture(config, source, inputs, shape)?;
-    architecture.weight_count().map_err(|error| match &config.model {
+    architecture.shape().weight_count().map_err(|error| match &config.model {
         ModelConfig::Vit { patch_size, .. } => {
             let expected = format!("a size that divides the images: {error}");
             source.refuse("model.patch_size", patch_size, &expected)

@@ -181,7 +181,7 @@ fn blocks(
             dense.map(|block| offloaded(Box::new(block?), offload)).collect()
         }
         _ => {
-            let blocks = architecture.blocks(generator, device)?;
+            let blocks = architecture.shape().blocks(generator, device)?;
             blocks.into_iter().map(|block| offloaded(block, offload)).collect()
         }
     }

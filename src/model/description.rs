@@ -81,7 +81,7 @@ impl Description {
     fn check(&self) -> Result<()> {
         self.preparation.check()?;
         self.architecture.check()?;
-        if self.architecture.widths() != self.preparation.widths() {
+        if self.architecture.shape().widths() != self.preparation.widths() {
             bail!("the network and the preparation of its samples do not go together");
         }
         Ok(())

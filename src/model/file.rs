@@ -75,7 +75,7 @@ const NETWORK: &str = "layers.";
 /// Refuses a file that describes a network of more weights than it holds.
 pub(super) fn check_size(file: &TensorFile, architecture: &Architecture) -> Result<()> {
     let shown = file.path().display();
-    let weights = architecture.weight_count().with_context(|| shown.to_string())?;
+    let weights = architecture.shape().weight_count().with_context(|| shown.to_string())?;
     if weights * size_of::<f32>() as f64 > file.bytes() as f64 {
         bail!("{shown}: describes a network of more weights than it holds");
     }

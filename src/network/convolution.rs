@@ -1,12 +1,8 @@
-//! A convolutional block, and the notation for networks of them; gradients by autograd.
+//! A convolutional block; gradients by autograd.
 //!
 //! Legend: b batch; c channels and r x s pixels of an image.
 
-use std::fmt;
-use std::str::FromStr;
-
 use anyhow::{Result, bail};
-use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
 use super::block::{Block, trainable};
@@ -96,118 +92,9 @@ impl Block for ConvolutionBlock {
     }
 }
 
-/// The hidden blocks of a convolutional network, written as `32C5-pool-64C5-pool-1000FC`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub struct Topology(pub Vec<Stage>);
-
-/// One hidden block of a [`Topology`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// `32C5`: a convolution with 32 output channels and a kernel of 5 x 5; with `-pool` after it,
-    /// its block ends in a pooling of 2 x 2.
-    Convolution {
-        /// Output channels.
-        channels: i64,
-        /// Height and width of the kernel.
-        kernel: i64,
-        /// Whether a pooling follows.
-        pool: bool,
-    },
-    /// `1000FC`: fully connected.
-    Dense {
-        /// Outputs.
-        width: i64,
-    },
-}
-
-impl FromStr for Topology {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Topology, String> {
-        let mut stages: Vec<Stage> = Vec::new();
-        let size =
-            |text: &str| text.parse::<i64>().ok().filter(|size| (1..=100_000).contains(size));
-        for part in text.split('-') {
-            let dense = matches!(stages.last(), Some(Stage::Dense { .. }));
-            if part == "pool" {
-                match stages.last_mut() {
-                    Some(Stage::Convolution { pool, .. }) if !*pool => *pool = true,
-                    _ => return Err("`pool` must follow a convolution".to_string()),
-                }
-            } else if let Some(width) = part.strip_suffix("FC").and_then(size) {
-                stages.push(Stage::Dense { width });
-            } else if let Some((channels, kernel)) = part.split_once('C')
-                && let (Some(channels), Some(kernel)) = (size(channels), size(kernel))
-            {
-                if kernel % 2 == 0 {
-                    return Err(format!("`{part}` has an even kernel, which has no middle"));
-                }
-                if dense {
-                    return Err(format!("`{part}` cannot follow a fully connected block"));
-                }
-                stages.push(Stage::Convolution { channels, kernel, pool: false });
-            } else {
-                return Err(format!("`{part}` is not one of 32C5, pool, 1000FC"));
-            }
-        }
-        Ok(Topology(stages))
-    }
-}
-
-impl TryFrom<String> for Topology {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Topology, String> {
-        text.parse()
-    }
-}
-
-impl From<Topology> for String {
-    fn from(topology: Topology) -> String {
-        topology.to_string()
-    }
-}
-
-impl fmt::Display for Topology {
-    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        let parts: Vec<String> = self
-            .0
-            .iter()
-            .map(|stage| match stage {
-                Stage::Convolution { channels, kernel, pool } => {
-                    format!("{channels}C{kernel}{}", if *pool { "-pool" } else { "" })
-                }
-                Stage::Dense { width } => format!("{width}FC"),
-            })
-            .collect();
-        formatter.write_str(&parts.join("-"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn topology_reads_what_it_writes() {
-        for text in ["32C5-pool-64C5-pool-1000FC", "8C3", "100FC-50FC", "8C3-8C3-pool"] {
-            assert_eq!(text.parse::<Topology>().unwrap().to_string(), text);
-        }
-        for (text, reason) in [
-            ("", "`` is not one of"),
-            ("pool-8C3", "must follow a convolution"),
-            ("8C3-pool-pool", "must follow a convolution"),
-            ("10FC-8C3", "cannot follow a fully connected"),
-            ("8C0", "`8C0` is not"),
-            ("8C4", "`8C4` has an even kernel"),
-            ("8X3", "`8X3` is not"),
-            ("99999999999FC", "is not one of"),
-        ] {
-            let error = text.parse::<Topology>().unwrap_err();
-            assert!(error.contains(reason), "{text}: {error}");
-        }
-    }
 
     #[test]
     fn pooling_halves_and_convolution_keeps_the_size() {

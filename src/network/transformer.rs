@@ -2,52 +2,13 @@
 //!
 //! Legend: b batch, t tokens, w their width, a heads of size s.
 
-use anyhow::{Result, bail};
-use serde::{Deserialize, Serialize};
+use anyhow::Result;
 use tch::{Device, Kind, Tensor};
 
 use super::block::{Block, trainable};
 use super::initialise::{self, WeightInit};
-use crate::activation::Activation;
+use super::vit::Vit;
 use crate::generator::Generator;
-
-/// The sizes of a Vision Transformer as Flügel et al. train it: no class token, no positional
-/// encoding; all tokens go to the head.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Vit {
-    /// Channels, height and width of the images.
-    pub image: [i64; 3],
-    /// Height and width of a patch; both sides of an image are multiples of it.
-    pub patch_size: i64,
-    /// w.
-    pub token_width: i64,
-    /// How many transformer blocks.
-    pub blocks: i64,
-    /// a.
-    pub heads: i64,
-    /// s.
-    pub head_size: i64,
-    /// Width of the perceptron inside each block.
-    pub mlp_width: i64,
-    /// Activation of that perceptron and of the hidden head layer.
-    pub activation: Activation,
-    /// Outputs of the network, C.
-    pub outputs: i64,
-    /// Activation of the output layer.
-    pub output_activation: Activation,
-}
-
-impl Vit {
-    /// t: a token for each patch.
-    pub fn tokens(&self) -> Result<i64> {
-        let Vit { image: [_, height, width], patch_size, .. } = self;
-        if height % patch_size != 0 || width % patch_size != 0 {
-            bail!("images of {height} x {width} cannot be cut into patches of {patch_size}");
-        }
-        Ok((height / patch_size) * (width / patch_size))
-    }
-}
 
 /// h = u + MLP(LN(u)) with u = x + Attention(LN(x)), on t tokens of width w that lie side by side
 /// in a row `[b, t·w]`. The first block of a network also makes the tokens out of the image.
