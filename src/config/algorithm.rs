@@ -79,9 +79,7 @@ impl Algorithm {
             Algorithm::F3 { feedback_init, .. }
             | Algorithm::Dfa { feedback_init }
             | Algorithm::Drtp { feedback_init } => Some(feedback_init),
-            Algorithm::Llo | Algorithm::Bp | Algorithm::Fa { .. } | Algorithm::Pepita { .. } => {
-                None
-            }
+            _ => None,
         }
     }
 
