@@ -6,9 +6,25 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use super::file::File;
-use super::known_file::{Found, find, set_aside};
+use super::known_file::{Found, Wanted, find};
 use super::sources::Sources;
-use super::{DataDirectory, Progress, Publication};
+use super::{DataDirectory, Publication};
+
+/// What happens while files are fetched, told to the caller, who may want to show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress<'a> {
+    /// A line of text: where a file is fetched from, or that a damaged one was set aside.
+    Note(&'a str),
+    /// A file is being written. When all of its bytes are there, its hash is still to be checked.
+    Transfer {
+        /// The file's name.
+        file: &'a str,
+        /// How many bytes are there.
+        bytes: u64,
+        /// How many bytes it has when complete.
+        of: u64,
+    },
+}
 
 /// The files that a data set is prepared from.
 pub struct Files {
@@ -53,41 +69,32 @@ pub(super) fn fetch(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Files> {
     let folder = directory.of(name);
-    let mut files = Files {
-        directory: directory.clone(),
-        folder: folder.clone(),
-        contents: Vec::new(),
-        new_files: 0,
-    };
-    let Some(publication) = publication else {
-        return Ok(files);
-    };
-    let mut sources = Sources::new(publication, &folder);
-    for file in publication.files {
-        let mut found = find(&folder, file)?;
-        while let Found::Altered(path) = &found {
-            let aside = set_aside(path)?;
-            progress(Progress::Note(&format!(
-                "{}: is truncated or altered (its SHA-256 is not that of {name}); set aside as {}",
-                path.display(),
-                aside.display()
-            )));
-            found = find(&folder, file)?;
+    let mut contents = Vec::new();
+    let mut new_files = 0;
+    if let Some(publication) = publication {
+        let mut sources = Sources::new(publication);
+        for file in publication.files {
+            let mut wanted = Wanted { file, folder: &folder, progress };
+            let mut found = find(&folder, file)?;
+            while let Found::Altered(path) = &found {
+                let reason = format!("is truncated or altered (its SHA-256 is not that of {name})");
+                wanted.set_aside(path, &reason)?;
+                found = find(&folder, file)?;
+            }
+            if let Found::Nothing = found {
+                fs::create_dir_all(&folder)
+                    .with_context(|| format!("{}: cannot be created", folder.display()))?;
+                sources
+                    .get(&mut wanted)
+                    .with_context(|| format!("{name}: `{}` could not be fetched", file.name))?;
+                new_files += 1;
+                found = find(&folder, file)?;
+            }
+            let Found::Good(path, bytes) = found else {
+                bail!("{}: was altered by another program", folder.join(file.name).display());
+            };
+            contents.push((file.name, File { origin: path.display().to_string(), bytes }));
         }
-        if let Found::Nothing = found {
-            fs::create_dir_all(&folder)
-                .with_context(|| format!("{}: cannot be created", folder.display()))?;
-            sources
-                .get(file, progress)
-                .with_context(|| format!("{name}: `{}` could not be fetched", file.name))?;
-            files.new_files += 1;
-            found = find(&folder, file)?;
-        }
-        let Found::Good(path, bytes) = found else {
-            bail!("{}: was altered by another program", folder.join(file.name).display());
-        };
-        let origin = path.display().to_string();
-        files.contents.push((file.name, File { origin, bytes }));
     }
-    Ok(files)
+    Ok(Files { directory: directory.clone(), folder, contents, new_files })
 }

@@ -1,18 +1,22 @@
-//! One published file on this machine: found, checked, or written in one piece.
+//! One published file: found on this machine, taken out of an archive, written in one piece.
 //!
 //! Content is used only if it has the known hash. A file gets its name when it is complete: it is
 //! written under a temporary name in the same folder, checked, and renamed.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use flate2::read::GzDecoder;
 use sha2::{Digest, Sha256};
 
 use super::file::open;
-use super::{KnownFile, Progress};
+use super::{ArchiveKind, KnownFile, Progress};
 use crate::files;
+
+/// How many bytes of a decompressed tar archive are read; a member behind them is not found.
+const MOST_UNPACKED: u64 = 256 << 20;
 
 /// What was found in a folder.
 pub(super) enum Found {
@@ -47,52 +51,91 @@ pub(super) fn find(folder: &Path, file: &KnownFile) -> Result<Found> {
     Ok(Found::Nothing)
 }
 
-/// Renames a file, with `.altered` at the end.
-pub(super) fn set_aside(path: &Path) -> Result<PathBuf> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".altered");
-    let aside = PathBuf::from(name);
-    fs::rename(path, &aside)
-        .with_context(|| format!("{}: is altered and cannot be renamed", path.display()))?;
-    Ok(aside)
+/// A file that is to be written to a folder.
+pub(super) struct Wanted<'a> {
+    pub file: &'a KnownFile,
+    pub folder: &'a Path,
+    pub progress: &'a mut dyn FnMut(Progress),
 }
 
-/// Writes what a reader gives to the file's place in a folder.
-///
-/// # Errors
-/// If the content is not that of the file; nothing is left in the folder.
-pub(super) fn store(
-    reader: &mut dyn Read,
-    file: &KnownFile,
-    folder: &Path,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<()> {
-    let place = folder.join(file.name);
-    let mut temporary = files::temporary_beside(&place)?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    let mut total = 0;
-    loop {
-        let count = reader.read(&mut buffer).context("the transfer broke off")?;
-        if count == 0 {
-            break;
-        }
-        total += count as u64;
-        if total > file.bytes {
-            bail!("is longer than the {} bytes it should have", file.bytes);
-        }
-        hash.update(&buffer[..count]);
-        temporary
-            .write_all(&buffer[..count])
-            .with_context(|| format!("{}: cannot be written", place.display()))?;
-        progress(Progress::Transfer { file: file.name, bytes: total, of: file.bytes });
+impl Wanted<'_> {
+    pub fn note(&mut self, text: &str) {
+        (self.progress)(Progress::Note(text));
     }
-    if hex(&hash.finalize()) != file.sha256 {
-        bail!(
-            "is truncated or altered: {total} bytes came, and their SHA-256 is not the known one"
-        );
+
+    /// Renames a file that cannot be used, with `.altered` at the end.
+    pub fn set_aside(&mut self, path: &Path, reason: &str) -> Result<()> {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".altered");
+        let (shown, aside) = (path.display(), PathBuf::from(name));
+        fs::rename(path, &aside)
+            .with_context(|| format!("{shown}: is altered and cannot be renamed"))?;
+        self.note(&format!("{shown}: {reason}; set aside as {}", aside.display()));
+        Ok(())
     }
-    files::persist(temporary, &place)
+
+    /// Writes what a reader gives to the file's place.
+    ///
+    /// # Errors
+    /// If the content is not that of the file; nothing is left in the folder.
+    pub fn store(&mut self, mut reader: impl Read) -> Result<()> {
+        let KnownFile { name, bytes, sha256 } = *self.file;
+        let place = self.folder.join(name);
+        let mut temporary = files::temporary_beside(&place)?;
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; 1 << 16];
+        let mut total = 0;
+        loop {
+            let count = reader.read(&mut buffer).context("the transfer broke off")?;
+            if count == 0 {
+                break;
+            }
+            total += count as u64;
+            if total > bytes {
+                bail!("is longer than the {bytes} bytes it should have");
+            }
+            hash.update(&buffer[..count]);
+            temporary
+                .write_all(&buffer[..count])
+                .with_context(|| format!("{}: cannot be written", place.display()))?;
+            (self.progress)(Progress::Transfer { file: name, bytes: total, of: bytes });
+        }
+        if hex(&hash.finalize()) != sha256 {
+            bail!(
+                "is truncated or altered: {total} bytes came, and their SHA-256 is not the known one"
+            );
+        }
+        files::persist(temporary, &place)
+    }
+
+    /// Stores the member of an archive that has the file's name, whatever its folder in the archive.
+    /// Other members are not unpacked.
+    pub fn unpack(&mut self, archive: &Path, kind: ArchiveKind) -> Result<()> {
+        let name = self.file.name;
+        let wanted = |path: &Path| path.file_name().is_some_and(|it| it == name);
+        let content = BufReader::new(fs::File::open(archive)?);
+        match kind {
+            ArchiveKind::TarGz => {
+                let content = GzDecoder::new(content).take(MOST_UNPACKED);
+                for entry in tar::Archive::new(content).entries()? {
+                    let entry = entry?;
+                    if entry.header().entry_type().is_file() && wanted(&entry.path()?) {
+                        return self.store(entry);
+                    }
+                }
+            }
+            ArchiveKind::Zip => {
+                let mut zip = zip::ZipArchive::new(content)?;
+                for index in 0..zip.len() {
+                    let entry = zip.by_index(index)?;
+                    if entry.is_file() && wanted(Path::new(entry.name()?.as_ref())) {
+                        return self.store(entry);
+                    }
+                }
+            }
+        }
+        bail!("has no {name}")
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -101,6 +144,8 @@ fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::io;
+
     use flate2::Compression;
     use flate2::write::GzEncoder;
     use tempfile::TempDir;
@@ -138,5 +183,94 @@ pub(super) mod tests {
         assert!(matches!(find(folder.path(), &FILE), Ok(Found::Altered(_))));
         fs::write(&plain, CONTENT).unwrap();
         assert!(matches!(find(folder.path(), &FILE), Ok(Found::Good(..))));
+    }
+    fn unpack(archive: &Path, kind: ArchiveKind, folder: &Path) -> Result<()> {
+        Wanted { file: &FILE, folder, progress: &mut |_| {} }.unpack(archive, kind)
+    }
+
+    /// An archive with files that are not wanted, a link with the wanted name, and the wanted file,
+    /// which claims a place outside the folder.
+    fn archive(kind: ArchiveKind) -> Vec<u8> {
+        let wanted = "../../ten-digits";
+        let members = [
+            ("package/other", &b"x"[..]),
+            ("../../outside", b"x"),
+            ("/tmp/outside", b"x"),
+            (wanted, CONTENT),
+        ];
+        match kind {
+            ArchiveKind::TarGz => {
+                let mut builder = tar::Builder::new(Vec::new());
+                let mut append = |name: &str, kind: tar::EntryType, content: &[u8]| {
+                    let mut header = tar::Header::new_gnu();
+                    // Not by `set_path`, which refuses to write what others write.
+                    header.as_gnu_mut().unwrap().name[..name.len()]
+                        .copy_from_slice(name.as_bytes());
+                    header.set_entry_type(kind);
+                    header.set_size(content.len() as u64);
+                    if kind.is_symlink() {
+                        header.set_link_name("/etc/hostname").unwrap();
+                    }
+                    header.set_cksum();
+                    builder.append(&header, content).unwrap();
+                };
+                append(wanted, tar::EntryType::Symlink, b"");
+                for (name, content) in members {
+                    append(name, tar::EntryType::Regular, content);
+                }
+                gzip(&builder.into_inner().unwrap())
+            }
+            ArchiveKind::Zip => {
+                let mut writer = zip::ZipWriter::new(io::Cursor::new(Vec::new()));
+                for (name, content) in members {
+                    writer.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+                    writer.write_all(content).unwrap();
+                }
+                writer.finish().unwrap().into_inner()
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_wanted_member_of_an_archive_is_stored() {
+        for kind in [ArchiveKind::TarGz, ArchiveKind::Zip] {
+            let folder = TempDir::new().unwrap();
+            let path = folder.path().join("archive");
+            fs::write(&path, archive(kind)).unwrap();
+            let around = TempDir::new().unwrap();
+            let target = around.path().join("a/b/c");
+            fs::create_dir_all(&target).unwrap();
+            unpack(&path, kind, &target).unwrap();
+            assert_eq!(names(&target), [FILE.name]);
+            assert_eq!(fs::read(target.join(FILE.name)).unwrap(), CONTENT);
+            assert!(target.join(FILE.name).symlink_metadata().unwrap().is_file());
+            assert_eq!(names(around.path()), ["a"]);
+            assert_eq!(names(&around.path().join("a")), ["b"]);
+            assert!(!Path::new("/tmp/outside").exists());
+            fs::write(&path, &archive(kind)[..40]).unwrap();
+            unpack(&path, kind, &target).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn archive_is_unpacked_up_to_its_limit() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("archive");
+        for (before, is_found) in [(1 << 20, true), (MOST_UNPACKED, false)] {
+            let mut header = tar::Header::new_gnu();
+            header.set_path("zeros").unwrap();
+            header.set_size(before);
+            header.set_cksum();
+            let file = fs::File::create(&path).unwrap();
+            let mut builder = tar::Builder::new(GzEncoder::new(file, Compression::fast()));
+            builder.append(&header, io::repeat(0).take(before)).unwrap();
+            header.set_path(FILE.name).unwrap();
+            header.set_size(CONTENT.len() as u64);
+            header.set_cksum();
+            builder.append(&header, CONTENT).unwrap();
+            builder.into_inner().unwrap().finish().unwrap();
+            let unpacked = unpack(&path, ArchiveKind::TarGz, folder.path());
+            assert_eq!(unpacked.is_ok(), is_found, "{unpacked:?}");
+        }
     }
 }

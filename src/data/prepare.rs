@@ -2,9 +2,13 @@
 //!
 //! Legend: N samples, n_0 inputs, C outputs.
 
+use anyhow::Result;
 use tch::{Device, Kind, Tensor};
 
-use super::preparation::{Column, Inputs, Preparation, Scaling, Targets, scale_columns};
+use super::preparation::{
+    Column, Inputs, Preparation, Scaling, Targets, one_hot, scale_columns, scale_pixels,
+};
+use super::split::train_test;
 use super::{Dataset, Split, Task};
 
 /// Rows of a table on the CPU: inputs `[N, n_0]` and targets `[N, C]`, float or double.
@@ -14,21 +18,48 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Some rows, in the order given.
-    pub fn select(&self, rows: &[i64]) -> Table {
-        let rows = Tensor::from_slice(rows);
-        Table {
-            inputs: self.inputs.index_select(0, &rows),
-            targets: self.targets.index_select(0, &rows),
-        }
+    /// A training set and a test set, as scikit-learn's `train_test_split` makes them; the paper's
+    /// tables are split by 0.2 with seed 1.
+    pub fn split(&self, test_fraction: f64, seed: u32) -> Result<(Table, Table)> {
+        let (train, test) = train_test(self.inputs.size()[0], test_fraction, seed)?;
+        let part = |rows: &[i64]| {
+            let rows = Tensor::from_slice(rows);
+            let of = |tensor: &Tensor| tensor.index_select(0, &rows);
+            Table { inputs: of(&self.inputs), targets: of(&self.targets) }
+        };
+        Ok((part(&train), part(&test)))
     }
 }
 
-/// A data set from its training and its test rows, with these columns and targets.
+/// A data set of images from its training and its test set: pixels `[N, n_0]` from 0 to `largest`
+/// and labels `[N]`, on the CPU and of any kind. There is a scaling for each channel.
+pub(super) fn images(
+    name: &str,
+    classes: Vec<String>,
+    (shape, largest, scaling): ([i64; 3], f64, Vec<Scaling>),
+    [train, test]: [(Tensor, Tensor); 2],
+    device: Device,
+) -> Dataset {
+    let split = |(pixels, labels): (Tensor, Tensor)| {
+        Split::new(
+            scale_pixels(&pixels, largest, &scaling).to_device(device),
+            one_hot(&labels, classes.len() as i64, device),
+        )
+    };
+    let (train, test) = (split(train), split(test));
+    let inputs = Inputs::Image { shape, largest, scaling };
+    Dataset {
+        image: Some(shape),
+        preparation: Some(Preparation { inputs, targets: Targets::Classes(classes) }),
+        ..Dataset::new(name, Task::Classification, train, test)
+    }
+}
+
+/// A data set of rows of a table from its training and its test set, with these columns and targets.
 ///
 /// Standardising takes each column's mean and standard deviation (Bessel-corrected) over the
 /// training rows, and standardises the targets of a regression too. A constant column becomes 0.
-pub(super) fn dataset(
+pub(super) fn rows(
     name: &str,
     mut columns: Vec<Column>,
     mut targets: Targets,
@@ -79,21 +110,9 @@ fn standardization(columns: &Tensor) -> Vec<Scaling> {
     constants.collect()
 }
 
-/// Targets [N, classes] with a 1 at each label, from labels `[N]` of any type.
-pub(super) fn one_hot(labels: &Tensor, classes: i64, device: Device) -> Tensor {
-    labels.to_device(device).to_kind(Kind::Int64).onehot(classes).to_kind(Kind::Float)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn one_hot_puts_a_one_at_the_label() {
-        let targets = one_hot(&Tensor::from_slice(&[2i64, 0]), 3, Device::Cpu);
-        let rows: Vec<Vec<f64>> = targets.try_into().unwrap();
-        assert_eq!(rows, [[0., 0., 1.], [1., 0., 0.]]);
-    }
 
     #[test]
     fn training_rows_alone_set_mean_and_standard_deviation() {
@@ -104,9 +123,9 @@ mod tests {
         // The first column has mean 2 and standard deviation √2, the second is constant.
         let pair = || (table(&[1.0, 5.0, 3.0, 5.0]), table(&[2.0, 6.0]));
         let columns = || vec![Column::number("a"), Column::number("b")];
-        let number = || Targets::Numbers { names: vec!["t".into()], scaling: Vec::new() };
+        let number = || Targets::numbers(["t"]);
         let of = |targets, standardize| {
-            dataset("t", columns(), targets, pair(), standardize, Device::Cpu)
+            super::rows("t", columns(), targets, pair(), standardize, Device::Cpu)
         };
         let standardized = of(number(), true);
         let rows = |tensor: &Tensor| Vec::<Vec<f64>>::try_from(tensor).unwrap();

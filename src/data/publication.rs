@@ -5,14 +5,8 @@
 pub struct Publication {
     /// Its files.
     pub files: &'static [KnownFile],
-    /// How the mirrors hold them.
-    pub packing: Packing,
-    /// Addresses of folders, to which the name of the file (or of the archive) is appended.
-    pub mirrors: &'static [&'static str],
-    /// An npm package, with its version, that contains the files.
-    pub npm_package: Option<&'static str>,
-    /// Where a system package puts the files, and the command that installs it.
-    pub system_folder: Option<(&'static str, &'static str)>,
+    /// Where missing files are looked for, in this order.
+    pub places: &'static [Place],
 }
 
 /// A file of a data set, as it is after decompression.
@@ -26,26 +20,33 @@ pub struct KnownFile {
     pub sha256: &'static str,
 }
 
-/// How a mirror holds the files.
+/// Something that has a data set's files.
 #[derive(Clone, Copy, Debug)]
-pub enum Packing {
-    /// As they are.
-    Plain,
-    /// Each one compressed, with `.gz` at the end of its name.
-    Gzip,
-    /// All in one archive.
-    Archive(Archive),
-}
-
-/// One file that contains others.
-#[derive(Clone, Copy, Debug)]
-pub struct Archive {
-    /// Its name.
-    pub name: &'static str,
-    /// Its format.
-    pub kind: ArchiveKind,
-    /// The most that is downloaded.
-    pub most_bytes: u64,
+pub enum Place {
+    /// A folder on the web that holds the files as they are.
+    Mirror(&'static str),
+    /// A folder on the web that holds each file compressed, with `.gz` at the end of its name.
+    GzipMirror(&'static str),
+    /// One archive that contains the files.
+    Archive {
+        /// The folder on the web that holds it.
+        mirror: &'static str,
+        /// Its name.
+        name: &'static str,
+        /// Its format.
+        kind: ArchiveKind,
+        /// The most that is downloaded.
+        most_bytes: u64,
+    },
+    /// An npm package, with its version.
+    Npm(&'static str),
+    /// A folder on this machine.
+    System {
+        /// Its path.
+        folder: &'static str,
+        /// The command that installs the system package that fills it.
+        install: &'static str,
+    },
 }
 
 /// The format of an archive.

@@ -24,11 +24,6 @@ pub(super) fn train_test(rows: i64, test_fraction: f64, seed: u32) -> Result<(Ve
     Ok((train, order))
 }
 
-/// The paper's split of its tables: a fifth of the rows is tested on, with seed 1.
-pub(super) fn paper_split(rows: i64) -> Result<(Vec<i64>, Vec<i64>)> {
-    train_test(rows, 0.2, 1)
-}
-
 /// `numpy.random.RandomState(seed).permutation(count)`, for a count up to 2²⁷: Fisher and Yates'
 /// shuffle from the end, each position drawn from MT19937 by rejection.
 fn permutation(count: i64, seed: u32) -> Result<Vec<i64>> {

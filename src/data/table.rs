@@ -208,6 +208,33 @@ impl<'a> Rows<'a> {
         Ok(true)
     }
 
+    /// Up to `most` further rows as a matrix `[rows, width]`, unless there are none; `cell` reads a
+    /// number from the current row.
+    pub fn matrix(
+        &mut self,
+        most: usize,
+        (width, kind): (usize, Kind),
+        cell: impl Fn(&Rows, usize) -> Result<f64>,
+    ) -> Result<Option<Tensor>> {
+        let mut matrix = Matrix::new(width, kind);
+        let mut count = 0;
+        while count < most && self.advance()? {
+            for index in 0..width {
+                matrix.push(cell(self, index)?);
+            }
+            count += 1;
+        }
+        Ok((count > 0).then(|| matrix.finish()))
+    }
+
+    /// All further rows of a table of numbers, as doubles `[rows, columns]`.
+    pub fn numbers(&mut self) -> Result<Tensor> {
+        let all = self.matrix(usize::MAX, (self.names.len(), Kind::Double), |rows, column| {
+            rows.number(column)
+        })?;
+        all.with_context(|| format!("{}: holds no rows", self.origin))
+    }
+
     /// The text in a column of this row.
     pub fn cell(&self, column: usize) -> &[u8] {
         &self.row[column]
