@@ -49,7 +49,7 @@ fn describe(set: &dyn DataSet, directory: &DataDirectory) -> Result<String> {
         return Ok(format!("{name}: carried by the program\n"));
     }
     let files = set.fetch(directory, &mut show_fetching())?;
-    let folder = files.folder().display();
+    let folder = files.folder.display();
     Ok(match files.new_files {
         0 => format!("{name}: already in {folder}\n"),
         new => format!("{name}: {new} files fetched into {folder}\n"),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::Result;
 use tch::Device;
 
-use super::{DataDirectory, DataSelection, Dataset, Progress};
+use super::{DataDirectory, DataSelection, Dataset, Report};
 
 /// Loads data sets, and gives runs that ask for the same one the same memory.
 ///
@@ -33,7 +33,7 @@ impl DataCache {
         &self,
         selection: &DataSelection,
         device: Device,
-        progress: &mut dyn FnMut(Progress),
+        report: Report,
     ) -> Result<Arc<Dataset>> {
         let loaded = {
             let mut entries = lock(&self.entries);
@@ -50,7 +50,7 @@ impl DataCache {
         let mut loaded = lock(&loaded);
         match &*loaded {
             Some(data) => Ok(data.clone()),
-            None => Ok(loaded.insert(selection.load(&self.directory, device, progress)?).clone()),
+            None => Ok(loaded.insert(selection.load(&self.directory, device, report)?).clone()),
         }
     }
 }

@@ -28,7 +28,10 @@ impl DataDirectory {
     }
 
     /// Where a file of the user's own is: at this path, or at this path below the directory.
-    pub(super) fn locate_file(&self, path: &Path) -> Result<PathBuf> {
+    ///
+    /// # Errors
+    /// If there is no such file.
+    pub fn find(&self, path: &Path) -> Result<PathBuf> {
         let below = self.0.join(path);
         let found = [path, &below].into_iter().find(|path| path.is_file());
         found.map(Path::to_path_buf).ok_or_else(|| {

@@ -1,16 +1,18 @@
 //! The files of a data set, complete and checked: those on this machine, and those fetched to it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
-use super::file::File;
-use super::known_file::{Found, Wanted, find};
+use super::file::{File, Found, Wanted, find};
 use super::sources::Sources;
 use super::{DataDirectory, Publication};
 
-/// What happens while files are fetched, told to the caller, who may want to show it.
+/// Who is told of the progress: `&mut |progress| …`.
+pub type Report<'a> = &'a mut dyn FnMut(Progress);
+
+/// What happens while files are fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress<'a> {
     /// A line of text: where a file is fetched from, or that a damaged one was set aside.
@@ -28,19 +30,16 @@ pub enum Progress<'a> {
 
 /// The files that a data set is prepared from.
 pub struct Files {
-    directory: DataDirectory,
-    folder: PathBuf,
+    /// Where files of the user's own can be found, too.
+    pub directory: DataDirectory,
+    /// The folder of the published files.
+    pub folder: PathBuf,
     contents: Vec<(&'static str, File)>,
     /// How many published files were missing and have been fetched.
     pub new_files: usize,
 }
 
 impl Files {
-    /// The folder of the published files.
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-
     /// The checked content of a published file.
     ///
     /// # Panics
@@ -48,14 +47,6 @@ impl Files {
     pub fn content(&self, name: &str) -> &File {
         let found = self.contents.iter().find(|(known, _)| *known == name);
         &found.expect("the publication lists every file that is asked for").1
-    }
-
-    /// Where a file of the user's own is: at this path, or at this path below the data directory.
-    ///
-    /// # Errors
-    /// If there is no such file.
-    pub fn locate(&self, path: &Path) -> Result<PathBuf> {
-        self.directory.locate_file(path)
     }
 }
 
@@ -66,7 +57,7 @@ pub(super) fn fetch(
     name: &str,
     publication: Option<&'static Publication>,
     directory: &DataDirectory,
-    progress: &mut dyn FnMut(Progress),
+    report: Report,
 ) -> Result<Files> {
     let folder = directory.of(name);
     let mut contents = Vec::new();
@@ -74,7 +65,7 @@ pub(super) fn fetch(
     if let Some(publication) = publication {
         let mut sources = Sources::new(publication);
         for file in publication.files {
-            let mut wanted = Wanted { file, folder: &folder, progress };
+            let mut wanted = Wanted { file, folder: &folder, report };
             let mut found = find(&folder, file)?;
             while let Found::Altered(path) = &found {
                 let reason = format!("is truncated or altered (its SHA-256 is not that of {name})");
@@ -90,10 +81,10 @@ pub(super) fn fetch(
                 new_files += 1;
                 found = find(&folder, file)?;
             }
-            let Found::Good(path, bytes) = found else {
+            let Found::Good(content) = found else {
                 bail!("{}: was altered by another program", folder.join(file.name).display());
             };
-            contents.push((file.name, File { origin: path.display().to_string(), bytes }));
+            contents.push((file.name, content));
         }
     }
     Ok(Files { directory: directory.clone(), folder, contents, new_files })

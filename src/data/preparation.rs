@@ -91,6 +91,10 @@ impl Scaling {
 }
 
 impl Targets {
+    pub(super) fn classes(names: &[&str]) -> Targets {
+        Targets::Classes(names.iter().map(|name| name.to_string()).collect())
+    }
+
     /// Numbers that are not scaled.
     pub(super) fn numbers(names: impl IntoIterator<Item: Into<String>>) -> Targets {
         let names = names.into_iter().map(Into::into).collect();
@@ -128,7 +132,7 @@ impl Column {
             Coding::OneHot(values) => one_hot(cells, values.len() as i64, Device::Cpu),
             _ => cells.unsqueeze(1),
         };
-        scale_columns(numbers, &self.scaling)
+        scale_columns(&numbers, &self.scaling)
     }
 }
 
@@ -158,7 +162,7 @@ pub(super) fn scale_pixels(pixels: &Tensor, largest: f64, scaling: &[Scaling]) -
 
 /// Columns `[N, n]` of any kind as float32, each scaled by its constants; one at a time, since a table
 /// may be large.
-pub(super) fn scale_columns(columns: Tensor, scaling: &[Scaling]) -> Tensor {
+pub(super) fn scale_columns(columns: &Tensor, scaling: &[Scaling]) -> Tensor {
     if scaling.is_empty() {
         return columns.to_kind(Kind::Float);
     }

@@ -2,60 +2,37 @@
 //!
 //! Legend: N samples, n_0 inputs, C outputs.
 
-use anyhow::Result;
 use tch::{Device, Kind, Tensor};
 
 use super::preparation::{
     Column, Inputs, Preparation, Scaling, Targets, one_hot, scale_columns, scale_pixels,
 };
-use super::split::train_test;
 use super::{Dataset, Split, Task};
-
-/// Rows of a table on the CPU: inputs `[N, n_0]` and targets `[N, C]`, float or double.
-pub(super) struct Table {
-    pub inputs: Tensor,
-    pub targets: Tensor,
-}
-
-impl Table {
-    /// A training set and a test set, as scikit-learn's `train_test_split` makes them; the paper's
-    /// tables are split by 0.2 with seed 1.
-    pub fn split(&self, test_fraction: f64, seed: u32) -> Result<(Table, Table)> {
-        let (train, test) = train_test(self.inputs.size()[0], test_fraction, seed)?;
-        let part = |rows: &[i64]| {
-            let rows = Tensor::from_slice(rows);
-            let of = |tensor: &Tensor| tensor.index_select(0, &rows);
-            Table { inputs: of(&self.inputs), targets: of(&self.targets) }
-        };
-        Ok((part(&train), part(&test)))
-    }
-}
 
 /// A data set of images from its training and its test set: pixels `[N, n_0]` from 0 to `largest`
 /// and labels `[N]`, on the CPU and of any kind. There is a scaling for each channel.
 pub(super) fn images(
     name: &str,
-    classes: Vec<String>,
+    classes: &[&str],
     (shape, largest, scaling): ([i64; 3], f64, Vec<Scaling>),
     [train, test]: [(Tensor, Tensor); 2],
     device: Device,
 ) -> Dataset {
     let split = |(pixels, labels): (Tensor, Tensor)| {
-        Split::new(
-            scale_pixels(&pixels, largest, &scaling).to_device(device),
-            one_hot(&labels, classes.len() as i64, device),
-        )
+        let targets = one_hot(&labels, classes.len() as i64, device);
+        Split::new(scale_pixels(&pixels, largest, &scaling).to_device(device), targets)
     };
     let (train, test) = (split(train), split(test));
     let inputs = Inputs::Image { shape, largest, scaling };
     Dataset {
         image: Some(shape),
-        preparation: Some(Preparation { inputs, targets: Targets::Classes(classes) }),
+        preparation: Some(Preparation { inputs, targets: Targets::classes(classes) }),
         ..Dataset::new(name, Task::Classification, train, test)
     }
 }
 
-/// A data set of rows of a table from its training and its test set, with these columns and targets.
+/// A data set of rows of a table from its training and its test set, float or double on the CPU, with
+/// these columns and targets.
 ///
 /// Standardising takes each column's mean and standard deviation (Bessel-corrected) over the
 /// training rows, and standardises the targets of a regression too. A constant column becomes 0.
@@ -63,7 +40,7 @@ pub(super) fn rows(
     name: &str,
     mut columns: Vec<Column>,
     mut targets: Targets,
-    (train, test): (Table, Table),
+    (train, test): (Split, Split),
     standardize: bool,
     device: Device,
 ) -> Dataset {
@@ -82,11 +59,9 @@ pub(super) fn rows(
             (Task::Regression, own.clone())
         }
     };
-    let split = |table: Table| {
-        Split::new(
-            scale_columns(table.inputs, &inputs).to_device(device),
-            scale_columns(table.targets, &outputs).to_device(device),
-        )
+    let split = |raw: Split| {
+        Split::new(scale_columns(&raw.inputs, &inputs), scale_columns(&raw.targets, &outputs))
+            .to_device(device)
     };
     let (train, test) = (split(train), split(test));
     let preparation = Some(Preparation { inputs: Inputs::Table { columns }, targets });
@@ -116,9 +91,9 @@ mod tests {
 
     #[test]
     fn training_rows_alone_set_mean_and_standard_deviation() {
-        let table = |values: &[f32]| Table {
-            inputs: Tensor::from_slice(values).reshape([-1, 2]),
-            targets: Tensor::from_slice(values).reshape([-1, 2]).narrow(1, 0, 1),
+        let table = |values: &[f32]| {
+            let inputs = Tensor::from_slice(values).reshape([-1, 2]);
+            Split::new(inputs.shallow_clone(), inputs.narrow(1, 0, 1))
         };
         // The first column has mean 2 and standard deviation √2, the second is constant.
         let pair = || (table(&[1.0, 5.0, 3.0, 5.0]), table(&[2.0, 6.0]));

@@ -144,7 +144,7 @@ fn open_table(
     inputs: &Inputs,
 ) -> Result<Source> {
     let rows = Box::new(Rows::new(origin, Box::new(content), format)?);
-    let (origin, found) = (rows.origin(), rows.names().len());
+    let (origin, found) = (&rows.origin, rows.names.len());
     let places = match inputs {
         Inputs::Table { columns } => {
             let places = columns.iter().map(|column| rows.column(&column.name));

@@ -5,9 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use anyhow::Result;
-use tch::{Device, Tensor};
+use tch::Device;
 
-use super::{DataDirectory, DataSet, Dataset, Progress, Task};
+use super::{DataDirectory, DataSet, Dataset, Report, Task};
 use crate::generator::Generator;
 
 /// A data set, how many of its training samples are used, and which of them are held out.
@@ -93,7 +93,7 @@ impl DataSelection {
         if nothing_to_do || data.validation.is_some() {
             return Ok(data);
         }
-        let mut data = data.shallow_clone();
+        let mut data = data.map(|split| Ok(split.shallow_clone()))?;
         if let Some(samples) = self.train_samples {
             data.train = data.train.first(samples as i64);
         }
@@ -108,17 +108,16 @@ impl DataSelection {
         &self,
         directory: &DataDirectory,
         device: Device,
-        progress: &mut dyn FnMut(Progress),
+        report: Report,
     ) -> Result<Arc<Dataset>> {
-        self.of(self.set.load(directory, device, progress)?)
+        self.of(self.set.load(directory, device, report)?)
     }
 }
 
 impl PartialEq for DataSelection {
     fn eq(&self, other: &DataSelection) -> bool {
-        *self.set == *other.set
-            && self.train_samples == other.train_samples
-            && self.validation == other.validation
+        let rest = |it: &DataSelection| (it.train_samples, it.validation);
+        *self.set == *other.set && rest(self) == rest(other)
     }
 }
 
@@ -179,18 +178,17 @@ impl Dataset {
             ))
         })?;
         let order: Vec<i64> = Generator::new(split.seed)?.permutation(samples)?.try_into()?;
-        let mut held_out = vec![false; samples as usize];
-        for position in order {
+        let is_held_out = |&position: &i64| {
             let quota = &mut left[classes[position as usize] as usize];
-            held_out[position as usize] = *quota > 0;
-            *quota -= i64::from(*quota > 0);
-        }
-        let part = |held: bool| {
-            let positions = (0..samples).filter(|&position| held_out[position as usize] == held);
-            self.train.select(&Tensor::from_slice(&positions.collect::<Vec<_>>()))
+            *quota -= 1;
+            *quota >= 0
         };
-        let (train, validation) = (part(false), Some(part(true)));
-        Ok(Dataset { train, validation, ..self })
+        let (mut validation, mut train): (Vec<i64>, Vec<i64>) =
+            order.into_iter().partition(is_held_out);
+        validation.sort_unstable();
+        train.sort_unstable();
+        let (train, validation) = (self.train.select(&train), self.train.select(&validation));
+        Ok(Dataset { train, validation: Some(validation), ..self })
     }
 }
 
@@ -231,7 +229,7 @@ fn quotas(sizes: &[i64], wanted: i64) -> Option<Vec<i64>> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use tch::Kind;
+    use tch::{Kind, Tensor};
 
     use super::super::preparation::one_hot;
     use super::super::{Digits, Split};

@@ -11,8 +11,8 @@ use tch::Device;
 use super::fetch::{Files, fetch};
 use super::translate::translate;
 use super::{
-    DATA_SETS, DataDirectory, Dataset, Header, Preparation, Progress, Publication, TableFormat,
-    Task, TrainingShape,
+    DATA_SETS, DataDirectory, Dataset, Header, Preparation, Publication, Report, TableFormat, Task,
+    TrainingShape,
 };
 use crate::settings::{Kind, Kinds};
 
@@ -67,41 +67,32 @@ pub trait DataSet: Send + Sync + Debug {
     ///
     /// # Errors
     /// If a file is missing and no mirror has it; the text says what the user can do.
-    fn fetch(
-        &self,
-        directory: &DataDirectory,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Files> {
+    fn fetch(&self, directory: &DataDirectory, report: Report) -> Result<Files> {
         let About { name, publication, .. } = self.about();
-        fetch(name, publication, directory, progress)
+        fetch(name, publication, directory, report)
     }
 
     /// Loads the data set onto a device, fetching the files that are missing.
     ///
     /// # Errors
     /// If a file cannot be found or fetched, or its content cannot be used.
-    fn load(
-        &self,
-        directory: &DataDirectory,
-        device: Device,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Dataset> {
-        self.prepare(&self.fetch(directory, progress)?, self.about().standardize, device)
+    fn load(&self, directory: &DataDirectory, device: Device, report: Report) -> Result<Dataset> {
+        self.prepare(&self.fetch(directory, report)?, self.about().standardize, device)
     }
 
     /// Loads the data set, but prepares it as another one was: the one that a network was trained on.
     ///
     /// # Errors
-    /// As [`DataSet::load`], and if the two do not have the same columns, or if this one has categories or classes that
-    /// the other does not have.
+    /// As [`DataSet::load`], and if the two do not have the same columns, or if this one has
+    /// categories or classes that the other does not have.
     fn load_as(
         &self,
         preparation: &Preparation,
         directory: &DataDirectory,
         device: Device,
-        progress: &mut dyn FnMut(Progress),
+        report: Report,
     ) -> Result<Dataset> {
-        let files = self.fetch(directory, progress)?;
+        let files = self.fetch(directory, report)?;
         let data = self.prepare(&files, self.about().standardize, device)?;
         if data.preparation.as_ref() == Some(preparation) {
             return Ok(data);

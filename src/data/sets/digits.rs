@@ -7,6 +7,7 @@ use anyhow::Result;
 use serde::Serialize;
 use tch::{Device, Tensor};
 
+use super::mnist::DIGITS;
 use crate::data::{
     About, DataSet, Dataset, File, Files, Registration, Scaling, TrainingShape, idx, prepare,
 };
@@ -39,8 +40,7 @@ impl DataSet for Digits {
             let positions = Tensor::from_slice(&positions.collect::<Vec<_>>());
             (images.index_select(0, &positions), labels.index_select(0, &positions))
         });
-        let classes = (0..10).map(|class| class.to_string()).collect();
         let scaling = vec![Scaling::NONE];
-        Ok(prepare::images(KIND.name, classes, ([1, 8, 8], 16.0, scaling), parts, device))
+        Ok(prepare::images(KIND.name, &DIGITS, ([1, 8, 8], 16.0, scaling), parts, device))
     }
 }

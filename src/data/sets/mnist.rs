@@ -1,54 +1,31 @@
 //! MNIST and Fashion-MNIST: 70,000 handwritten digits (LeCun et al. 1998) and as many pieces of
 //! clothing (Xiao et al. 2017) of 28 x 28 pixels, in the same format.
 
-use std::sync::Arc;
-
 use anyhow::Result;
 use tch::Device;
 
 use crate::data::{
-    About, DataSet, Dataset, Files, KnownFile, Place, Publication, Registration, Scaling,
-    TrainingShape, idx, prepare,
+    About, DataSet, Dataset, Files, KnownFile, Place, Publication, Scaling, TrainingShape, idx,
+    prepare,
 };
-use crate::settings::domain::truth;
-use crate::settings::section;
 
-section! {
+standardized! {
     /// MNIST.
-    pub struct Mnist {
-        /// Whether inputs and numeric targets have mean 0 and standard deviation 1.
-        ///
-        /// By the training set. Images are in [0, 1] otherwise.
-        standardize: bool = true, truth();
-    }
+    Mnist, KIND, "mnist", "handwritten digits, 28 x 28, 10 classes, 60,000 + 10,000"
 }
 
-section! {
+standardized! {
     /// Fashion-MNIST.
-    pub struct FashionMnist {
-        /// Whether inputs and numeric targets have mean 0 and standard deviation 1.
-        ///
-        /// By the training set. Images are in [0, 1] otherwise.
-        standardize: bool = true, truth();
-    }
+    FashionMnist, FASHION, "fashion_mnist", "clothing, 28 x 28, 10 classes, 60,000 + 10,000"
 }
 
-pub(super) const KIND: Registration = Registration {
-    name: "mnist",
-    summary: "handwritten digits, 28 x 28, 10 classes, 60,000 + 10,000",
-    keys: Mnist::keys,
-    read: |reader| Ok(Arc::new(Mnist::read_keys(reader)?)),
-};
-
-pub(super) const FASHION: Registration = Registration {
-    name: "fashion_mnist",
-    summary: "clothing, 28 x 28, 10 classes, 60,000 + 10,000",
-    keys: FashionMnist::keys,
-    read: |reader| Ok(Arc::new(FashionMnist::read_keys(reader)?)),
-};
+pub(super) const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
 
 const SHAPE: TrainingShape =
     TrainingShape { samples: 60_000, outputs: 10, image: Some([1, 28, 28]) };
+
+const CLOTHES: &str =
+    "T-shirt/top, Trouser, Pullover, Dress, Coat, Sandal, Shirt, Sneaker, Bag, Ankle boot";
 
 impl DataSet for Mnist {
     fn about(&self) -> About {
@@ -61,8 +38,7 @@ impl DataSet for Mnist {
     }
 
     fn prepare(&self, files: &Files, standardize: bool, device: Device) -> Result<Dataset> {
-        let classes = (0..10).map(|class| class.to_string()).collect();
-        load(KIND.name, classes, files, standardize, device)
+        load(KIND.name, &DIGITS, files, standardize, device)
     }
 }
 
@@ -77,19 +53,8 @@ impl DataSet for FashionMnist {
     }
 
     fn prepare(&self, files: &Files, standardize: bool, device: Device) -> Result<Dataset> {
-        let classes = [
-            "T-shirt/top",
-            "Trouser",
-            "Pullover",
-            "Dress",
-            "Coat",
-            "Sandal",
-            "Shirt",
-            "Sneaker",
-            "Bag",
-            "Ankle boot",
-        ];
-        load(FASHION.name, classes.map(String::from).to_vec(), files, standardize, device)
+        let classes: Vec<&str> = CLOTHES.split(", ").collect();
+        load(FASHION.name, &classes, files, standardize, device)
     }
 }
 
@@ -97,7 +62,7 @@ impl DataSet for FashionMnist {
 /// too, as the paper does.
 fn load(
     name: &str,
-    classes: Vec<String>,
+    classes: &[&str],
     files: &Files,
     standardize: bool,
     device: Device,

@@ -1,5 +1,27 @@
 //! The data sets: a file for each format.
 
+/// Declares a data set whose only key is `standardize`, and its registration.
+macro_rules! standardized {
+    ($(#[doc = $doc:literal])* $type:ident, $kind:ident, $name:literal, $summary:literal) => {
+        $crate::settings::section! {
+            $(#[doc = $doc])*
+            pub struct $type {
+                /// Whether inputs and numeric targets have mean 0 and standard deviation 1.
+                ///
+                /// By the training set. Images are in [0, 1] otherwise.
+                standardize: bool = true, $crate::settings::domain::truth();
+            }
+        }
+
+        pub(super) const $kind: $crate::data::Registration = $crate::data::Registration {
+            name: $name,
+            summary: $summary,
+            keys: $type::keys,
+            read: |reader| Ok(std::sync::Arc::new($type::read_keys(reader)?)),
+        };
+    };
+}
+
 mod cifar10;
 mod csv;
 mod digits;

@@ -1,36 +1,20 @@
 //! SGEMM: run times of a GPU's matrix product in 241,600 settings (Nugteren & Codreanu 2015),
 //! prepared as in the paper.
 
-use std::sync::Arc;
-
 use anyhow::Result;
 use tch::Device;
 
-use crate::data::prepare::{self, Table};
+use crate::data::prepare;
 use crate::data::table::Rows;
 use crate::data::{
-    About, ArchiveKind, Column, DataSet, Dataset, Files, KnownFile, Place, Publication,
-    Registration, TableFormat, Targets, Task, TrainingShape,
+    About, ArchiveKind, Column, DataSet, Dataset, Files, KnownFile, Place, Publication, Split,
+    TableFormat, Targets, Task, TrainingShape,
 };
-use crate::settings::domain::truth;
-use crate::settings::section;
 
-section! {
+standardized! {
     /// SGEMM.
-    pub struct Sgemm {
-        /// Whether inputs and numeric targets have mean 0 and standard deviation 1.
-        ///
-        /// By the training set. Images are in [0, 1] otherwise.
-        standardize: bool = true, truth();
-    }
+    Sgemm, KIND, "sgemm", "14 settings of a GPU kernel, run time, 773,120 + 193,280"
 }
-
-pub(super) const KIND: Registration = Registration {
-    name: "sgemm",
-    summary: "14 settings of a GPU kernel, run time, 773,120 + 193,280",
-    keys: Sgemm::keys,
-    read: |reader| Ok(Arc::new(Sgemm::read_keys(reader)?)),
-};
 
 impl DataSet for Sgemm {
     fn about(&self) -> About {
@@ -49,13 +33,13 @@ impl DataSet for Sgemm {
     fn prepare(&self, files: &Files, standardize: bool, device: Device) -> Result<Dataset> {
         let file = files.content(PUBLICATION.files[0].name);
         let mut rows = Rows::of(file, TableFormat::default())?;
-        let columns = rows.names().iter().take(14).map(Column::number).collect();
+        let columns = rows.names.iter().take(14).map(Column::number).collect();
         let all = rows.numbers()?;
-        let table = Table { inputs: all.narrow(1, 0, 14), targets: all.narrow(1, 14, 4) };
-        let (train, test) = table.split(0.2, 1)?;
-        let stacked = |table: Table| Table {
-            inputs: table.inputs.repeat([4, 1]),
-            targets: table.targets.tr().contiguous().reshape([-1, 1]),
+        let table = Split::new(all.narrow(1, 0, 14), all.narrow(1, 14, 4));
+        let (train, test) = table.train_test(0.2, 1)?;
+        let stacked = |part: Split| {
+            let times = part.targets.tr().contiguous().reshape([-1, 1]);
+            Split::new(part.inputs.repeat([4, 1]), times)
         };
         let parts = (stacked(train), stacked(test));
         let targets = Targets::numbers(["Run (ms)"]);

@@ -7,11 +7,11 @@ use anyhow::Result;
 use tch::{Device, Kind, Tensor};
 
 use crate::data::preparation::one_hot;
-use crate::data::prepare::{self, Table};
+use crate::data::prepare;
 use crate::data::table::Rows;
 use crate::data::{
     About, Coding, Column, DataSet, Dataset, Files, KnownFile, Place, Publication, Registration,
-    TableFormat, Targets, Task, TrainingShape,
+    Split, TableFormat, Targets, Task, TrainingShape,
 };
 use crate::settings::domain::{choice, truth};
 use crate::settings::section;
@@ -37,10 +37,7 @@ pub(super) const KIND: Registration = Registration {
 
 impl DataSet for WineQuality {
     fn about(&self) -> About {
-        let outputs = match self.task {
-            Task::Classification => 11,
-            Task::Regression => 1,
-        };
+        let outputs = if self.task == Task::Classification { 11 } else { 1 };
         About {
             task: self.task,
             standardize: self.standardize,
@@ -57,7 +54,7 @@ impl DataSet for WineQuality {
         let (mut columns, mut wines) = (Vec::new(), Vec::new());
         for (colour, file) in (0..).zip(PUBLICATION.files) {
             let mut rows = Rows::of(files.content(file.name), self.about().table_format)?;
-            columns = rows.names().iter().take(11).map(Column::number).collect();
+            columns = rows.names.iter().take(11).map(Column::number).collect();
             let all = rows.numbers()?;
             let colours = Tensor::full([all.size()[0], 1], colour, (Kind::Double, Device::Cpu));
             wines.push(Tensor::cat(&[all.narrow(1, 0, 11), colours, all.narrow(1, 11, 1)], 1));
@@ -76,7 +73,7 @@ impl DataSet for WineQuality {
             }
             Task::Regression => (quality, Targets::numbers(["quality"])),
         };
-        let parts = Table { inputs: wines.narrow(1, 0, 12), targets }.split(0.2, 1)?;
+        let parts = Split::new(wines.narrow(1, 0, 12), targets).train_test(0.2, 1)?;
         Ok(prepare::rows(KIND.name, columns, meaning, parts, standardize, device))
     }
 }

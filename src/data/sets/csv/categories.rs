@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use anyhow::Result;
 use tch::{Kind, Tensor};
 
-use crate::data::table::Rows;
+use crate::data::table::{Rows, parse};
 
 /// A column with more different values than this was probably meant to be a number.
 const MOST_CATEGORIES: usize = 10_000;
@@ -91,11 +91,9 @@ pub(super) fn class_name<'a>(cell: &'a [u8], suffix: &Option<String>) -> Cow<'a,
 
 /// Whether a cell is one of the ways to write NaN or an infinity.
 pub(super) fn is_not_finite(cell: &[u8]) -> bool {
-    let number = std::str::from_utf8(cell).ok().and_then(|cell| cell.parse::<f64>().ok());
-    number.is_some_and(|number| !number.is_finite())
+    parse(cell).is_some_and(|number| !number.is_finite())
 }
 
 fn as_number(cell: &[u8]) -> Option<f64> {
-    let number: f64 = std::str::from_utf8(cell).ok()?.parse().ok()?;
-    number.is_finite().then_some(number + 0.0) // -0 is 0
+    parse(cell).filter(|number| number.is_finite()).map(|number| number + 0.0) // -0 is 0
 }

@@ -7,10 +7,10 @@ use tch::{Device, Tensor};
 
 use super::categories::{Categories, class_name, is_not_finite};
 use super::{Csv, Encoding};
+use crate::data::file::open;
 use crate::data::preparation::one_hot;
-use crate::data::prepare::Table;
 use crate::data::table::{Matrix, Rows};
-use crate::data::{Coding, Column, DataSet, Targets, Task};
+use crate::data::{Coding, Column, DataSet, Split, Targets, Task};
 
 /// What a column is for.
 enum Use {
@@ -35,10 +35,10 @@ impl Reading<'_> {
     }
 
     /// Reads a file; categories and classes are numbered in order of appearance until `encode`.
-    pub fn read(&mut self, path: &Path) -> Result<Table> {
+    pub fn read(&mut self, path: &Path) -> Result<Split> {
         let settings = self.settings;
         let format = settings.about().table_format;
-        let mut rows = Rows::open(path, format)?;
+        let mut rows = Rows::new(path.display().to_string(), open(path)?, format)?;
         let first = self.first.clone();
         match &first {
             None => self.set_columns(&rows)?,
@@ -47,7 +47,7 @@ impl Reading<'_> {
         let closed = first.as_deref();
         let inputs = self.inputs().count();
         if inputs == 0 {
-            bail!("{}: no column is left for the inputs", rows.origin());
+            bail!("{}: no column is left for the inputs", rows.origin);
         }
         let targets: Vec<usize> =
             settings.targets.iter().map(|name| rows.column(name)).collect::<Result<_>>()?;
@@ -87,9 +87,9 @@ impl Reading<'_> {
             count += 1;
         }
         if count == 0 {
-            bail!("{}: holds no rows that can be used", rows.origin());
+            bail!("{}: holds no rows that can be used", rows.origin);
         }
-        Ok(Table { inputs: inputs.finish(), targets: outputs.finish() })
+        Ok(Split::new(inputs.finish(), outputs.finish()))
     }
 
     /// Takes the columns from the first file.
@@ -104,20 +104,20 @@ impl Reading<'_> {
             _ if categorical.contains(name) => Use::Category(Categories::default()),
             _ => Use::Number,
         };
-        self.columns = rows.names().iter().map(|name| (name.clone(), role(name))).collect();
-        self.first = Some(rows.origin().to_string());
+        self.columns = rows.names.iter().map(|name| (name.clone(), role(name))).collect();
+        self.first = Some(rows.origin.clone());
         Ok(())
     }
 
     /// Refuses a further file that does not have the same columns.
     fn check_columns(&self, rows: &Rows) -> Result<()> {
-        let (found, expected) = (rows.names().len(), self.columns.len());
+        let (found, expected) = (rows.names.len(), self.columns.len());
         if found != expected {
-            bail!("{}: has {found} column(s); {expected} were expected", rows.origin());
+            bail!("{}: has {found} column(s); {expected} were expected", rows.origin);
         }
-        let mut pairs = self.columns.iter().zip(rows.names());
+        let mut pairs = self.columns.iter().zip(&rows.names);
         if let Some(((a, _), b)) = pairs.find(|((a, _), b)| a != *b) {
-            bail!("{}: has a column `{b}` where `{a}` was expected", rows.origin());
+            bail!("{}: has a column `{b}` where `{a}` was expected", rows.origin);
         }
         Ok(())
     }
@@ -127,12 +127,12 @@ impl Reading<'_> {
     }
 
     /// Gives categories and classes their final numbers.
-    pub fn encode(&self, raw: Table) -> Result<Table> {
+    pub fn encode(&self, raw: Split) -> Result<Split> {
         let (columns, classes) = self.meaning();
         let is_number = |column: &Column| column.coding == Coding::Number;
         // Without categories the table stays as it is: it may be too large for a needless copy.
         let inputs = match columns.iter().all(is_number) {
-            true => raw.inputs,
+            true => raw.inputs.shallow_clone(),
             false => {
                 let encoded =
                     (0..).zip(self.inputs()).zip(columns).map(|((index, (_, role)), column)| {
@@ -146,7 +146,7 @@ impl Reading<'_> {
             }
         };
         let targets = match classes {
-            Targets::Numbers { .. } => raw.targets,
+            Targets::Numbers { .. } => raw.targets.shallow_clone(),
             Targets::Classes(classes) => {
                 if classes.len() < 2 {
                     let column = &self.settings.targets[0];
@@ -157,7 +157,7 @@ impl Reading<'_> {
                 one_hot(&places, classes.len() as i64, Device::Cpu)
             }
         };
-        Ok(Table { inputs, targets })
+        Ok(Split::new(inputs, targets))
     }
 
     /// What the columns of the encoded tables are.
