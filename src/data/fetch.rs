@@ -34,20 +34,10 @@ pub struct Files {
     pub directory: DataDirectory,
     /// The folder of the published files.
     pub folder: PathBuf,
-    contents: Vec<(&'static str, File)>,
+    /// The contents of the published files, checked, in the publication's order.
+    pub contents: Vec<File>,
     /// How many published files were missing and have been fetched.
     pub new_files: usize,
-}
-
-impl Files {
-    /// The checked content of a published file.
-    ///
-    /// # Panics
-    /// If the publication does not list it.
-    pub fn content(&self, name: &str) -> &File {
-        let found = self.contents.iter().find(|(known, _)| *known == name);
-        &found.expect("the publication lists every file that is asked for").1
-    }
 }
 
 /// Gets hold of the published files of the data set of this name, fetching those that are missing.
@@ -84,7 +74,7 @@ pub(super) fn fetch(
             let Found::Good(content) = found else {
                 bail!("{}: was altered by another program", folder.join(file.name).display());
             };
-            contents.push((file.name, content));
+            contents.push(content);
         }
     }
     Ok(Files { directory: directory.clone(), folder, contents, new_files })

@@ -12,11 +12,31 @@ use anyhow::{Context, Result, bail};
 use flate2::read::{GzDecoder, MultiGzDecoder};
 use sha2::{Digest, Sha256};
 
-use super::{ArchiveKind, KnownFile, Progress, Report};
+use super::{Progress, Report};
 use crate::files;
 
 /// How many bytes of a decompressed tar archive are read; a member behind them is not found.
 const MOST_UNPACKED: u64 = 256 << 20;
+
+/// A file of a data set, as it is after decompression.
+#[derive(Debug)]
+pub struct KnownFile {
+    /// Its name.
+    pub name: &'static str,
+    /// Its size.
+    pub bytes: u64,
+    /// The SHA-256 of its content, in lower-case hexadecimal digits.
+    pub sha256: &'static str,
+}
+
+/// The format of an archive.
+#[derive(Clone, Copy, Debug)]
+pub enum ArchiveKind {
+    /// ZIP.
+    Zip,
+    /// A tar archive, compressed by gzip.
+    TarGz,
+}
 
 /// A file's content, and where it came from.
 pub struct File {
@@ -86,10 +106,6 @@ pub(super) struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    pub fn note(&mut self, text: &str) {
-        (self.report)(Progress::Note(text));
-    }
-
     /// Renames a file that cannot be used, with `.altered` at the end.
     pub fn set_aside(&mut self, path: &Path, reason: &str) -> Result<()> {
         let mut name = path.as_os_str().to_owned();
@@ -97,7 +113,8 @@ impl Wanted<'_> {
         let (shown, aside) = (path.display(), PathBuf::from(name));
         fs::rename(path, &aside)
             .with_context(|| format!("{shown}: is altered and cannot be renamed"))?;
-        self.note(&format!("{shown}: {reason}; set aside as {}", aside.display()));
+        let note = format!("{shown}: {reason}; set aside as {}", aside.display());
+        (self.report)(Progress::Note(&note));
         Ok(())
     }
 
@@ -211,6 +228,7 @@ pub(super) mod tests {
         fs::write(&plain, CONTENT).unwrap();
         assert!(matches!(find(folder.path(), &FILE), Ok(Found::Good(..))));
     }
+
     fn unpack(archive: &Path, kind: ArchiveKind, folder: &Path) -> Result<()> {
         Wanted { file: &FILE, folder, report: &mut |_| {} }.unpack(archive, kind)
     }

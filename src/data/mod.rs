@@ -14,7 +14,6 @@ mod file;
 mod idx;
 mod preparation;
 mod prepare;
-mod publication;
 mod samples;
 mod selection;
 mod set;
@@ -28,15 +27,15 @@ pub use cache::DataCache;
 pub use dataset::{Batch, Dataset, Split, TrainingShape};
 pub use directory::DataDirectory;
 pub use fetch::{Files, Progress, Report};
-pub use file::File;
+pub use file::{ArchiveKind, File, KnownFile};
 pub use preparation::{Coding, Column, Inputs, Preparation, Scaling, Targets};
-pub use publication::{ArchiveKind, KnownFile, Place, Publication};
 pub use samples::Samples;
 pub use selection::{DataSelection, SelectionError, ValidationSize, ValidationSplit};
 pub use set::{About, DataSet, Registration};
 pub use sets::{
     Cifar10, Csv, CsvFiles, DATA_SETS, Digits, Encoding, FashionMnist, Mnist, Sgemm, WineQuality,
 };
+pub use sources::{Place, Publication};
 pub use table::{Header, TableFormat};
 
 pub use crate::native::SharedTensor;

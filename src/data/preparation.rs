@@ -91,10 +91,6 @@ impl Scaling {
 }
 
 impl Targets {
-    pub(super) fn classes(names: &[&str]) -> Targets {
-        Targets::Classes(names.iter().map(|name| name.to_string()).collect())
-    }
-
     /// Numbers that are not scaled.
     pub(super) fn numbers(names: impl IntoIterator<Item: Into<String>>) -> Targets {
         let names = names.into_iter().map(Into::into).collect();

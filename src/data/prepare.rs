@@ -24,9 +24,10 @@ pub(super) fn images(
     };
     let (train, test) = (split(train), split(test));
     let inputs = Inputs::Image { shape, largest, scaling };
+    let classes = classes.iter().map(|name| name.to_string()).collect();
     Dataset {
         image: Some(shape),
-        preparation: Some(Preparation { inputs, targets: Targets::classes(classes) }),
+        preparation: Some(Preparation { inputs, targets: Targets::Classes(classes) }),
         ..Dataset::new(name, Task::Classification, train, test)
     }
 }

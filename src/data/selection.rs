@@ -183,12 +183,13 @@ impl Dataset {
             *quota -= 1;
             *quota >= 0
         };
-        let (mut validation, mut train): (Vec<i64>, Vec<i64>) =
-            order.into_iter().partition(is_held_out);
-        validation.sort_unstable();
-        train.sort_unstable();
-        let (train, validation) = (self.train.select(&train), self.train.select(&validation));
-        Ok(Dataset { train, validation: Some(validation), ..self })
+        let (validation, train): (Vec<i64>, Vec<i64>) = order.into_iter().partition(is_held_out);
+        let part = |mut positions: Vec<i64>| {
+            positions.sort_unstable();
+            self.train.select(&positions)
+        };
+        let (train, validation) = (part(train), Some(part(validation)));
+        Ok(Dataset { train, validation, ..self })
     }
 }
 
@@ -233,11 +234,12 @@ mod tests {
 
     use super::super::preparation::one_hot;
     use super::super::{Digits, Split};
+    use super::ValidationSize::{Count, Share};
     use super::*;
 
     #[test]
     fn validation_samples_are_taken_from_the_training_samples_that_are_used() {
-        let validation = ValidationSplit { size: ValidationSize::Count(30), seed: 1 };
+        let validation = ValidationSplit { size: Count(30), seed: 1 };
         let of = |train_samples, validation| {
             let set = Arc::new(Digits);
             let selection = DataSelection { set, train_samples, validation };
@@ -291,8 +293,8 @@ mod tests {
         let classes: Vec<i64> = (0..100).map(|position| [0, 1, 0, 3][position % 4]).collect();
         for task in [Task::Classification, Task::Regression] {
             let of = |seed| {
-                let size = ValidationSize::Share(0.2);
-                data(task, &classes).with_validation(ValidationSplit { size, seed }).unwrap()
+                let split = ValidationSplit { size: Share(0.2), seed };
+                data(task, &classes).with_validation(split).unwrap()
             };
             let cut = of(1);
             let validation = positions(cut.validation.as_ref().unwrap());
@@ -316,20 +318,14 @@ mod tests {
     fn sizes_that_leave_nothing_on_a_side_are_refused_by_their_key() {
         let classes = [0, 1, 1, 1, 2, 2];
         for (size, reason) in [
-            (ValidationSize::Share(0.05), "`data.validation_fraction` is `0.05`; expected a part"),
-            (ValidationSize::Share(1.0), "`data.validation_fraction` is `1`"),
-            (ValidationSize::Count(0), "`data.validation_samples` is `0`"),
-            (
-                ValidationSize::Count(6),
-                "`data.validation_samples` is `6`; expected a part of the 6",
-            ),
-            (
-                ValidationSize::Count(4),
-                "at most 3 of the 6 training samples, so that each of the 3",
-            ),
+            (Share(0.05), "`data.validation_fraction` is `0.05`; expected a part"),
+            (Share(1.0), "`data.validation_fraction` is `1`"),
+            (Count(0), "`data.validation_samples` is `0`"),
+            (Count(6), "`data.validation_samples` is `6`; expected a part of the 6"),
+            (Count(4), "at most 3 of the 6 training samples, so that each of the 3"),
         ] {
-            let cut = data(Task::Classification, &classes)
-                .with_validation(ValidationSplit { size, seed: 1 });
+            let data = data(Task::Classification, &classes);
+            let cut = data.with_validation(ValidationSplit { size, seed: 1 });
             let error = cut.err().unwrap().to_string();
             assert!(error.contains(reason), "no `{reason}` in {error}");
         }

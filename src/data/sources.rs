@@ -1,4 +1,4 @@
-//! Where missing files come from: an archive in the folder, a system package, mirrors, npm.
+//! Where a data set is published, and how missing files are got from there.
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,9 +12,47 @@ use flate2::read::GzDecoder;
 use tempfile::TempDir;
 use ureq::tls::{RootCerts, TlsConfig};
 
-use super::file::{Found, Wanted, find};
-use super::{ArchiveKind, Place, Progress, Publication, Report};
+use super::file::{ArchiveKind, Found, KnownFile, Wanted, find};
+use super::{Progress, Report};
 use crate::files;
+
+/// Where a data set comes from.
+#[derive(Debug)]
+pub struct Publication {
+    /// Its files.
+    pub files: &'static [KnownFile],
+    /// Where missing files are looked for, in this order.
+    pub places: &'static [Place],
+}
+
+/// Something that has a data set's files.
+#[derive(Clone, Copy, Debug)]
+pub enum Place {
+    /// A folder on the web that holds the files as they are.
+    Mirror(&'static str),
+    /// A folder on the web that holds each file compressed, with `.gz` at the end of its name.
+    GzipMirror(&'static str),
+    /// One archive that contains the files.
+    Archive {
+        /// The folder on the web that holds it.
+        mirror: &'static str,
+        /// Its name.
+        name: &'static str,
+        /// Its format.
+        kind: ArchiveKind,
+        /// The most that is downloaded.
+        most_bytes: u64,
+    },
+    /// An npm package, with its version.
+    Npm(&'static str),
+    /// A folder on this machine.
+    System {
+        /// Its path.
+        folder: &'static str,
+        /// The command that installs the system package that fills it.
+        install: &'static str,
+    },
+}
 
 /// An archive, in a temporary folder that goes with it.
 type Fetched = (TempDir, PathBuf);
@@ -102,27 +140,20 @@ impl Sources {
 
     /// The error when no place had a file: what was tried, and what the user can do.
     fn advice(&self, failures: &[String], folder: &Path) -> anyhow::Error {
-        let mut text = String::from("nothing that was tried worked");
-        for failure in failures {
-            text += &format!("\n  {failure}");
-        }
-        text += &format!(
-            "\nput these files (plain, or with .gz) into {} and run this again:",
-            folder.display()
-        );
-        for file in self.publication.files {
-            text += &format!("\n  {} (SHA-256 {})", file.name, file.sha256);
-        }
-        for place in self.publication.places {
-            match place {
-                Place::Archive { name, .. } => {
-                    text += &format!("\nor the archive that holds them, {name}");
-                }
-                Place::System { install, .. } => text += &format!("\nor: {install}"),
-                _ => {}
-            }
-        }
-        anyhow!(text)
+        let mut lines = vec!["nothing that was tried worked".to_string()];
+        lines.extend(failures.iter().map(|failure| format!("  {failure}")));
+        let folder = folder.display();
+        lines.push(format!(
+            "put these files (plain, or with .gz) into {folder} and run this again:"
+        ));
+        let Publication { files, places } = self.publication;
+        lines.extend(files.iter().map(|it| format!("  {} (SHA-256 {})", it.name, it.sha256)));
+        lines.extend(places.iter().filter_map(|place| match place {
+            Place::Archive { name, .. } => Some(format!("or the archive that holds them, {name}")),
+            Place::System { install, .. } => Some(format!("or: {install}")),
+            _ => None,
+        }));
+        anyhow!(lines.join("\n"))
     }
 }
 
@@ -228,8 +259,7 @@ mod tests {
 
     #[test]
     fn download_is_decompressed_checked_renamed_and_reported() {
-        let body = gzip(CONTENT);
-        for (body, ending) in [(body, ".gz"), (CONTENT.to_vec(), "")] {
+        for (body, ending) in [(gzip(CONTENT), ".gz"), (CONTENT.to_vec(), "")] {
             let folder = TempDir::new().unwrap();
             let address = serve_once(body.clone(), body.len()) + ending;
             let agent = ureq::Agent::new_with_defaults();
@@ -252,17 +282,14 @@ mod tests {
 
     #[test]
     fn truncated_altered_or_oversized_downloads_leave_nothing() {
-        let whole = gzip(CONTENT);
-        let altered = gzip(b"0123456780");
-        let oversized = gzip(&vec![0; 1 << 20]);
-        let cases = [
-            (whole.clone(), whole.len() - 12, "broke off"),
-            (altered.clone(), altered.len(), "truncated or altered"),
-            (oversized.clone(), oversized.len(), "longer than the 10 bytes"),
-            (CONTENT.to_vec(), CONTENT.len(), "broke off"),
-        ];
-        for (body, sent, reason) in cases {
+        for (body, missing, reason) in [
+            (gzip(CONTENT), 12, "broke off"),
+            (gzip(b"0123456780"), 0, "truncated or altered"),
+            (gzip(&vec![0; 1 << 20]), 0, "longer than the 10 bytes"),
+            (CONTENT.to_vec(), 0, "broke off"),
+        ] {
             let folder = TempDir::new().unwrap();
+            let sent = body.len() - missing;
             let address = serve_once(body, sent) + ".gz";
             let agent = ureq::Agent::new_with_defaults();
             let wanted = &mut Wanted { file: &FILE, folder: folder.path(), report: &mut |_| {} };

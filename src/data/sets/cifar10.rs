@@ -29,13 +29,13 @@ impl DataSet for Cifar10 {
             true => vec![colour(125.3, 63.0), colour(123.0, 62.1), colour(113.9, 66.7)],
             false => vec![Scaling::NONE; 3],
         };
-        let part = |known: &[KnownFile]| -> Result<_> {
-            let parts = known.iter().map(|file| records(files.content(file.name)));
+        let part = |files: &[File]| -> Result<_> {
+            let parts = files.iter().map(records);
             let (labels, pixels): (Vec<Tensor>, Vec<Tensor>) =
                 parts.collect::<Result<Vec<_>>>()?.into_iter().unzip();
             Ok((Tensor::cat(&pixels, 0), Tensor::cat(&labels, 0)))
         };
-        let (train, test) = FILES.split_at(5);
+        let (train, test) = files.contents.split_at(5);
         let parts = [part(train)?, part(test)?];
         Ok(prepare::images(KIND.name, &CLASSES, ([3, 32, 32], 255.0, scaling), parts, device))
     }

@@ -5,8 +5,8 @@ use anyhow::Result;
 use tch::Device;
 
 use crate::data::{
-    About, DataSet, Dataset, Files, KnownFile, Place, Publication, Scaling, TrainingShape, idx,
-    prepare,
+    About, DataSet, Dataset, File, Files, KnownFile, Place, Publication, Scaling, TrainingShape,
+    idx, prepare,
 };
 
 standardized! {
@@ -69,12 +69,9 @@ fn load(
 ) -> Result<Dataset> {
     let standard = Scaling { mean: 0.1307, standard_deviation: 0.3081 };
     let scaling = vec![if standardize { standard } else { Scaling::NONE }];
-    let part = |part: &str| -> Result<_> {
-        let images = idx::images(files.content(&format!("{part}-images-idx3-ubyte")))?;
-        let labels = idx::labels(files.content(&format!("{part}-labels-idx1-ubyte")), 10)?;
-        Ok((images, labels))
-    };
-    let parts = [part("train")?, part("t10k")?];
+    let part =
+        |pair: &[File]| -> Result<_> { Ok((idx::images(&pair[0])?, idx::labels(&pair[1], 10)?)) };
+    let parts = [part(&files.contents[..2])?, part(&files.contents[2..])?];
     Ok(prepare::images(name, classes, ([1, 28, 28], 255.0, scaling), parts, device))
 }
 

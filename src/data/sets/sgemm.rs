@@ -31,8 +31,7 @@ impl DataSet for Sgemm {
     /// Each setting of the kernel was measured four times, and each measurement is a sample. In the
     /// training set and in the test set all first measurements come first, then all second ones, …
     fn prepare(&self, files: &Files, standardize: bool, device: Device) -> Result<Dataset> {
-        let file = files.content(PUBLICATION.files[0].name);
-        let mut rows = Rows::of(file, TableFormat::default())?;
+        let mut rows = Rows::of(&files.contents[0], TableFormat::default())?;
         let columns = rows.names.iter().take(14).map(Column::number).collect();
         let all = rows.numbers()?;
         let table = Split::new(all.narrow(1, 0, 14), all.narrow(1, 14, 4));

@@ -52,8 +52,8 @@ impl DataSet for WineQuality {
     /// target is the quality: a number, or one of the classes 0 to 10.
     fn prepare(&self, files: &Files, standardize: bool, device: Device) -> Result<Dataset> {
         let (mut columns, mut wines) = (Vec::new(), Vec::new());
-        for (colour, file) in (0..).zip(PUBLICATION.files) {
-            let mut rows = Rows::of(files.content(file.name), self.about().table_format)?;
+        for (colour, file) in (0..).zip(&files.contents) {
+            let mut rows = Rows::of(file, self.about().table_format)?;
             columns = rows.names.iter().take(11).map(Column::number).collect();
             let all = rows.numbers()?;
             let colours = Tensor::full([all.size()[0], 1], colour, (Kind::Double, Device::Cpu));
