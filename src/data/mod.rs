@@ -8,7 +8,6 @@
 
 mod cache;
 mod dataset;
-mod directory;
 mod fetch;
 mod file;
 mod idx;
@@ -25,8 +24,7 @@ mod translate;
 
 pub use cache::DataCache;
 pub use dataset::{Batch, Dataset, Split, TrainingShape};
-pub use directory::DataDirectory;
-pub use fetch::{Files, Progress, Report};
+pub use fetch::{DataDirectory, Files, Progress, Report};
 pub use file::{ArchiveKind, File, KnownFile};
 pub use preparation::{Coding, Column, Inputs, Preparation, Scaling, Targets};
 pub use samples::Samples;
