@@ -24,13 +24,6 @@ pub fn remove_temporary_files() {
     }
 }
 
-/// A file in the system's folder for such, which has no name to come.
-pub(crate) fn temporary_file() -> Result<NamedTempFile> {
-    let file = NamedTempFile::new().context("no temporary file can be made")?;
-    temporary_files().insert(file.path().to_path_buf());
-    Ok(file)
-}
-
 /// A folder in the system's folder for such.
 pub(crate) fn temporary_folder() -> Result<TempDir> {
     let folder = TempDir::new().context("no temporary folder can be made")?;

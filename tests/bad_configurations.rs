@@ -450,7 +450,7 @@ fn carried_configurations_have_the_papers_settings() {
             let name = format!("{data}{ending}");
             let (config, _) = Config::read(&Source::open(&name).unwrap()).unwrap();
             assert_eq!(config.name, name);
-            assert_eq!(config.data.set.name(), data);
+            assert_eq!(config.data.set.about().name, data);
             assert_eq!((config.data.batch_size, config.epochs), (batch_size, epochs), "{name}");
             let OptimizerSettings::Adam(adam) = config.optimizer.settings else {
                 panic!("{name} has no Adam")

@@ -75,7 +75,7 @@ fn load(
     directory: &DataDirectory,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Arc<Dataset>, ChosenDevice)> {
-    if let Some(shape) = config.data.set.training_shape() {
+    if let Some(shape) = config.data.set.about().training_shape {
         check_against_data(config, source, &shape)?; // before anything is fetched
     }
     // The data go where the pipeline begins.
@@ -131,7 +131,7 @@ fn make(
     let architecture = architecture(config, source, data.train.input_count(), &shape)?;
     let (trainer, kernels) = trainer(config, source, &architecture, &data, &mut generator)?;
     let description = data.preparation.clone().map(|preparation| {
-        let table = config.data.set.table_format();
+        let table = config.data.set.about().table_format;
         let section = serde_json::to_value(&config.data).ok();
         Description::new(architecture, config.loss, kernels, preparation, table, section)
     });

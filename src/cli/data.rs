@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Subcommand;
-use f3_tch::data::{DATA_SETS, DataDirectory, DataSet};
+use f3_tch::data::{About, DATA_SETS, DataDirectory, DataSet};
 
 use super::fetching::show_fetching;
 use super::{DataDirArgs, print};
@@ -44,12 +44,12 @@ impl DataCommand {
 
 /// Fetches a data set and says what there is now.
 fn describe(set: &dyn DataSet, directory: &DataDirectory) -> Result<String> {
-    let name = set.name();
-    if set.publication().is_none() {
+    let About { name, publication, .. } = set.about();
+    if publication.is_none() {
         return Ok(format!("{name}: carried by the program\n"));
     }
     let files = set.fetch(directory, &mut show_fetching())?;
-    let folder = files.folder().display();
+    let folder = files.folder.display();
     Ok(match files.new_files {
         0 => format!("{name}: already in {folder}\n"),
         new => format!("{name}: {new} files fetched into {folder}\n"),

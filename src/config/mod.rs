@@ -49,7 +49,7 @@ section! {
         /// The network.
         model: ModelConfig => read();
         /// What the output layer minimises.
-        loss: Loss = default_loss(data.set.task(), &model) => "by the data and the model",
+        loss: Loss = default_loss(data.set.about().task, &model) => "by the data and the model",
             choice();
         /// The learning rule.
         algorithm: Algorithm => read(&model, loss);
@@ -131,10 +131,10 @@ impl Config {
 
     /// What one section says against another.
     fn checked(self, reader: &mut Reader, _source: &Source) -> Result<Config, ConfigError> {
-        let task = self.data.set.task();
+        let task = self.data.set.about().task;
         let pepita = matches!(self.algorithm, Algorithm::Pepita { .. });
         if pepita && task == Task::Regression {
-            let name = self.data.set.name();
+            let name = self.data.set.about().name;
             let expected = "a data set of classes (or `data.task: classification`): `pepita` \
                             classifies with softmax outputs";
             return Err(reader.refuse("data.name", name, expected));
@@ -181,7 +181,7 @@ impl Config {
     ) -> Result<(), ConfigError> {
         let Some(metric) = metric else { return Ok(()) };
         let validation = self.data.has_validation();
-        let names = EpochRow::names(self.data.set.task(), validation);
+        let names = EpochRow::names(self.data.set.about().task, validation);
         if !names.contains(metric) {
             let mut expected = format!("null or one of {}", names.join(", "));
             if metric.starts_with("validation_") && !validation {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::Result;
 use tch::Device;
 
-use super::{DataDirectory, DataSelection, Dataset, Progress};
+use super::{DataDirectory, DataSelection, Dataset, Report};
 
 /// Loads data sets, and gives runs that ask for the same one the same memory.
 ///
@@ -13,15 +13,11 @@ use super::{DataDirectory, DataSelection, Dataset, Progress};
 /// stays in memory as long as the cache; changes of files are not noticed.
 pub struct DataCache {
     directory: DataDirectory,
-    entries: Mutex<Vec<Entry>>,
+    entries: Mutex<Vec<(DataSelection, Device, Loaded)>>,
 }
 
-#[derive(Clone)]
-struct Entry {
-    selection: DataSelection,
-    device: Device,
-    loaded: Arc<Mutex<Option<Arc<Dataset>>>>,
-}
+/// A data set, once it has been loaded.
+type Loaded = Arc<Mutex<Option<Arc<Dataset>>>>;
 
 impl DataCache {
     /// A cache of data sets in a directory; nothing is loaded yet.
@@ -37,26 +33,25 @@ impl DataCache {
         &self,
         selection: &DataSelection,
         device: Device,
-        progress: &mut dyn FnMut(Progress),
+        report: Report,
     ) -> Result<Arc<Dataset>> {
-        let entry = self.entry(selection, device);
-        let mut loaded = lock(&entry.loaded);
-        if let Some(data) = &*loaded {
-            return Ok(data.clone());
+        let loaded = {
+            let mut entries = lock(&self.entries);
+            let mut known = entries.iter();
+            match known.find(|(known, place, _)| known == selection && *place == device) {
+                Some((_, _, loaded)) => loaded.clone(),
+                None => {
+                    let loaded = Loaded::default();
+                    entries.push((selection.clone(), device, loaded.clone()));
+                    loaded
+                }
+            }
+        };
+        let mut loaded = lock(&loaded);
+        match &*loaded {
+            Some(data) => Ok(data.clone()),
+            None => Ok(loaded.insert(selection.load(&self.directory, device, report)?).clone()),
         }
-        let data = selection.load(&self.directory, device, progress)?;
-        Ok(loaded.insert(data).clone())
-    }
-
-    fn entry(&self, selection: &DataSelection, device: Device) -> Entry {
-        let mut entries = lock(&self.entries);
-        let same = |entry: &&Entry| entry.device == device && entry.selection == *selection;
-        if let Some(entry) = entries.iter().find(same) {
-            return entry.clone();
-        }
-        let entry = Entry { selection: selection.clone(), device, loaded: Arc::default() };
-        entries.push(entry.clone());
-        entry
     }
 }
 
@@ -69,9 +64,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use serde_yaml::Value;
-
-    use super::super::{DataSet, Digits, Files, Task};
+    use super::super::{About, DataSet, Digits, Files};
     use super::*;
 
     /// The digits; counts how often they have been loaded, and cannot be loaded the first time.
@@ -79,27 +72,15 @@ mod tests {
     struct Counted(Arc<AtomicUsize>);
 
     impl DataSet for Counted {
-        fn name(&self) -> &'static str {
-            "counted"
+        fn about(&self) -> About {
+            About::new("counted", &())
         }
 
-        fn task(&self) -> Task {
-            Task::Classification
-        }
-
-        fn settings(&self) -> Value {
-            Value::Null
-        }
-
-        fn prepare(&self, files: &Files, device: Device) -> Result<Dataset> {
+        fn prepare(&self, files: &Files, standardize: bool, device: Device) -> Result<Dataset> {
             if self.0.fetch_add(1, Ordering::SeqCst) == 0 {
                 anyhow::bail!("the first time");
             }
-            Digits.prepare(files, device)
-        }
-
-        fn not_standardized(&self) -> Arc<dyn DataSet> {
-            Arc::new(self.clone())
+            Digits.prepare(files, standardize, device)
         }
     }
 

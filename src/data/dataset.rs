@@ -32,8 +32,7 @@ impl Dataset {
     /// A data set of the caller's own tensors: inputs `[N, n_0]` and targets `[N, C]`, of any kind;
     /// without a validation set.
     pub fn new(name: &str, task: Task, train: Split, test: Split) -> Dataset {
-        let float = |tensor: &Tensor| tensor.to_kind(Kind::Float).contiguous();
-        let float = |split: Split| Split::new(float(&split.inputs), float(&split.targets));
+        let float = |split: Split| split.map(|it| it.to_kind(Kind::Float).contiguous());
         Dataset {
             name: name.to_string(),
             task,
@@ -46,29 +45,22 @@ impl Dataset {
     }
 
     /// The same data set with other splits, each made from the one that it replaces.
-    pub(super) fn map(self, change: impl Fn(&Split) -> Result<Split>) -> Result<Dataset> {
-        let (train, test) = (change(&self.train)?, change(&self.test)?);
-        let validation = self.validation.as_ref().map(change).transpose()?;
-        Ok(Dataset { train, validation, test, ..self })
+    pub(super) fn map(&self, change: impl Fn(&Split) -> Result<Split>) -> Result<Dataset> {
+        Ok(Dataset {
+            name: self.name.clone(),
+            task: self.task,
+            image: self.image,
+            train: change(&self.train)?,
+            validation: self.validation.as_ref().map(&change).transpose()?,
+            test: change(&self.test)?,
+            preparation: self.preparation.clone(),
+        })
     }
 
     /// Its parts by name: `train`, `validation` if there is one, `test`.
     pub fn parts(&self) -> impl Iterator<Item = (&'static str, &Split)> {
         let validation = self.validation.as_ref().map(|split| ("validation", split));
         [("train", &self.train)].into_iter().chain(validation).chain([("test", &self.test)])
-    }
-
-    /// The same samples, in the same memory.
-    pub fn shallow_clone(&self) -> Dataset {
-        Dataset {
-            name: self.name.clone(),
-            task: self.task,
-            image: self.image,
-            train: self.train.shallow_clone(),
-            validation: self.validation.as_ref().map(Split::shallow_clone),
-            test: self.test.shallow_clone(),
-            preparation: self.preparation.clone(),
-        }
     }
 
     /// The shape of the training set, before a validation set was taken out of it.
@@ -156,26 +148,29 @@ impl Split {
         }
     }
 
-    /// The first `count` samples, in the same memory.
-    pub fn first(&self, count: i64) -> Split {
-        Split::new(self.inputs.narrow(0, 0, count), self.targets.narrow(0, 0, count))
+    fn map(&self, change: impl Fn(&Tensor) -> Tensor) -> Split {
+        Split::new(change(&self.inputs), change(&self.targets))
     }
 
-    /// Copies of some samples, in the order given (int64, on the CPU).
-    pub(super) fn select(&self, positions: &Tensor) -> Split {
-        let positions = positions.to_device(self.inputs.device());
-        let rows = |tensor: &Tensor| tensor.index_select(0, &positions);
-        Split::new(rows(&self.inputs), rows(&self.targets))
+    /// The first `count` samples, in the same memory.
+    pub fn first(&self, count: i64) -> Split {
+        self.map(|it| it.narrow(0, 0, count))
+    }
+
+    /// Copies of some samples, in the order given.
+    pub(super) fn select(&self, positions: &[i64]) -> Split {
+        let positions = Tensor::from_slice(positions).to_device(self.inputs.device());
+        self.map(|it| it.index_select(0, &positions))
     }
 
     /// The samples on another device.
     pub(super) fn to_device(&self, device: Device) -> Split {
-        Split::new(self.inputs.to_device(device), self.targets.to_device(device))
+        self.map(|it| it.to_device(device))
     }
 
     /// The same samples, in the same memory.
     pub fn shallow_clone(&self) -> Split {
-        Split::new(self.inputs.shallow_clone(), self.targets.shallow_clone())
+        self.map(Tensor::shallow_clone)
     }
 }
 

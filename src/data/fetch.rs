@@ -3,44 +3,81 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
-use super::file::File;
-use super::known_file::{Found, find, set_aside};
-use super::sources::Sources;
-use super::{DataDirectory, Progress, Publication};
+use super::file::{File, Found, Wanted, find};
+use super::sources::{Publication, Sources};
 
-/// The files that a data set is prepared from.
-pub struct Files {
-    directory: DataDirectory,
-    folder: PathBuf,
-    contents: Vec<(&'static str, File)>,
-    /// How many published files were missing and have been fetched.
-    pub new_files: usize,
+/// Who is told of the progress: `&mut |progress| …`.
+pub type Report<'a> = &'a mut dyn FnMut(Progress);
+
+/// What happens while files are fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress<'a> {
+    /// A line of text: where a file is fetched from, or that a damaged one was set aside.
+    Note(&'a str),
+    /// A file is being written. When all of its bytes are there, its hash is still to be checked.
+    Transfer {
+        /// The file's name.
+        file: &'a str,
+        /// How many bytes are there.
+        bytes: u64,
+        /// How many bytes it has when complete.
+        of: u64,
+    },
 }
 
-impl Files {
-    /// The folder of the published files.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+/// The folder that holds a folder for each data set.
+#[derive(Clone, Debug)]
+pub struct DataDirectory(PathBuf);
+
+impl DataDirectory {
+    /// The first of these that applies: the folder given, the one that `F3_DATA_DIR` names, `data/` in
+    /// the checkout that the program lies in, the user's cache directory. It need not exist.
+    pub fn locate(given: Option<&Path>) -> DataDirectory {
+        let from_environment = || std::env::var_os("F3_DATA_DIR").filter(|dir| !dir.is_empty());
+        let path = given
+            .map(Path::to_path_buf)
+            .or_else(|| from_environment().map(PathBuf::from))
+            .or_else(|| Some(checkout()?.join("data")))
+            .or_else(|| Some(dirs::cache_dir()?.join("f3-tch")))
+            .unwrap_or_else(|| PathBuf::from("data"));
+        DataDirectory(path)
     }
 
-    /// The checked content of a published file.
-    ///
-    /// # Panics
-    /// If the publication does not list it.
-    pub fn content(&self, name: &str) -> &File {
-        let found = self.contents.iter().find(|(known, _)| *known == name);
-        &found.expect("the publication lists every file that is asked for").1
-    }
-
-    /// Where a file of the user's own is: at this path, or at this path below the data directory.
+    /// Where a file of the user's own is: at this path, or at this path below the directory.
     ///
     /// # Errors
     /// If there is no such file.
-    pub fn locate(&self, path: &Path) -> Result<PathBuf> {
-        self.directory.locate_file(path)
+    pub fn find(&self, path: &Path) -> Result<PathBuf> {
+        let below = self.0.join(path);
+        let found = [path, &below].into_iter().find(|path| path.is_file());
+        found.map(Path::to_path_buf).ok_or_else(|| {
+            let folder = self.0.display();
+            anyhow!("{}: no such file, neither here nor in {folder}", path.display())
+        })
     }
+}
+
+/// The checkout that this program lies in, if it lies in one.
+fn checkout() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?;
+    let is_checkout = |folder: &&Path| {
+        folder.join("Cargo.toml").is_file() && folder.join("configs/mnist.yaml").is_file()
+    };
+    program.ancestors().find(is_checkout).map(Path::to_path_buf)
+}
+
+/// The files that a data set is prepared from.
+pub struct Files {
+    /// Where files of the user's own can be found, too.
+    pub directory: DataDirectory,
+    /// The folder of the published files.
+    pub folder: PathBuf,
+    /// The contents of the published files, checked, in the publication's order.
+    pub contents: Vec<File>,
+    /// How many published files were missing and have been fetched.
+    pub new_files: usize,
 }
 
 /// Gets hold of the published files of the data set of this name, fetching those that are missing.
@@ -50,44 +87,35 @@ pub(super) fn fetch(
     name: &str,
     publication: Option<&'static Publication>,
     directory: &DataDirectory,
-    progress: &mut dyn FnMut(Progress),
+    report: Report,
 ) -> Result<Files> {
-    let folder = directory.of(name);
-    let mut files = Files {
-        directory: directory.clone(),
-        folder: folder.clone(),
-        contents: Vec::new(),
-        new_files: 0,
-    };
-    let Some(publication) = publication else {
-        return Ok(files);
-    };
-    let mut sources = Sources::new(publication, &folder);
-    for file in publication.files {
-        let mut found = find(&folder, file)?;
-        while let Found::Altered(path) = &found {
-            let aside = set_aside(path)?;
-            progress(Progress::Note(&format!(
-                "{}: is truncated or altered (its SHA-256 is not that of {name}); set aside as {}",
-                path.display(),
-                aside.display()
-            )));
-            found = find(&folder, file)?;
+    let folder = directory.0.join(name);
+    let mut contents = Vec::new();
+    let mut new_files = 0;
+    if let Some(publication) = publication {
+        let mut sources = Sources::new(publication);
+        for file in publication.files {
+            let mut wanted = Wanted { file, folder: &folder, report };
+            let mut found = find(&folder, file)?;
+            while let Found::Altered(path) = &found {
+                let reason = format!("is truncated or altered (its SHA-256 is not that of {name})");
+                wanted.set_aside(path, &reason)?;
+                found = find(&folder, file)?;
+            }
+            if let Found::Nothing = found {
+                fs::create_dir_all(&folder)
+                    .with_context(|| format!("{}: cannot be created", folder.display()))?;
+                sources
+                    .get(&mut wanted)
+                    .with_context(|| format!("{name}: `{}` could not be fetched", file.name))?;
+                new_files += 1;
+                found = find(&folder, file)?;
+            }
+            let Found::Good(content) = found else {
+                bail!("{}: was altered by another program", folder.join(file.name).display());
+            };
+            contents.push(content);
         }
-        if let Found::Nothing = found {
-            fs::create_dir_all(&folder)
-                .with_context(|| format!("{}: cannot be created", folder.display()))?;
-            sources
-                .get(file, progress)
-                .with_context(|| format!("{name}: `{}` could not be fetched", file.name))?;
-            files.new_files += 1;
-            found = find(&folder, file)?;
-        }
-        let Found::Good(path, bytes) = found else {
-            bail!("{}: was altered by another program", folder.join(file.name).display());
-        };
-        let origin = path.display().to_string();
-        files.contents.push((file.name, File { origin, bytes }));
     }
-    Ok(files)
+    Ok(Files { directory: directory.clone(), folder, contents, new_files })
 }

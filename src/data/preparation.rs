@@ -90,6 +90,24 @@ impl Scaling {
     pub const NONE: Scaling = Scaling { mean: 0.0, standard_deviation: 1.0 };
 }
 
+impl Targets {
+    /// Numbers that are not scaled.
+    pub(super) fn numbers(names: impl IntoIterator<Item: Into<String>>) -> Targets {
+        let names = names.into_iter().map(Into::into).collect();
+        Targets::Numbers { names, scaling: Vec::new() }
+    }
+}
+
+impl Coding {
+    /// The values that a cell can have, unless it is a number.
+    pub(super) fn values(&self) -> Option<&[String]> {
+        match self {
+            Coding::Number => None,
+            Coding::Ordinal(values) | Coding::OneHot(values) => Some(values),
+        }
+    }
+}
+
 impl Column {
     /// A column of numbers that are not scaled.
     pub fn number(name: impl Into<String>) -> Column {
@@ -103,6 +121,20 @@ impl Column {
             _ => 1,
         }
     }
+
+    /// Cells `[N]`, numbers or places in the list of values, as inputs `[N, width]`, float32.
+    pub(super) fn encode(&self, cells: &Tensor) -> Tensor {
+        let numbers = match &self.coding {
+            Coding::OneHot(values) => one_hot(cells, values.len() as i64, Device::Cpu),
+            _ => cells.unsqueeze(1),
+        };
+        scale_columns(&numbers, &self.scaling)
+    }
+}
+
+/// Targets [N, classes] with a 1 at each label, from labels `[N]` of any type.
+pub(super) fn one_hot(labels: &Tensor, classes: i64, device: Device) -> Tensor {
+    labels.to_device(device).to_kind(Kind::Int64).onehot(classes).to_kind(Kind::Float)
 }
 
 /// Pixels `[N, channels · height · width]` of any kind as inputs, float32. This is done on the CPU, so
@@ -126,7 +158,7 @@ pub(super) fn scale_pixels(pixels: &Tensor, largest: f64, scaling: &[Scaling]) -
 
 /// Columns `[N, n]` of any kind as float32, each scaled by its constants; one at a time, since a table
 /// may be large.
-pub(super) fn scale_columns(columns: Tensor, scaling: &[Scaling]) -> Tensor {
+pub(super) fn scale_columns(columns: &Tensor, scaling: &[Scaling]) -> Tensor {
     if scaling.is_empty() {
         return columns.to_kind(Kind::Float);
     }
@@ -180,5 +212,17 @@ impl Preparation {
             bail!("the preparation of samples contradicts itself");
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_hot_puts_a_one_at_the_label() {
+        let targets = one_hot(&Tensor::from_slice(&[2i64, 0]), 3, Device::Cpu);
+        let rows: Vec<Vec<f64>> = targets.try_into().unwrap();
+        assert_eq!(rows, [[0., 0., 1.], [1., 0., 0.]]);
     }
 }

@@ -4,35 +4,44 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::preparation::{Column, Inputs, Preparation, Scaling, Targets, scale_columns};
+use super::preparation::{
+    Column, Inputs, Preparation, Scaling, Targets, one_hot, scale_columns, scale_pixels,
+};
 use super::{Dataset, Split, Task};
 
-/// Rows of a table on the CPU: inputs `[N, n_0]` and targets `[N, C]`, float or double.
-pub(super) struct Table {
-    pub inputs: Tensor,
-    pub targets: Tensor,
-}
-
-impl Table {
-    /// Some rows, in the order given.
-    pub fn select(&self, rows: &[i64]) -> Table {
-        let rows = Tensor::from_slice(rows);
-        Table {
-            inputs: self.inputs.index_select(0, &rows),
-            targets: self.targets.index_select(0, &rows),
-        }
+/// A data set of images from its training and its test set: pixels `[N, n_0]` from 0 to `largest`
+/// and labels `[N]`, on the CPU and of any kind. There is a scaling for each channel.
+pub(super) fn images(
+    name: &str,
+    classes: &[&str],
+    (shape, largest, scaling): ([i64; 3], f64, Vec<Scaling>),
+    [train, test]: [(Tensor, Tensor); 2],
+    device: Device,
+) -> Dataset {
+    let split = |(pixels, labels): (Tensor, Tensor)| {
+        let targets = one_hot(&labels, classes.len() as i64, device);
+        Split::new(scale_pixels(&pixels, largest, &scaling).to_device(device), targets)
+    };
+    let (train, test) = (split(train), split(test));
+    let inputs = Inputs::Image { shape, largest, scaling };
+    let classes = classes.iter().map(|name| name.to_string()).collect();
+    Dataset {
+        image: Some(shape),
+        preparation: Some(Preparation { inputs, targets: Targets::Classes(classes) }),
+        ..Dataset::new(name, Task::Classification, train, test)
     }
 }
 
-/// A data set from its training and its test rows, with these columns and targets.
+/// A data set of rows of a table from its training and its test set, float or double on the CPU, with
+/// these columns and targets.
 ///
 /// Standardising takes each column's mean and standard deviation (Bessel-corrected) over the
 /// training rows, and standardises the targets of a regression too. A constant column becomes 0.
-pub(super) fn dataset(
+pub(super) fn rows(
     name: &str,
     mut columns: Vec<Column>,
     mut targets: Targets,
-    (train, test): (Table, Table),
+    (train, test): (Split, Split),
     standardize: bool,
     device: Device,
 ) -> Dataset {
@@ -51,11 +60,9 @@ pub(super) fn dataset(
             (Task::Regression, own.clone())
         }
     };
-    let split = |table: Table| {
-        Split::new(
-            scale_columns(table.inputs, &inputs).to_device(device),
-            scale_columns(table.targets, &outputs).to_device(device),
-        )
+    let split = |raw: Split| {
+        Split::new(scale_columns(&raw.inputs, &inputs), scale_columns(&raw.targets, &outputs))
+            .to_device(device)
     };
     let (train, test) = (split(train), split(test));
     let preparation = Some(Preparation { inputs: Inputs::Table { columns }, targets });
@@ -79,34 +86,22 @@ fn standardization(columns: &Tensor) -> Vec<Scaling> {
     constants.collect()
 }
 
-/// Targets [N, classes] with a 1 at each label, from labels `[N]` of any type.
-pub(super) fn one_hot(labels: &Tensor, classes: i64, device: Device) -> Tensor {
-    labels.to_device(device).to_kind(Kind::Int64).onehot(classes).to_kind(Kind::Float)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn one_hot_puts_a_one_at_the_label() {
-        let targets = one_hot(&Tensor::from_slice(&[2i64, 0]), 3, Device::Cpu);
-        let rows: Vec<Vec<f64>> = targets.try_into().unwrap();
-        assert_eq!(rows, [[0., 0., 1.], [1., 0., 0.]]);
-    }
-
-    #[test]
     fn training_rows_alone_set_mean_and_standard_deviation() {
-        let table = |values: &[f32]| Table {
-            inputs: Tensor::from_slice(values).reshape([-1, 2]),
-            targets: Tensor::from_slice(values).reshape([-1, 2]).narrow(1, 0, 1),
+        let table = |values: &[f32]| {
+            let inputs = Tensor::from_slice(values).reshape([-1, 2]);
+            Split::new(inputs.shallow_clone(), inputs.narrow(1, 0, 1))
         };
         // The first column has mean 2 and standard deviation √2, the second is constant.
         let pair = || (table(&[1.0, 5.0, 3.0, 5.0]), table(&[2.0, 6.0]));
         let columns = || vec![Column::number("a"), Column::number("b")];
-        let number = || Targets::Numbers { names: vec!["t".into()], scaling: Vec::new() };
+        let number = || Targets::numbers(["t"]);
         let of = |targets, standardize| {
-            dataset("t", columns(), targets, pair(), standardize, Device::Cpu)
+            super::rows("t", columns(), targets, pair(), standardize, Device::Cpu)
         };
         let standardized = of(number(), true);
         let rows = |tensor: &Tensor| Vec::<Vec<f64>>::try_from(tensor).unwrap();

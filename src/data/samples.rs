@@ -5,11 +5,11 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::file::open;
-use super::preparation::{Coding, Column, Inputs, Preparation, scale_columns, scale_pixels};
-use super::table::{Header, Matrix, Rows, TableFormat};
+use super::preparation::{Inputs, Preparation, scale_pixels};
+use super::table::{Header, Rows, TableFormat};
 
 /// The most inputs that are in memory at once, even if more samples are asked for.
 const MOST_NUMBERS: usize = 1 << 24;
@@ -25,7 +25,7 @@ enum Source {
     Table(Box<Rows<'static>>, Vec<usize>, Kind),
     /// The rest of an IDX file, and how many images are left in it.
     Idx { origin: String, content: Box<dyn Read>, left: u64 },
-    /// Picture files that have not been read yet, the last one first.
+    /// Picture files that have not been read yet.
     Pictures(Vec<PathBuf>),
 }
 
@@ -42,30 +42,29 @@ impl<'a> Samples<'a> {
         format: TableFormat,
         preparation: &'a Preparation,
     ) -> Result<Samples<'a>> {
-        let shown = path.display();
-        if path.is_dir() {
-            let entries = fs::read_dir(path).with_context(|| format!("{shown}: cannot be read"))?;
+        let origin = path.display().to_string();
+        let unread = || format!("{origin}: cannot be read");
+        let source = if path.is_dir() {
+            let entries = fs::read_dir(path).with_context(unread)?;
             let mut pictures: Vec<PathBuf> = entries
                 .map(|entry| Ok(entry?.path()))
                 .collect::<std::io::Result<_>>()
-                .with_context(|| format!("{shown}: cannot be read"))?;
+                .with_context(unread)?;
             pictures.retain(|path| is_picture(path));
             pictures.sort();
-            pictures.reverse();
             if pictures.is_empty() {
-                bail!("{shown}: holds no PNG or JPEG files");
+                bail!("{origin}: holds no PNG or JPEG files");
             }
-            return Ok(Samples { preparation, source: Source::Pictures(pictures) });
-        }
-        if is_picture(path) {
-            let source = Source::Pictures(vec![path.to_path_buf()]);
-            return Ok(Samples { preparation, source });
-        }
-        let mut content = BufReader::new(open(path)?);
-        let start = content.fill_buf().with_context(|| format!("{shown}: cannot be read"))?;
-        let source = match start.starts_with(&[0, 0]) {
-            true => open_idx(&shown.to_string(), content, preparation)?,
-            false => open_table(&shown.to_string(), content, format, preparation)?,
+            Source::Pictures(pictures)
+        } else if is_picture(path) {
+            Source::Pictures(vec![path.to_path_buf()])
+        } else {
+            let mut content = BufReader::new(open(path)?);
+            let start = content.fill_buf().with_context(unread)?;
+            match start.starts_with(&[0, 0]) {
+                true => open_idx(origin, content, &preparation.inputs)?,
+                false => open_table(origin, content, format, &preparation.inputs)?,
+            }
         };
         Ok(Samples { preparation, source })
     }
@@ -77,32 +76,31 @@ impl<'a> Samples<'a> {
     pub fn next(&mut self, most: usize) -> Result<Option<Tensor>> {
         let (width, _) = self.preparation.widths();
         let most = most.clamp(1, (MOST_NUMBERS / width.max(1) as usize).max(1));
-        match (&mut self.source, &self.preparation.inputs) {
-            (Source::Table(rows, places, kind), Inputs::Table { columns }) => {
-                let cell = |rows: &Rows, index: usize| match &columns[index].coding {
-                    Coding::Number => rows.number(places[index]),
-                    Coding::Ordinal(values) | Coding::OneHot(values) => {
-                        place_of(rows, places[index], values)
-                    }
-                };
-                let Some(raw) = read_rows(rows, (places.len(), *kind), most, cell)? else {
-                    return Ok(None);
-                };
-                let parts = columns
-                    .iter()
-                    .enumerate()
-                    .map(|(index, column)| encode(&raw.narrow(1, index as i64, 1), column));
-                Ok(Some(Tensor::cat(&parts.collect::<Vec<_>>(), 1)))
+        let inputs = &self.preparation.inputs;
+        let Some(raw) = self.source.next(most, inputs)? else { return Ok(None) };
+        Ok(Some(match inputs {
+            Inputs::Table { columns } => {
+                let cells = (0..).map(|index| raw.select(1, index));
+                let parts = columns.iter().zip(cells).map(|(column, cells)| column.encode(&cells));
+                Tensor::cat(&parts.collect::<Vec<_>>(), 1)
             }
-            (Source::Table(rows, places, kind), Inputs::Image { largest, scaling, .. }) => {
-                let pixel = |rows: &Rows, index: usize| match rows.number(places[index])? {
-                    pixel if (0.0..=*largest).contains(&pixel) => Ok(pixel),
-                    _ => Err(rows.refuse(places[index], &format!("a pixel, 0 to {largest}"))),
-                };
-                let raw = read_rows(rows, (places.len(), *kind), most, pixel)?;
-                Ok(raw.map(|pixels| scale_pixels(&pixels, *largest, scaling)))
+            Inputs::Image { largest, scaling, .. } => {
+                let is_picture = matches!(self.source, Source::Pictures(_));
+                scale_pixels(&raw, if is_picture { 255.0 } else { *largest }, scaling)
             }
-            (Source::Idx { origin, content, left }, Inputs::Image { shape, largest, scaling }) => {
+        }))
+    }
+}
+
+impl Source {
+    /// Up to `most` further samples as they stand there: cells or pixels `[b, n]`.
+    fn next(&mut self, most: usize, inputs: &Inputs) -> Result<Option<Tensor>> {
+        match (self, inputs) {
+            (Source::Table(rows, places, kind), _) => {
+                let cell = |rows: &Rows, index: usize| cell(rows, places[index], index, inputs);
+                rows.matrix(most, (places.len(), *kind), cell)
+            }
+            (Source::Idx { origin, content, left }, Inputs::Image { shape, .. }) => {
                 let count = (*left).min(most as u64) as usize;
                 if count == 0 {
                     let mut more = [0];
@@ -119,20 +117,13 @@ impl<'a> Samples<'a> {
                     bail!("{origin}: ends before the last image");
                 }
                 *left -= count as u64;
-                let pixels = Tensor::from_slice(&bytes).reshape([count as i64, size as i64]);
-                Ok(Some(scale_pixels(&pixels, *largest, scaling)))
+                Ok(Some(Tensor::from_slice(&bytes).reshape([count as i64, size as i64])))
             }
-            (Source::Pictures(left), Inputs::Image { shape, scaling, .. }) => {
-                let mut rows = Vec::new();
-                while rows.len() < most
-                    && let Some(path) = left.pop()
-                {
-                    rows.push(read_picture(&path, *shape)?);
-                }
-                if rows.is_empty() {
-                    return Ok(None);
-                }
-                Ok(Some(scale_pixels(&Tensor::cat(&rows, 0), 255.0, scaling)))
+            (Source::Pictures(left), Inputs::Image { shape, .. }) => {
+                let next = left.drain(..most.min(left.len()));
+                let pictures = next.map(|path| read_picture(&path, *shape));
+                let pictures = pictures.collect::<Result<Vec<_>>>()?;
+                Ok((!pictures.is_empty()).then(|| Tensor::cat(&pictures, 0)))
             }
             (_, Inputs::Table { .. }) => {
                 bail!("images were given to a network that was trained on rows of a table")
@@ -147,40 +138,41 @@ fn is_picture(path: &Path) -> bool {
 }
 
 fn open_table(
-    origin: &str,
+    origin: String,
     content: impl Read + 'static,
     format: TableFormat,
-    preparation: &Preparation,
+    inputs: &Inputs,
 ) -> Result<Source> {
-    let rows = Box::new(Rows::new(origin.to_string(), Box::new(content), format)?);
-    match &preparation.inputs {
+    let rows = Box::new(Rows::new(origin, Box::new(content), format)?);
+    let (origin, found) = (&rows.origin, rows.names.len());
+    let places = match inputs {
         Inputs::Table { columns } => {
             let places = columns.iter().map(|column| rows.column(&column.name));
             let places = places.collect::<Result<Vec<_>>>()?;
-            let (found, all) = (rows.names().len(), places.len() + format.others);
+            let all = places.len() + format.others;
             if format.header == Header::Row && found != all {
                 bail!(
                     "{origin}: has {found} column(s); without names they are told by their places, so all \
                      {all} of the training set must be there"
                 );
             }
-            Ok(Source::Table(rows, places, format.kind))
+            places
         }
         Inputs::Image { shape, .. } => {
             let pixels = shape.iter().product::<i64>() as usize;
-            if rows.names().len() != pixels {
+            if found != pixels {
                 bail!(
-                    "{origin}: has {} column(s); an image of the training set has {pixels} pixels",
-                    rows.names().len()
+                    "{origin}: has {found} column(s); an image of the training set has {pixels} pixels"
                 );
             }
-            Ok(Source::Table(rows, (0..pixels).collect(), format.kind))
+            (0..pixels).collect()
         }
-    }
+    };
+    Ok(Source::Table(rows, places, format.kind))
 }
 
-fn open_idx(origin: &str, mut content: impl Read + 'static, from: &Preparation) -> Result<Source> {
-    let Inputs::Image { shape: [channels, height, width], .. } = from.inputs else {
+fn open_idx(origin: String, mut content: impl Read + 'static, inputs: &Inputs) -> Result<Source> {
+    let Inputs::Image { shape: [channels, height, width], .. } = *inputs else {
         bail!("{origin}: holds images; the network was trained on rows of a table");
     };
     let mut header = [0u8; 16];
@@ -189,60 +181,36 @@ fn open_idx(origin: &str, mut content: impl Read + 'static, from: &Preparation) 
     if header[..4] != [0, 0, 8, 3] {
         bail!("{origin}: is no IDX file of images: it starts with {:?}", &header[..4]);
     }
-    let found = [i64::from(number(8)), i64::from(number(12))];
-    if channels != 1 || found != [height, width] {
+    let (h, w) = (i64::from(number(8)), i64::from(number(12)));
+    if (channels, h, w) != (1, height, width) {
         bail!(
-            "{origin}: holds images of {} x {}; the network was trained on {channels} x {height} x \
-             {width}",
-            found[0],
-            found[1]
+            "{origin}: holds images of {h} x {w}; the network was trained on {channels} x {height} x \
+             {width}"
         );
     }
-    let left = u64::from(number(4));
-    Ok(Source::Idx { origin: origin.to_string(), content: Box::new(content), left })
+    Ok(Source::Idx { origin, content: Box::new(content), left: u64::from(number(4)) })
 }
 
-/// Some rows of a table; `cell` reads a cell of the current row.
-fn read_rows(
-    rows: &mut Rows,
-    (width, kind): (usize, Kind),
-    most: usize,
-    cell: impl Fn(&Rows, usize) -> Result<f64>,
-) -> Result<Option<Tensor>> {
-    let mut matrix = Matrix::new(width, kind);
-    let mut count = 0;
-    while count < most && rows.advance()? {
-        for index in 0..width {
-            matrix.push(cell(rows, index)?);
+/// A cell of a table: a number, the place of its value in the list of the column at `index`, or a
+/// pixel.
+fn cell(rows: &Rows, place: usize, index: usize, inputs: &Inputs) -> Result<f64> {
+    match inputs {
+        Inputs::Table { columns } => {
+            let Some(values) = columns[index].coding.values() else { return rows.number(place) };
+            let known = values.iter().position(|value| value.as_bytes() == rows.cell(place));
+            Ok(known.ok_or_else(|| rows.refuse(place, &format!("one of {}", listed(values))))?
+                as f64)
         }
-        count += 1;
+        Inputs::Image { largest, .. } => match rows.number(place)? {
+            pixel if (0.0..=*largest).contains(&pixel) => Ok(pixel),
+            _ => Err(rows.refuse(place, &format!("a pixel, 0 to {largest}"))),
+        },
     }
-    Ok((count > 0).then(|| matrix.finish()))
-}
-
-/// The position of a cell's value in a list.
-fn place_of(rows: &Rows, column: usize, values: &[String]) -> Result<f64> {
-    let cell = rows.cell(column);
-    let known = values.iter().position(|value| value.as_bytes() == cell);
-    let place = known.ok_or_else(|| rows.refuse(column, &format!("one of {}", listed(values))))?;
-    Ok(place as f64)
 }
 
 fn listed(values: &[String]) -> String {
     let shown = values[..values.len().min(20)].join(", ");
     if values.len() > 20 { format!("{shown}, …") } else { shown }
-}
-
-/// A column `[b, 1]` as the network's inputs `[b, width]`.
-fn encode(raw: &Tensor, column: &Column) -> Tensor {
-    let numbers = match &column.coding {
-        Coding::OneHot(values) => {
-            let places = raw.flatten(0, -1).to_kind(Kind::Int64);
-            places.onehot(values.len() as i64).to_kind(Kind::Float)
-        }
-        _ => raw.shallow_clone(),
-    };
-    scale_columns(numbers, &column.scaling)
 }
 
 /// The pixels `[1, channels · height · width]` of a picture file, unsigned bytes.
@@ -265,5 +233,5 @@ fn read_picture(path: &Path, [channels, height, width]: [i64; 3]) -> Result<Tens
     };
     // Channels last, as pictures have it.
     let pixels = Tensor::from_slice(&bytes).reshape([height, width, channels]);
-    Ok(pixels.permute([2, 0, 1]).contiguous().reshape([1, -1]).to_device(Device::Cpu))
+    Ok(pixels.permute([2, 0, 1]).contiguous().reshape([1, -1]))
 }

@@ -1,11 +1,14 @@
-//! The part of a data set that a run uses.
+//! The part of a data set that a run uses, and the validation set that is held out of it.
 
+use std::cmp::Reverse;
+use std::fmt;
 use std::sync::Arc;
 
 use anyhow::Result;
 use tch::Device;
 
-use super::{DataDirectory, DataSet, Dataset, Progress, SelectionError, ValidationSplit};
+use super::{DataDirectory, DataSet, Dataset, Report, Task};
+use crate::generator::Generator;
 
 /// A data set, how many of its training samples are used, and which of them are held out.
 #[derive(Clone, Debug)]
@@ -17,6 +20,44 @@ pub struct DataSelection {
     /// The validation set, taken out of those; none: no validation set.
     pub validation: Option<ValidationSplit>,
 }
+
+/// How a validation set is taken out of the training set.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ValidationSplit {
+    /// How many samples it has.
+    pub size: ValidationSize,
+    /// The seed of the random choice, which no other random number of a run depends on.
+    pub seed: u64,
+}
+
+/// How many samples a validation set has.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ValidationSize {
+    /// This share of the training samples, rounded to the nearest whole number.
+    Share(f64),
+    /// This many.
+    Count(usize),
+}
+
+/// A number of samples that a data set does not have.
+#[derive(Debug)]
+pub struct SelectionError {
+    /// The key of a configuration that asks for it.
+    pub key: &'static str,
+    /// The key's value.
+    pub found: String,
+    /// What the value could be.
+    pub expected: String,
+}
+
+impl fmt::Display for SelectionError {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        let SelectionError { key, found, expected } = self;
+        write!(formatter, "`{key}` is `{found}`; expected {expected}")
+    }
+}
+
+impl std::error::Error for SelectionError {}
 
 impl DataSelection {
     /// How many samples are trained on, of the training samples that there are.
@@ -52,7 +93,7 @@ impl DataSelection {
         if nothing_to_do || data.validation.is_some() {
             return Ok(data);
         }
-        let mut data = data.shallow_clone();
+        let mut data = data.map(|split| Ok(split.shallow_clone()))?;
         if let Some(samples) = self.train_samples {
             data.train = data.train.first(samples as i64);
         }
@@ -67,28 +108,138 @@ impl DataSelection {
         &self,
         directory: &DataDirectory,
         device: Device,
-        progress: &mut dyn FnMut(Progress),
+        report: Report,
     ) -> Result<Arc<Dataset>> {
-        self.of(self.set.load(directory, device, progress)?)
+        self.of(self.set.load(directory, device, report)?)
     }
 }
 
 impl PartialEq for DataSelection {
     fn eq(&self, other: &DataSelection) -> bool {
-        *self.set == *other.set
-            && self.train_samples == other.train_samples
-            && self.validation == other.validation
+        let rest = |it: &DataSelection| (it.train_samples, it.validation);
+        *self.set == *other.set && rest(self) == rest(other)
     }
+}
+
+impl ValidationSize {
+    /// How many of `samples` training samples it is.
+    ///
+    /// # Errors
+    /// If the validation set or the rest of the training set would be empty.
+    fn of(self, samples: i64) -> Result<i64, SelectionError> {
+        let count = match self {
+            ValidationSize::Share(share) => (share * samples as f64).round() as i64,
+            ValidationSize::Count(count) => i64::try_from(count).unwrap_or(i64::MAX),
+        };
+        if (1..samples).contains(&count) {
+            return Ok(count);
+        }
+        Err(self.refuse(format!(
+            "a part of the {samples} training samples that leaves at least one sample on either side"
+        )))
+    }
+
+    fn refuse(self, expected: String) -> SelectionError {
+        let (key, found) = match self {
+            ValidationSize::Share(share) => ("data.validation_fraction", share.to_string()),
+            ValidationSize::Count(count) => ("data.validation_samples", count.to_string()),
+        };
+        SelectionError { key, found, expected }
+    }
+}
+
+impl Dataset {
+    /// Takes a validation set out of the training set. What is left of the training set keeps its
+    /// order, and the validation set has that order too.
+    ///
+    /// The choice is random. Classes keep their shares: each gives the share that the validation set
+    /// has of the whole, rounded by largest remainders so that the sum is exact, and keeps at least
+    /// one training sample.
+    ///
+    /// Standardised data stay as they are: their means and standard deviations are those of the
+    /// whole training set, validation samples included.
+    ///
+    /// # Errors
+    /// [`SelectionError`] if the validation set would be empty, or the training set or one of its
+    /// classes.
+    pub fn with_validation(self, split: ValidationSplit) -> Result<Dataset> {
+        let samples = self.train.len();
+        let wanted = split.size.of(samples)?;
+        let classes: Vec<i64> = match self.task {
+            Task::Classification => self.train.targets.argmax(1, false).try_into()?,
+            Task::Regression => vec![0; samples as usize],
+        };
+        let mut left = quotas(&sizes(&classes), wanted).ok_or_else(|| {
+            let classes = sizes(&classes).iter().filter(|&&size| size > 0).count() as i64;
+            split.size.refuse(format!(
+                "at most {} of the {samples} training samples, so that each of the {classes} \
+                 classes keeps one",
+                samples - classes
+            ))
+        })?;
+        let order: Vec<i64> = Generator::new(split.seed)?.permutation(samples)?.try_into()?;
+        let is_held_out = |&position: &i64| {
+            let quota = &mut left[classes[position as usize] as usize];
+            *quota -= 1;
+            *quota >= 0
+        };
+        let (validation, train): (Vec<i64>, Vec<i64>) = order.into_iter().partition(is_held_out);
+        let part = |mut positions: Vec<i64>| {
+            positions.sort_unstable();
+            self.train.select(&positions)
+        };
+        let (train, validation) = (part(train), Some(part(validation)));
+        Ok(Dataset { train, validation, ..self })
+    }
+}
+
+/// How many samples each class has.
+fn sizes(classes: &[i64]) -> Vec<i64> {
+    let mut sizes = vec![0; classes.iter().max().map_or(0, |&last| last as usize + 1)];
+    for &class in classes {
+        sizes[class as usize] += 1;
+    }
+    sizes
+}
+
+/// How many of `wanted` samples each class gives; none if a class would have to give all it has.
+fn quotas(sizes: &[i64], wanted: i64) -> Option<Vec<i64>> {
+    let all: i64 = sizes.iter().sum();
+    let exact = |class: usize| i128::from(wanted) * i128::from(sizes[class]);
+    let mut quotas: Vec<i64> =
+        (0..sizes.len()).map(|class| (exact(class) / i128::from(all)) as i64).collect();
+    let mut by_remainder: Vec<usize> = (0..sizes.len()).collect();
+    by_remainder.sort_by_key(|&class| Reverse(exact(class) % i128::from(all)));
+    let mut missing = wanted - quotas.iter().sum::<i64>();
+    while missing > 0 {
+        let before = missing;
+        for &class in &by_remainder {
+            if missing > 0 && quotas[class] + 1 < sizes[class] {
+                quotas[class] += 1;
+                missing -= 1;
+            }
+        }
+        if missing == before {
+            return None;
+        }
+    }
+    Some(quotas)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Digits, ValidationSize};
+    use std::collections::BTreeSet;
+
+    use tch::{Kind, Tensor};
+
+    use super::super::preparation::one_hot;
+    use super::super::{Digits, Split};
+    use super::ValidationSize::{Count, Share};
     use super::*;
 
     #[test]
     fn validation_samples_are_taken_from_the_training_samples_that_are_used() {
-        let validation = ValidationSplit { size: ValidationSize::Count(30), seed: 1 };
+        let validation = ValidationSplit { size: Count(30), seed: 1 };
         let of = |train_samples, validation| {
             let set = Arc::new(Digits);
             let selection = DataSelection { set, train_samples, validation };
@@ -101,11 +252,82 @@ mod tests {
         let held_out = cut.validation.as_ref().unwrap();
         assert_eq!((cut.train.len(), held_out.len(), cut.test.len()), (70, 30, 359));
         let first = all.train.first(100);
-        let sum = |split: &super::super::Split| split.inputs.sum(tch::Kind::Double);
+        let sum = |split: &Split| split.inputs.sum(Kind::Double);
         assert_eq!(sum(&cut.train) + sum(held_out), sum(&first));
         for (samples, key) in [(1439, "data.train_samples"), (30, "data.validation_samples")] {
             let error = of(Some(samples), Some(validation)).err().unwrap();
             assert_eq!(error.downcast::<SelectionError>().unwrap().key, key);
+        }
+    }
+
+    /// Samples whose input is their position.
+    fn data(task: Task, classes: &[i64]) -> Dataset {
+        let samples = classes.len() as i64;
+        let targets = match task {
+            Task::Classification => one_hot(&Tensor::from_slice(classes), 4, Device::Cpu),
+            Task::Regression => Tensor::from_slice(classes).reshape([-1, 1]),
+        };
+        let split = || {
+            let inputs = Tensor::arange(samples, (Kind::Float, Device::Cpu)).reshape([-1, 1]);
+            Split::new(inputs, targets.shallow_clone())
+        };
+        Dataset::new("t", task, split(), split())
+    }
+
+    fn positions(split: &Split) -> Vec<i64> {
+        split.inputs.flatten(0, -1).to_kind(Kind::Int64).try_into().unwrap()
+    }
+
+    #[test]
+    fn classes_give_their_shares_by_largest_remainders() {
+        assert_eq!(quotas(&[50, 30, 20], 10), Some(vec![5, 3, 2]));
+        assert_eq!(quotas(&[5, 3, 2], 5), Some(vec![3, 1, 1])); // 2.5, 1.5, 1
+        assert_eq!(quotas(&[7, 0, 2, 1], 3), Some(vec![2, 0, 1, 0])); // 2.1, 0, 0.6, 0.3
+        assert_eq!(quotas(&[9, 1], 6), Some(vec![6, 0]), "5.4 and 0.6, but the last sample stays");
+        assert_eq!(quotas(&[3, 2, 1], 3), Some(vec![2, 1, 0]));
+        assert_eq!(quotas(&[3, 2, 1], 4), None);
+    }
+
+    #[test]
+    fn validation_set_is_a_random_seeded_stratified_part_of_the_training_set() {
+        let classes: Vec<i64> = (0..100).map(|position| [0, 1, 0, 3][position % 4]).collect();
+        for task in [Task::Classification, Task::Regression] {
+            let of = |seed| {
+                let split = ValidationSplit { size: Share(0.2), seed };
+                data(task, &classes).with_validation(split).unwrap()
+            };
+            let cut = of(1);
+            let validation = positions(cut.validation.as_ref().unwrap());
+            let train = positions(&cut.train);
+            assert!(train.is_sorted() && validation.is_sorted());
+            assert_eq!((train.len(), validation.len()), (80, 20));
+            let both: BTreeSet<i64> = train.iter().chain(&validation).copied().collect();
+            assert_eq!(both, (0..100).collect(), "no sample is lost or doubled");
+            if task == Task::Classification {
+                let chosen: Vec<i64> =
+                    validation.iter().map(|&position| classes[position as usize]).collect();
+                assert_eq!(sizes(&chosen), [10, 5, 0, 5]);
+            }
+            assert_eq!(positions(&cut.test), (0..100).collect::<Vec<_>>());
+            assert_eq!(validation, positions(of(1).validation.as_ref().unwrap()));
+            assert_ne!(validation, positions(of(2).validation.as_ref().unwrap()));
+        }
+    }
+
+    #[test]
+    fn sizes_that_leave_nothing_on_a_side_are_refused_by_their_key() {
+        let classes = [0, 1, 1, 1, 2, 2];
+        for (size, reason) in [
+            (Share(0.05), "`data.validation_fraction` is `0.05`; expected a part"),
+            (Share(1.0), "`data.validation_fraction` is `1`"),
+            (Count(0), "`data.validation_samples` is `0`"),
+            (Count(6), "`data.validation_samples` is `6`; expected a part of the 6"),
+            (Count(4), "at most 3 of the 6 training samples, so that each of the 3"),
+        ] {
+            let data = data(Task::Classification, &classes);
+            let cut = data.with_validation(ValidationSplit { size, seed: 1 });
+            let error = cut.err().unwrap().to_string();
+            assert!(error.contains(reason), "no `{reason}` in {error}");
         }
     }
 }

@@ -2,10 +2,20 @@
 
 use anyhow::{Result, bail};
 
+use super::Split;
 use crate::generator::Generator;
 
 /// Below 2²⁸ libtorch draws a whole number from one word of the generator, and from its lower bits.
 const MOST_ROWS: i64 = 1 << 27;
+
+impl Split {
+    /// A training set and a test set, as scikit-learn's `train_test_split` makes them. The paper
+    /// splits its tables by 0.2 with seed 1.
+    pub(super) fn train_test(&self, test_fraction: f64, seed: u32) -> Result<(Split, Split)> {
+        let (train, test) = train_test(self.len(), test_fraction, seed)?;
+        Ok((self.select(&train), self.select(&test)))
+    }
+}
 
 /// Which of `rows` rows are trained on, and which are tested on: as scikit-learn's
 /// `train_test_split(test_size=test_fraction, random_state=seed)` chooses and orders them.
@@ -14,7 +24,7 @@ const MOST_ROWS: i64 = 1 << 27;
 ///
 /// # Errors
 /// If one of the two sets would be empty.
-pub(super) fn train_test(rows: i64, test_fraction: f64, seed: u32) -> Result<(Vec<i64>, Vec<i64>)> {
+fn train_test(rows: i64, test_fraction: f64, seed: u32) -> Result<(Vec<i64>, Vec<i64>)> {
     let count = (test_fraction * rows as f64).ceil() as i64;
     if count < 1 || count >= rows {
         bail!("{rows} rows cannot be split into a training and a test set by {test_fraction}");
@@ -24,52 +34,31 @@ pub(super) fn train_test(rows: i64, test_fraction: f64, seed: u32) -> Result<(Ve
     Ok((train, order))
 }
 
-/// The paper's split of its tables: a fifth of the rows is tested on, with seed 1.
-pub(super) fn paper_split(rows: i64) -> Result<(Vec<i64>, Vec<i64>)> {
-    train_test(rows, 0.2, 1)
-}
-
 /// `numpy.random.RandomState(seed).permutation(count)`, for a count up to 2²⁷: Fisher and Yates'
 /// shuffle from the end, each position drawn from MT19937 by rejection.
 fn permutation(count: i64, seed: u32) -> Result<Vec<i64>> {
     if count > MOST_ROWS {
         bail!("{count} rows are more than can be shuffled");
     }
-    let mut words = Words::new(seed)?;
+    // NumPy's and libtorch's generators are the same one; of its words the lower 27 bits are drawn.
+    let mut generator = Generator::new(u64::from(seed))?;
+    let mut words = Vec::new().into_iter();
     let mut order: Vec<i64> = (0..count).collect();
     for last in (1..order.len()).rev() {
         let mask = (last + 1).next_power_of_two() - 1; // the bits that `last` needs
         let chosen = loop {
-            let drawn = words.next()? & mask;
-            if drawn <= last {
-                break drawn;
+            match words.next().map(|word: i64| word as usize & mask) {
+                Some(drawn) if drawn <= last => break drawn,
+                Some(_) => {}
+                None => {
+                    let block = generator.integers(&[4096], MOST_ROWS)?;
+                    words = Vec::<i64>::try_from(block)?.into_iter();
+                }
             }
         };
         order.swap(last, chosen);
     }
     Ok(order)
-}
-
-/// The lower 27 bits of MT19937's numbers: NumPy's and libtorch's generators are the same one.
-struct Words {
-    generator: Generator,
-    drawn: std::vec::IntoIter<i64>,
-}
-
-impl Words {
-    fn new(seed: u32) -> Result<Words> {
-        let generator = Generator::new(u64::from(seed))?;
-        Ok(Words { generator, drawn: Vec::new().into_iter() })
-    }
-
-    fn next(&mut self) -> Result<usize> {
-        if let Some(word) = self.drawn.next() {
-            return Ok(word as usize);
-        }
-        let block = self.generator.integers(&[4096], MOST_ROWS)?;
-        self.drawn = Vec::<i64>::try_from(block)?.into_iter();
-        self.next()
-    }
 }
 
 #[cfg(test)]

@@ -1,15 +1,12 @@
 //! Tables of comma-separated values, read row by row, so that only one row of text is in memory.
 
-use std::cell::Cell;
 use std::io::{self, Read};
-use std::path::Path;
-use std::rc::Rc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
-use super::file::{File, open};
+use super::File;
 
 /// How many values, about, are gathered while a table is read before they become a tensor.
 const CHUNK: usize = 1 << 20;
@@ -72,34 +69,29 @@ pub enum Header {
     Either,
 }
 
-impl From<bool> for Header {
-    fn from(names: bool) -> Header {
-        if names { Header::Names } else { Header::Row }
-    }
-}
-
 /// The rows of a table, one at a time.
 pub(super) struct Rows<'a> {
-    origin: String,
-    names: Vec<String>,
-    reader: csv::Reader<Box<dyn Read + 'a>>,
+    /// The table's name, for messages.
+    pub origin: String,
+    /// The columns' names.
+    pub names: Vec<String>,
+    reader: csv::Reader<io::Chain<Limited<'a>, &'static [u8]>>,
     row: csv::ByteRecord,
     line: u64,
-    held: bool,             // the first row has been read to count the columns
-    since: Rc<Cell<usize>>, // bytes that were read since the last row
+    held: bool, // the first row has been read to count the columns
 }
 
 /// Fails when a row does not end: because of a quote that is not closed, or because it is no table.
 struct Limited<'a> {
     content: Box<dyn Read + 'a>,
-    since: Rc<Cell<usize>>,
+    since: usize, // bytes that were read since the last row
 }
 
 impl Read for Limited<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.content.read(buffer)?;
-        self.since.set(self.since.get() + count);
-        if self.since.get() > LONGEST_ROW {
+        self.since += count;
+        if self.since > LONGEST_ROW {
             let limit = LONGEST_ROW >> 20;
             let reason = format!("a row is longer than {limit} MiB; is a quote not closed?");
             return Err(io::Error::other(reason));
@@ -109,11 +101,6 @@ impl Read for Limited<'_> {
 }
 
 impl<'a> Rows<'a> {
-    /// The rows of a file on disk, decompressed if its name ends in `.gz`.
-    pub fn open(path: &Path, format: TableFormat) -> Result<Rows<'static>> {
-        Rows::new(path.display().to_string(), open(path)?, format)
-    }
-
     /// The rows of a file in memory.
     pub fn of(file: &'a File, format: TableFormat) -> Result<Rows<'a>> {
         Rows::new(file.origin.clone(), Box::new(file.bytes.as_slice()), format)
@@ -125,9 +112,8 @@ impl<'a> Rows<'a> {
         content: Box<dyn Read + 'a>,
         format: TableFormat,
     ) -> Result<Rows<'a>> {
-        let since = Rc::new(Cell::new(0));
-        let content = Limited { content, since: since.clone() };
-        let mut reader = csv::ReaderBuilder::new()
+        let content = Limited { content, since: 0 };
+        let reader = csv::ReaderBuilder::new()
             .delimiter(format.delimiter)
             .comment(format.comment)
             .has_headers(false)
@@ -135,39 +121,30 @@ impl<'a> Rows<'a> {
             .trim(csv::Trim::All) // of `\r`, too
             .terminator(csv::Terminator::Any(b'\n'))
             // Every row ends in a line feed, so that lines can be counted by the rows' ends.
-            .from_reader(Box::new(content.chain(b"\n".as_slice())) as Box<dyn Read + 'a>);
-        let mut row = csv::ByteRecord::new();
-        if !read(&mut reader, &mut row, &origin)? {
-            bail!("{origin}: is empty; a table was expected");
+            .from_reader(content.chain(b"\n".as_slice()));
+        let (names, row) = (Vec::new(), csv::ByteRecord::new());
+        let mut rows = Rows { origin, names, reader, row, line: 0, held: false };
+        if !rows.read()? {
+            bail!("{}: is empty; a table was expected", rows.origin);
         }
-        let line = line_of(&reader, &row);
-        let is_number =
-            |cell: &[u8]| std::str::from_utf8(cell).is_ok_and(|cell| cell.parse::<f64>().is_ok());
+        let is_number = |cell: &[u8]| parse(cell).is_some();
+        let row = &rows.row;
         if format.header == Header::Names && row.iter().all(is_number) {
             bail!(
-                "{origin}, line {line}: holds numbers where columns are named; if it is a row, \
-                 set `data.header: false`"
+                "{}: holds numbers where columns are named; if it is a row, set `data.header: false`",
+                rows.place()
             );
         }
         let named = match format.header {
             Header::Either => !row.iter().any(is_number),
             header => header == Header::Names,
         };
-        let names = match named {
+        rows.names = match named {
             true => row.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect(),
             false => (0..row.len()).map(|index| index.to_string()).collect(),
         };
-        Ok(Rows { origin, names, reader, row, line, held: !named, since })
-    }
-
-    /// The table's name.
-    pub fn origin(&self) -> &str {
-        &self.origin
-    }
-
-    /// The columns' names.
-    pub fn names(&self) -> &[String] {
-        &self.names
+        rows.held = !named;
+        Ok(rows)
     }
 
     /// The position of a column; the error lists the columns that the table has.
@@ -196,16 +173,59 @@ impl<'a> Rows<'a> {
         if std::mem::take(&mut self.held) {
             return Ok(true);
         }
-        self.since.set(0);
-        if !read(&mut self.reader, &mut self.row, &self.origin)? {
+        if !self.read()? {
             return Ok(false);
         }
-        self.line = line_of(&self.reader, &self.row);
         if self.row.len() != self.names.len() {
             let (found, expected) = (self.row.len(), self.names.len());
             bail!("{}: has {found} column(s); {expected} were expected", self.place());
         }
         Ok(true)
+    }
+
+    /// Reads the next row that is not empty, if there is one.
+    fn read(&mut self) -> Result<bool> {
+        self.reader.get_mut().get_mut().0.since = 0;
+        while self
+            .reader
+            .read_byte_record(&mut self.row)
+            .with_context(|| format!("{}: cannot be read as a table", self.origin))?
+        {
+            if self.row.len() > 1 || !self.row[0].is_empty() {
+                // The reader's own position is where it went on reading, before empty lines and
+                // comments; the row may have lines within.
+                let within = self.row.as_slice().iter().filter(|&&byte| byte == b'\n').count();
+                self.line = self.reader.position().line().saturating_sub(1 + within as u64);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Up to `most` further rows as a matrix `[rows, width]`, unless there are none; `cell` reads a
+    /// number from the current row.
+    pub fn matrix(
+        &mut self,
+        most: usize,
+        (width, kind): (usize, Kind),
+        cell: impl Fn(&Rows, usize) -> Result<f64>,
+    ) -> Result<Option<Tensor>> {
+        let mut matrix = Matrix::new(width, kind);
+        let mut count = 0;
+        while count < most && self.advance()? {
+            for index in 0..width {
+                matrix.push(cell(self, index)?);
+            }
+            count += 1;
+        }
+        Ok((count > 0).then(|| matrix.finish()))
+    }
+
+    /// All further rows of a table of numbers, as doubles `[rows, columns]`.
+    pub fn numbers(&mut self) -> Result<Tensor> {
+        let shape = (self.names.len(), Kind::Double);
+        let all = self.matrix(usize::MAX, shape, |rows, column| rows.number(column))?;
+        all.with_context(|| format!("{}: holds no rows", self.origin))
     }
 
     /// The text in a column of this row.
@@ -215,10 +235,8 @@ impl<'a> Rows<'a> {
 
     /// The finite number in a column of this row.
     pub fn number(&self, column: usize) -> Result<f64> {
-        let number = std::str::from_utf8(self.cell(column)).ok().and_then(|it| it.parse().ok());
-        number
-            .filter(|number: &f64| (*number as f32).is_finite())
-            .ok_or_else(|| self.refuse(column, "a finite number"))
+        let number = parse(self.cell(column)).filter(|number| (*number as f32).is_finite());
+        number.ok_or_else(|| self.refuse(column, "a finite number"))
     }
 
     /// The complaint about a cell of this row.
@@ -234,28 +252,9 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Reads the next row that is not empty.
-fn read(
-    reader: &mut csv::Reader<Box<dyn Read + '_>>,
-    row: &mut csv::ByteRecord,
-    origin: &str,
-) -> Result<bool> {
-    while reader
-        .read_byte_record(row)
-        .with_context(|| format!("{origin}: cannot be read as a table"))?
-    {
-        if row.len() > 1 || !row[0].is_empty() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// The line in which the row that was just read begins. The reader's own position is where it went on
-/// reading, before empty lines and comments.
-fn line_of(reader: &csv::Reader<Box<dyn Read + '_>>, row: &csv::ByteRecord) -> u64 {
-    let within = row.as_slice().iter().filter(|&&byte| byte == b'\n').count() as u64;
-    reader.position().line().saturating_sub(1 + within)
+/// A cell as a number, which need not be finite.
+pub(super) fn parse(cell: &[u8]) -> Option<f64> {
+    std::str::from_utf8(cell).ok()?.parse().ok()
 }
 
 /// A matrix that grows row by row.
@@ -281,25 +280,22 @@ impl Matrix {
     }
 
     fn flush(&mut self) {
-        if !self.values.is_empty() {
-            let shape = [(self.values.len() / self.width) as i64, self.width as i64];
-            self.chunks.push(Tensor::from_slice(&self.values).to_kind(self.kind).reshape(shape));
-            self.values.clear();
-        }
+        let shape = [(self.values.len() / self.width) as i64, self.width as i64];
+        self.chunks.push(Tensor::from_slice(&self.values).to_kind(self.kind).reshape(shape));
+        self.values.clear();
     }
 
     /// `[rows, width]` on the CPU.
     pub fn finish(mut self) -> Tensor {
         self.flush();
-        match self.chunks.len() {
-            0 => Tensor::zeros([0, self.width as i64], (self.kind, Device::Cpu)),
-            _ => Tensor::cat(&self.chunks, 0),
-        }
+        Tensor::cat(&self.chunks, 0)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tch::Device;
+
     use super::*;
 
     const FORMAT: TableFormat = TableFormat {

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use tch::{Device, Kind, Tensor};
 
 use super::preparation::{
-    Coding, Column, Inputs, Preparation, Scaling, Targets, scale_columns, scale_pixels,
+    Coding, Column, Inputs, Preparation, Scaling, Targets, one_hot, scale_columns, scale_pixels,
 };
 use super::{Dataset, Split};
 
@@ -14,18 +14,14 @@ use super::{Dataset, Split};
 /// # Errors
 /// If a wanted column is missing, or if a category or class is not among the known ones.
 pub(super) fn translate(data: Dataset, wanted: &Preparation) -> Result<Dataset> {
-    let name = data.name.clone();
-    let Some(found) = data.preparation.clone() else {
-        bail!("{name}: it is not known how its samples were prepared");
+    let Some(found) = &data.preparation else {
+        bail!("{}: it is not known how its samples were prepared", data.name);
     };
-    let data = Dataset { preparation: Some(wanted.clone()), ..data };
-    data.map(|split| {
-        Ok(Split::new(
-            inputs(&split.inputs, &found.inputs, &wanted.inputs)?,
-            targets(&split.targets, &found.targets, &wanted.targets)?,
-        ))
-    })
-    .with_context(|| name)
+    let translated = data.map(|split| {
+        let inputs = inputs(&split.inputs, &found.inputs, &wanted.inputs)?;
+        Ok(Split::new(inputs, targets(&split.targets, &found.targets, &wanted.targets)?))
+    });
+    Ok(Dataset { preparation: Some(wanted.clone()), ..translated.context(data.name)? })
 }
 
 fn inputs(samples: &Tensor, found: &Inputs, wanted: &Inputs) -> Result<Tensor> {
@@ -34,23 +30,21 @@ fn inputs(samples: &Tensor, found: &Inputs, wanted: &Inputs) -> Result<Tensor> {
             let parts = wanted.iter().map(|column| {
                 let (start, own) = place(found, &column.name)?;
                 let raw = samples.narrow(1, start, own.width() as i64);
-                let numbers = match (&own.coding, &column.coding) {
-                    (Coding::Number, Coding::Number) => raw,
-                    (Coding::Number, _) | (_, Coding::Number) => bail!(
+                let cells = match (own.coding.values(), column.coding.values()) {
+                    (None, None) => raw.select(1, 0),
+                    (Some(found), Some(known)) => {
+                        let places = match own.coding {
+                            Coding::OneHot(_) => raw.argmax(1, false),
+                            _ => raw.select(1, 0).to_kind(Kind::Int64),
+                        };
+                        named(&places, found, known, &format!("column `{}`", column.name))?
+                    }
+                    _ => bail!(
                         "column `{}` holds numbers in one of the two data sets, and names in the other",
                         column.name
                     ),
-                    (own, Coding::Ordinal(known)) => {
-                        let what = format!("column `{}`", column.name);
-                        named(&indices(&raw, own), values(own), known, &what)?.unsqueeze(1)
-                    }
-                    (own, Coding::OneHot(known)) => {
-                        let what = format!("column `{}`", column.name);
-                        let indices = named(&indices(&raw, own), values(own), known, &what)?;
-                        indices.onehot(known.len() as i64)
-                    }
                 };
-                Ok(scale_columns(numbers, &column.scaling))
+                Ok(column.encode(&cells))
             });
             Ok(Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 1))
         }
@@ -72,7 +66,7 @@ fn targets(samples: &Tensor, found: &Targets, wanted: &Targets) -> Result<Tensor
     match (found, wanted) {
         (Targets::Classes(found), Targets::Classes(known)) => {
             let classes = named(&samples.argmax(1, false), found, known, "the classes")?;
-            Ok(classes.onehot(known.len() as i64).to_kind(Kind::Float))
+            Ok(one_hot(&classes, known.len() as i64, Device::Cpu))
         }
         (Targets::Numbers { names: found, .. }, Targets::Numbers { names, scaling }) => {
             if found != names {
@@ -82,7 +76,7 @@ fn targets(samples: &Tensor, found: &Targets, wanted: &Targets) -> Result<Tensor
                     names.join(", ")
                 );
             }
-            Ok(scale_columns(samples.shallow_clone(), scaling))
+            Ok(scale_columns(samples, scaling))
         }
         _ => bail!("its targets are of another task than the network's"),
     }
@@ -101,21 +95,6 @@ fn place<'a>(columns: &'a [Column], name: &str) -> Result<(i64, &'a Column)> {
     bail!("has no column `{name}`; it has {}", names.join(", "))
 }
 
-fn values(coding: &Coding) -> &[String] {
-    match coding {
-        Coding::Number => &[],
-        Coding::Ordinal(values) | Coding::OneHot(values) => values,
-    }
-}
-
-/// Places `[N]` in the list of values.
-fn indices(raw: &Tensor, coding: &Coding) -> Tensor {
-    match coding {
-        Coding::OneHot(_) => raw.argmax(1, false),
-        _ => raw.flatten(0, -1).to_kind(Kind::Int64),
-    }
-}
-
 /// Places in one list of names as places in another.
 fn named(places: &Tensor, found: &[String], known: &[String], what: &str) -> Result<Tensor> {
     let map = found.iter().map(|name| {
@@ -123,5 +102,5 @@ fn named(places: &Tensor, found: &[String], known: &[String], what: &str) -> Res
         Ok(place.with_context(|| format!("{what}: the network does not know `{name}`"))? as i64)
     });
     let map = Tensor::from_slice(&map.collect::<Result<Vec<i64>>>()?);
-    Ok(map.to_device(Device::Cpu).index_select(0, places))
+    Ok(map.index_select(0, places))
 }

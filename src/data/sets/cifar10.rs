@@ -1,84 +1,47 @@
 //! CIFAR-10: 60,000 colour photographs of 32 x 32 pixels (Krizhevsky 2009), in its binary form.
 
-use std::sync::Arc;
-
 use anyhow::{Result, bail};
-use serde_yaml::Value;
 use tch::{Device, Tensor};
 
-use crate::data::images::Pixels;
-use crate::data::set::mapping;
 use crate::data::{
-    Archive, ArchiveKind, DataSet, Dataset, File, Files, KnownFile, Packing, Publication,
-    Registration, Scaling, Split, Task, TrainingShape,
+    About, ArchiveKind, DataSet, Dataset, File, Files, KnownFile, Place, Publication, Scaling,
+    TrainingShape, prepare,
 };
-use crate::settings::domain::truth;
-use crate::settings::section;
 
-section! {
+standardized! {
     /// CIFAR-10.
-    pub struct Cifar10 {
-        /// Whether inputs and numeric targets have mean 0 and standard deviation 1.
-        ///
-        /// By the training set. Images are in [0, 1] otherwise.
-        standardize: bool = true, truth();
-    }
+    Cifar10, KIND, "cifar10", "colour photographs, 32 x 32, 10 classes, 50,000 + 10,000"
 }
 
-pub(super) const KIND: Registration = Registration {
-    name: "cifar10",
-    summary: "colour photographs, 32 x 32, 10 classes, 50,000 + 10,000",
-    keys: Cifar10::keys,
-    read: |reader| Ok(Arc::new(Cifar10::read_keys(reader)?)),
-};
-
 impl DataSet for Cifar10 {
-    fn name(&self) -> &'static str {
-        KIND.name
+    fn about(&self) -> About {
+        let shape = TrainingShape { samples: 50_000, outputs: 10, image: Some([3, 32, 32]) };
+        About {
+            standardize: self.standardize,
+            training_shape: Some(shape),
+            publication: Some(&PUBLICATION),
+            ..About::new(KIND.name, self)
+        }
     }
 
-    fn task(&self) -> Task {
-        Task::Classification
-    }
-
-    fn settings(&self) -> Value {
-        mapping(self)
-    }
-
-    fn prepare(&self, files: &Files, device: Device) -> Result<Dataset> {
-        let scaling = match self.standardize {
+    fn prepare(&self, files: &Files, standardize: bool, device: Device) -> Result<Dataset> {
+        let scaling = match standardize {
             true => vec![colour(125.3, 63.0), colour(123.0, 62.1), colour(113.9, 66.7)],
             false => vec![Scaling::NONE; 3],
         };
-        let pixels = Pixels { shape: [3, 32, 32], largest: 255.0, scaling };
-        let split = |names: Vec<String>| -> Result<Split> {
-            let parts = names.iter().map(|name| records(files.content(name)));
-            let (labels, bytes): (Vec<Tensor>, Vec<Tensor>) =
+        let part = |files: &[File]| -> Result<_> {
+            let parts = files.iter().map(records);
+            let (labels, pixels): (Vec<Tensor>, Vec<Tensor>) =
                 parts.collect::<Result<Vec<_>>>()?.into_iter().unzip();
-            Ok(pixels.split(&Tensor::cat(&bytes, 0), &Tensor::cat(&labels, 0), CLASSES, device))
+            Ok((Tensor::cat(&pixels, 0), Tensor::cat(&labels, 0)))
         };
-        let test = split(vec!["test_batch.bin".into()])?;
-        let train = split((1..=5).map(|number| format!("data_batch_{number}.bin")).collect())?;
-        Ok(pixels.dataset(self.name(), NAMES.map(String::from).to_vec(), train, test))
-    }
-
-    fn not_standardized(&self) -> Arc<dyn DataSet> {
-        Arc::new(Cifar10 { standardize: false })
-    }
-
-    fn training_shape(&self) -> Option<TrainingShape> {
-        let outputs = i64::from(CLASSES);
-        Some(TrainingShape { samples: 50_000, outputs, image: Some([3, 32, 32]) })
-    }
-
-    fn publication(&self) -> Option<&'static Publication> {
-        Some(&PUBLICATION)
+        let (train, test) = files.contents.split_at(5);
+        let parts = [part(train)?, part(test)?];
+        Ok(prepare::images(KIND.name, &CLASSES, ([3, 32, 32], 255.0, scaling), parts, device))
     }
 }
 
-const CLASSES: u8 = 10;
-
-const NAMES: [&str; 10] =
+const CLASSES: [&str; 10] =
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 
 /// A colour's mean and standard deviation, of pixels from 0 to 255.
@@ -96,7 +59,7 @@ fn records(file: &File) -> Result<(Tensor, Tensor)> {
     if bytes.is_empty() || !bytes.len().is_multiple_of(RECORD) {
         bail!("{origin}: {} bytes are not a number of records of {RECORD} bytes", bytes.len());
     }
-    if let Some(record) = bytes.chunks_exact(RECORD).position(|record| record[0] >= CLASSES) {
+    if let Some(record) = bytes.chunks_exact(RECORD).position(|record| record[0] > 9) {
         let label = bytes[record * RECORD];
         bail!("{origin}: label {label} of record {record} is not a class from 0 to 9");
     }
@@ -105,47 +68,28 @@ fn records(file: &File) -> Result<(Tensor, Tensor)> {
 }
 
 static PUBLICATION: Publication = Publication {
-    files: &[
-        KnownFile {
-            name: "data_batch_1.bin",
-            bytes: 30_730_000,
-            sha256: "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
-        },
-        KnownFile {
-            name: "data_batch_2.bin",
-            bytes: 30_730_000,
-            sha256: "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
-        },
-        KnownFile {
-            name: "data_batch_3.bin",
-            bytes: 30_730_000,
-            sha256: "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
-        },
-        KnownFile {
-            name: "data_batch_4.bin",
-            bytes: 30_730_000,
-            sha256: "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
-        },
-        KnownFile {
-            name: "data_batch_5.bin",
-            bytes: 30_730_000,
-            sha256: "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
-        },
-        KnownFile {
-            name: "test_batch.bin",
-            bytes: 30_730_000,
-            sha256: "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
-        },
-    ],
-    packing: Packing::Archive(Archive {
+    files: &FILES,
+    places: &[Place::Archive {
+        mirror: "https://www.cs.toronto.edu/~kriz/",
         name: "cifar-10-binary.tar.gz",
         kind: ArchiveKind::TarGz,
         most_bytes: 200_000_000,
-    }),
-    mirrors: &["https://www.cs.toronto.edu/~kriz/"],
-    npm_package: None,
-    system_folder: None,
+    }],
 };
+
+/// Five files of training samples, then the test samples.
+static FILES: [KnownFile; 6] = [
+    file("data_batch_1.bin", "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5"),
+    file("data_batch_2.bin", "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed"),
+    file("data_batch_3.bin", "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67"),
+    file("data_batch_4.bin", "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48"),
+    file("data_batch_5.bin", "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add"),
+    file("test_batch.bin", "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b"),
+];
+
+const fn file(name: &'static str, sha256: &'static str) -> KnownFile {
+    KnownFile { name, bytes: 30_730_000, sha256 }
+}
 
 #[cfg(test)]
 mod tests {
@@ -163,13 +107,13 @@ mod tests {
         bytes
     }
 
-    fn file(bytes: Vec<u8>) -> File {
-        File { origin: "batch.bin".into(), bytes }
+    fn read(bytes: Vec<u8>) -> Result<(Tensor, Tensor)> {
+        records(&File { origin: "batch.bin".into(), bytes })
     }
 
     #[test]
     fn cifar10_records_are_labels_and_colour_planes() {
-        let (labels, pixels) = records(&file(two_records())).unwrap();
+        let (labels, pixels) = read(two_records()).unwrap();
         assert_eq!(Vec::<i64>::try_from(labels.to_kind(Kind::Int64)).unwrap(), [3, 9]);
         assert_eq!(pixels.size(), [2, 3072]);
         let colour = |mean: f64, deviation: f64| Scaling {
@@ -195,7 +139,7 @@ mod tests {
             (two_records()[..3072].to_vec(), "3072 bytes are not"),
             (bad_label, "label 10 of record 1"),
         ] {
-            let error = records(&file(bytes)).unwrap_err().to_string();
+            let error = read(bytes).unwrap_err().to_string();
             assert!(error.starts_with("batch.bin: ") && error.contains(reason), "{error}");
         }
     }

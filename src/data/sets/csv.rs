@@ -15,10 +15,9 @@ use serde_json::json;
 use serde_yaml::Value;
 use tch::{Device, Kind};
 
-use crate::data::prepare::dataset;
-use crate::data::set::mapping;
-use crate::data::split::train_test;
-use crate::data::{DataSet, Dataset, Files, Registration, TableFormat, Task};
+use crate::data::{
+    About, DataSet, Dataset, Files, Header, Registration, TableFormat, Task, prepare,
+};
 use crate::settings::domain::{choice, number, show, text, truth, whole};
 use crate::settings::{ConfigError, Domain, Key, Reader, named, section};
 use reading::Reading;
@@ -145,16 +144,12 @@ impl CsvFiles {
         let either = "either `path`, or `train` and `test`";
         match ["path", "train", "test"].map(|key| reader.has(key)) {
             [true, true, _] => Err(reader.refuse_unread("train", either)),
-            [true, false, true] => Err(reader.refuse_unread("test", either)),
-            [true, false, false] => Ok(CsvFiles::One(OneFile::read_keys(reader)?)),
-            [false, true, true] => Ok(CsvFiles::Two(TwoFiles::read_keys(reader)?)),
-            [false, true, false] => {
-                Err(reader.missing("test", "the path of a file beside `train`"))
-            }
-            [false, false, true] => {
-                Err(reader.missing("train", "the path of a file beside `test`"))
-            }
-            [false, false, false] => {
+            [true, _, true] => Err(reader.refuse_unread("test", either)),
+            [true, ..] => Ok(CsvFiles::One(OneFile::read_keys(reader)?)),
+            [_, true, true] => Ok(CsvFiles::Two(TwoFiles::read_keys(reader)?)),
+            [_, true, _] => Err(reader.missing("test", "the path of a file beside `train`")),
+            [_, _, true] => Err(reader.missing("train", "the path of a file beside `test`")),
+            _ => {
                 let expected = "the path of a file (or two, as `train` and `test`)";
                 Err(reader.missing("path", expected))
             }
@@ -170,54 +165,40 @@ pub(super) const KIND: Registration = Registration {
 };
 
 impl DataSet for Csv {
-    fn name(&self) -> &'static str {
-        KIND.name
+    fn about(&self) -> About {
+        About {
+            task: self.task,
+            standardize: self.standardize,
+            table_format: TableFormat {
+                delimiter: self.delimiter as u8,
+                header: if self.header { Header::Names } else { Header::Row },
+                comment: self.comment.map(|comment| comment as u8),
+                kind: Kind::Float,
+                others: self.targets.len() + self.ignore.len(),
+            },
+            ..About::new(KIND.name, self)
+        }
     }
 
-    fn task(&self) -> Task {
-        self.task
-    }
-
-    fn settings(&self) -> Value {
-        mapping(self)
-    }
-
-    fn prepare(&self, files: &Files, device: Device) -> Result<Dataset> {
+    fn prepare(&self, files: &Files, standardize: bool, device: Device) -> Result<Dataset> {
         let mut reading = Reading::new(self);
-        let (first, pair) = match &self.files {
+        let (first, parts) = match &self.files {
             CsvFiles::One(OneFile { path, test_fraction, split_seed }) => {
-                let path = files.locate(path)?;
+                let path = files.directory.find(path)?;
                 let raw = reading.read(&path)?;
-                let table = reading.encode(raw)?;
-                let (train, test) = train_test(table.inputs.size()[0], *test_fraction, *split_seed)
-                    .with_context(|| path.display().to_string())?;
-                (path, (table.select(&train), table.select(&test)))
+                let parts = reading.encode(raw)?.train_test(*test_fraction, *split_seed);
+                let parts = parts.with_context(|| path.display().to_string())?;
+                (path, parts)
             }
             CsvFiles::Two(TwoFiles { train, test }) => {
-                let train = files.locate(train)?;
-                let test = files.locate(test)?;
-                let train_rows = reading.read(&train)?;
-                let test_rows = reading.read(&test)?;
+                let (train, test) = (files.directory.find(train)?, files.directory.find(test)?);
+                let (train_rows, test_rows) = (reading.read(&train)?, reading.read(&test)?);
                 (train, (reading.encode(train_rows)?, reading.encode(test_rows)?))
             }
         };
         let name = first.file_name().unwrap_or_default().to_string_lossy();
         let (columns, targets) = reading.meaning();
-        Ok(dataset(&name, columns, targets, pair, self.standardize, device))
-    }
-
-    fn not_standardized(&self) -> Arc<dyn DataSet> {
-        Arc::new(Csv { standardize: false, ..self.clone() })
-    }
-
-    fn table_format(&self) -> TableFormat {
-        TableFormat {
-            delimiter: self.delimiter as u8,
-            header: self.header.into(),
-            comment: self.comment.map(|comment| comment as u8),
-            kind: Kind::Float,
-            others: self.targets.len() + self.ignore.len(),
-        }
+        Ok(prepare::rows(&name, columns, targets, parts, standardize, device))
     }
 }
 

@@ -4,14 +4,16 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use serde_yaml::{Mapping, Value};
+use serde::Serialize;
 use tch::{Device, Tensor};
 
-use crate::data::images::Pixels;
-use crate::data::{DataSet, Dataset, File, Files, Registration, Scaling, Task, TrainingShape, idx};
+use super::mnist::DIGITS;
+use crate::data::{
+    About, DataSet, Dataset, File, Files, Registration, Scaling, TrainingShape, idx, prepare,
+};
 
 /// The small handwritten digits; pixels are in [0, 1].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Digits;
 
 pub(super) const KIND: Registration = Registration {
@@ -22,43 +24,23 @@ pub(super) const KIND: Registration = Registration {
 };
 
 impl DataSet for Digits {
-    fn name(&self) -> &'static str {
-        KIND.name
-    }
-
-    fn task(&self) -> Task {
-        Task::Classification
-    }
-
-    fn settings(&self) -> Value {
-        Value::Mapping(Mapping::new())
+    fn about(&self) -> About {
+        let shape = TrainingShape { samples: 1_438, outputs: 10, image: Some([1, 8, 8]) };
+        About { training_shape: Some(shape), ..About::new(KIND.name, self) }
     }
 
     /// Every fifth sample is a test sample.
-    fn prepare(&self, _: &Files, device: Device) -> Result<Dataset> {
+    fn prepare(&self, _: &Files, _: bool, device: Device) -> Result<Dataset> {
         let images = include_bytes!("../digits/images-idx3-ubyte.gz");
         let images = idx::images(&File::embedded("digits (images)", images)?)?;
         let labels = include_bytes!("../digits/labels-idx1-ubyte.gz");
-        let labels = idx::labels(&File::embedded("digits (labels)", labels)?, CLASSES)?;
-        let pixels = Pixels { shape: [1, 8, 8], largest: 16.0, scaling: vec![Scaling::NONE] };
-        let all = pixels.split(&images, &labels, CLASSES, device);
-        let part = |is_test: bool| {
-            let positions: Vec<i64> =
-                (0..all.len()).filter(|position| (position % 5 == 4) == is_test).collect();
-            all.select(&Tensor::from_slice(&positions))
-        };
-        let classes = (0..CLASSES).map(|class| class.to_string()).collect();
-        Ok(pixels.dataset(self.name(), classes, part(false), part(true)))
-    }
-
-    fn not_standardized(&self) -> Arc<dyn DataSet> {
-        Arc::new(Digits)
-    }
-
-    fn training_shape(&self) -> Option<TrainingShape> {
-        let outputs = i64::from(CLASSES);
-        Some(TrainingShape { samples: 1_438, outputs, image: Some([1, 8, 8]) })
+        let labels = idx::labels(&File::embedded("digits (labels)", labels)?, 10)?;
+        let parts = [false, true].map(|is_test| {
+            let positions = (0..images.size()[0]).filter(|position| (position % 5 == 4) == is_test);
+            let positions = Tensor::from_slice(&positions.collect::<Vec<_>>());
+            (images.index_select(0, &positions), labels.index_select(0, &positions))
+        });
+        let scaling = vec![Scaling::NONE];
+        Ok(prepare::images(KIND.name, &DIGITS, ([1, 8, 8], 16.0, scaling), parts, device))
     }
 }
-
-const CLASSES: u8 = 10;

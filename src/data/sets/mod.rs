@@ -1,9 +1,30 @@
-//! The data sets: one file for each.
+//! The data sets: a file for each format.
+
+/// Declares a data set whose only key is `standardize`, and its registration.
+macro_rules! standardized {
+    ($(#[doc = $doc:literal])* $type:ident, $kind:ident, $name:literal, $summary:literal) => {
+        $crate::settings::section! {
+            $(#[doc = $doc])*
+            pub struct $type {
+                /// Whether inputs and numeric targets have mean 0 and standard deviation 1.
+                ///
+                /// By the training set. Images are in [0, 1] otherwise.
+                standardize: bool = true, $crate::settings::domain::truth();
+            }
+        }
+
+        pub(super) const $kind: $crate::data::Registration = $crate::data::Registration {
+            name: $name,
+            summary: $summary,
+            keys: $type::keys,
+            read: |reader| Ok(std::sync::Arc::new($type::read_keys(reader)?)),
+        };
+    };
+}
 
 mod cifar10;
 mod csv;
 mod digits;
-mod fashion_mnist;
 mod mnist;
 mod sgemm;
 mod wine_quality;
@@ -11,8 +32,7 @@ mod wine_quality;
 pub use cifar10::Cifar10;
 pub use csv::{Csv, CsvFiles, Encoding};
 pub use digits::Digits;
-pub use fashion_mnist::FashionMnist;
-pub use mnist::Mnist;
+pub use mnist::{FashionMnist, Mnist};
 pub use sgemm::Sgemm;
 pub use wine_quality::WineQuality;
 
@@ -21,7 +41,7 @@ use super::Registration;
 /// All kinds of data sets, in the order in which they are listed.
 pub static DATA_SETS: &[Registration] = &[
     mnist::KIND,
-    fashion_mnist::KIND,
+    mnist::FASHION,
     digits::KIND,
     cifar10::KIND,
     wine_quality::KIND,
@@ -37,13 +57,13 @@ mod tests {
     fn every_data_set_is_found_under_its_name() {
         for registration in DATA_SETS {
             let Some(set) = registration.default() else { continue };
-            assert_eq!(set.name(), registration.name);
-            assert!(set.training_shape().is_some(), "{}", set.name());
+            let about = set.about();
+            assert_eq!(about.name, registration.name);
+            assert!(about.training_shape.is_some(), "{}", about.name);
             let keys = serde_yaml::to_value(&*set).unwrap();
             assert_eq!(keys["name"], registration.name);
-            let raw = serde_yaml::to_value(&*set.not_standardized()).unwrap();
-            assert_eq!(raw.get("standardize").is_some(), keys.get("standardize").is_some());
-            assert_ne!(raw.get("standardize"), Some(&true.into()), "{}", set.name());
+            let standardize = keys.get("standardize").is_some_and(|it| *it == true);
+            assert_eq!(standardize, about.standardize, "{}", about.name);
         }
     }
 }

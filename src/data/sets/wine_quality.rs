@@ -4,17 +4,14 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use serde_yaml::Value;
-use tch::{Device, Kind};
+use tch::{Device, Kind, Tensor};
 
-use crate::data::preparation::{Coding, Column, Targets};
-use crate::data::prepare::{Table, dataset, one_hot};
-use crate::data::set::mapping;
-use crate::data::split::paper_split;
-use crate::data::table::{Matrix, Rows};
+use crate::data::preparation::one_hot;
+use crate::data::prepare;
+use crate::data::table::Rows;
 use crate::data::{
-    DataSet, Dataset, Files, KnownFile, Packing, Publication, Registration, TableFormat, Task,
-    TrainingShape,
+    About, Coding, Column, DataSet, Dataset, Files, KnownFile, Place, Publication, Registration,
+    Split, TableFormat, Targets, Task, TrainingShape,
 };
 use crate::settings::domain::{choice, truth};
 use crate::settings::section;
@@ -39,77 +36,45 @@ pub(super) const KIND: Registration = Registration {
 };
 
 impl DataSet for WineQuality {
-    fn name(&self) -> &'static str {
-        KIND.name
-    }
-
-    fn task(&self) -> Task {
-        self.task
-    }
-
-    fn settings(&self) -> Value {
-        mapping(self)
+    fn about(&self) -> About {
+        let outputs = if self.task == Task::Classification { 11 } else { 1 };
+        About {
+            task: self.task,
+            standardize: self.standardize,
+            training_shape: Some(TrainingShape { samples: 5_197, outputs, image: None }),
+            publication: Some(&PUBLICATION),
+            table_format: TableFormat { delimiter: b';', ..TableFormat::default() },
+            ..About::new(KIND.name, self)
+        }
     }
 
     /// The red wines, then the white ones: 11 measurements and the colour (red 0, white 1). The
     /// target is the quality: a number, or one of the classes 0 to 10.
-    fn prepare(&self, files: &Files, device: Device) -> Result<Dataset> {
-        let mut names = Vec::new();
-        let (mut inputs, mut qualities) =
-            (Matrix::new(12, Kind::Double), Matrix::new(1, Kind::Double));
-        for (colour, name) in [(0.0, "winequality-red.csv"), (1.0, "winequality-white.csv")] {
-            let mut rows = Rows::of(files.content(name), self.table_format())?;
-            let quality = rows.column("quality")?;
-            names = rows.names().iter().filter(|name| *name != "quality").cloned().collect();
-            while rows.advance()? {
-                for column in (0..rows.names().len()).filter(|column| *column != quality) {
-                    inputs.push(rows.number(column)?);
-                }
-                inputs.push(colour);
-                qualities.push(rows.number(quality)?);
-            }
+    fn prepare(&self, files: &Files, standardize: bool, device: Device) -> Result<Dataset> {
+        let (mut columns, mut wines) = (Vec::new(), Vec::new());
+        for (colour, file) in (0..).zip(&files.contents) {
+            let mut rows = Rows::of(file, self.about().table_format)?;
+            columns = rows.names.iter().take(11).map(Column::number).collect();
+            let all = rows.numbers()?;
+            let colours = Tensor::full([all.size()[0], 1], colour, (Kind::Double, Device::Cpu));
+            wines.push(Tensor::cat(&[all.narrow(1, 0, 11), colours, all.narrow(1, 11, 1)], 1));
         }
-        let targets = match self.task {
-            Task::Classification => one_hot(&qualities.finish().flatten(0, -1), 11, Device::Cpu),
-            Task::Regression => qualities.finish(),
-        };
-        let table = Table { inputs: inputs.finish(), targets };
-        let (train, test) = paper_split(table.inputs.size()[0])?;
-        let pair = (table.select(&train), table.select(&test));
-        let colour = Column {
-            coding: Coding::Ordinal(vec!["red".into(), "white".into()]),
-            ..Column::number("color")
-        };
-        let columns = names.into_iter().map(Column::number).chain([colour]).collect();
-        let targets = match self.task {
+        let colours = Coding::Ordinal(vec!["red".into(), "white".into()]);
+        columns.push(Column { coding: colours, ..Column::number("color") });
+        let wines = Tensor::cat(&wines, 0);
+        let quality = wines.narrow(1, 12, 1);
+        let (targets, meaning) = match self.task {
             Task::Classification => {
-                Targets::Classes((0..11).map(|it: i32| it.to_string()).collect())
+                let classes = (0..11).map(|class: i32| class.to_string());
+                (
+                    one_hot(&quality.flatten(0, -1), 11, Device::Cpu),
+                    Targets::Classes(classes.collect()),
+                )
             }
-            Task::Regression => {
-                Targets::Numbers { names: vec!["quality".into()], scaling: Vec::new() }
-            }
+            Task::Regression => (quality, Targets::numbers(["quality"])),
         };
-        Ok(dataset(self.name(), columns, targets, pair, self.standardize, device))
-    }
-
-    fn not_standardized(&self) -> Arc<dyn DataSet> {
-        Arc::new(WineQuality { standardize: false, ..*self })
-    }
-
-    fn training_shape(&self) -> Option<TrainingShape> {
-        let outputs = match self.task {
-            Task::Classification => 11,
-            Task::Regression => 1,
-        };
-        Some(TrainingShape { samples: 5_197, outputs, image: None })
-    }
-
-    fn publication(&self) -> Option<&'static Publication> {
-        Some(&PUBLICATION)
-    }
-
-    fn table_format(&self) -> TableFormat {
-        TableFormat { delimiter: b';', ..TableFormat::default() }
+        let parts = Split::new(wines.narrow(1, 0, 12), targets).train_test(0.2, 1)?;
+        Ok(prepare::rows(KIND.name, columns, meaning, parts, standardize, device))
     }
 }
 
@@ -126,8 +91,7 @@ static PUBLICATION: Publication = Publication {
             sha256: "76c3f809815c17c07212622f776311faeb31e87610d52c26d87d6e361b169836",
         },
     ],
-    packing: Packing::Plain,
-    mirrors: &["https://archive.ics.uci.edu/ml/machine-learning-databases/wine-quality/"],
-    npm_package: None,
-    system_folder: None,
+    places: &[Place::Mirror(
+        "https://archive.ics.uci.edu/ml/machine-learning-databases/wine-quality/",
+    )],
 };

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use anyhow::Result;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
-use crate::data::table::Rows;
+use crate::data::table::{Rows, parse};
 
 /// A column with more different values than this was probably meant to be a number.
 const MOST_CATEGORIES: usize = 10_000;
@@ -17,12 +17,14 @@ pub(super) struct Categories(HashMap<Vec<u8>, usize>);
 
 impl Categories {
     /// The number of a value in this row's column; a new value gets the next number.
+    ///
+    /// Values are refused that did not occur in the file that `closed` names.
     pub fn number(
         &mut self,
         rows: &Rows,
         column: usize,
         value: &[u8],
-        closed: &Option<String>,
+        closed: Option<&str>,
     ) -> Result<f64> {
         if value.is_empty() {
             return Err(rows.refuse(column, "a value (`data.missing` leaves rows out)"));
@@ -39,37 +41,31 @@ impl Categories {
         if let Some(first) = closed {
             return Err(rows.refuse(column, &format!("a value that occurs in {first}")));
         }
-        if self.0.len() == MOST_CATEGORIES {
+        let number = self.0.len();
+        if number == MOST_CATEGORIES {
             let expected =
                 format!("one of at most {MOST_CATEGORIES} different values; is this a number?");
             return Err(rows.refuse(column, &expected));
         }
-        let number = self.0.len();
         self.0.insert(value.to_vec(), number);
         Ok(number as f64)
     }
 
-    pub fn count(&self) -> i64 {
-        self.0.len() as i64
-    }
-
-    /// For each value, in order of appearance, its position in the sorted list: numbers by size, then
-    /// names in alphabetical order.
-    pub fn places(&self) -> Tensor {
-        let mut places = vec![0i64; self.0.len()];
-        for (place, (_, number)) in self.in_order().into_iter().enumerate() {
-            places[number] = place as i64;
-        }
-        Tensor::from_slice(&places)
-    }
-
-    /// The values in sorted order.
+    /// The values in sorted order: numbers by size, then names in alphabetical order.
     pub fn sorted(&self) -> Vec<String> {
         let text = |value: &Vec<u8>| String::from_utf8_lossy(value).into_owned();
         self.in_order().into_iter().map(|(value, _)| text(value)).collect()
     }
 
-    /// Values and their numbers, sorted.
+    /// The places in the sorted list, int64 `[N]`, of values that were given these numbers.
+    pub fn places(&self, numbers: &Tensor) -> Tensor {
+        let mut places = vec![0i64; self.0.len()];
+        for (place, (_, number)) in (0..).zip(self.in_order()) {
+            places[number] = place;
+        }
+        Tensor::from_slice(&places).index_select(0, &numbers.to_kind(Kind::Int64))
+    }
+
     fn in_order(&self) -> Vec<(&Vec<u8>, usize)> {
         let mut sorted: Vec<(&Vec<u8>, usize)> = self.0.iter().map(|(v, n)| (v, *n)).collect();
         sorted.sort_by(|(a, _), (b, _)| {
@@ -95,11 +91,9 @@ pub(super) fn class_name<'a>(cell: &'a [u8], suffix: &Option<String>) -> Cow<'a,
 
 /// Whether a cell is one of the ways to write NaN or an infinity.
 pub(super) fn is_not_finite(cell: &[u8]) -> bool {
-    let number = std::str::from_utf8(cell).ok().and_then(|cell| cell.parse::<f64>().ok());
-    number.is_some_and(|number| !number.is_finite())
+    parse(cell).is_some_and(|number| !number.is_finite())
 }
 
 fn as_number(cell: &[u8]) -> Option<f64> {
-    let number: f64 = std::str::from_utf8(cell).ok()?.parse().ok()?;
-    number.is_finite().then_some(number + 0.0) // -0 is 0
+    parse(cell).filter(|number| number.is_finite()).map(|number| number + 0.0) // -0 is 0
 }
