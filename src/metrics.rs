@@ -52,37 +52,23 @@ pub static METRICS: &[Metric] = {
     use Better::{Higher, Lower};
     use Task::{Classification, Regression};
     &[
-        Metric {
-            name: "accuracy",
-            unit: "%",
-            better: Higher,
-            task: Classification,
-            value: accuracy,
-        },
-        Metric {
-            name: "auroc",
-            unit: "",
-            better: Higher,
-            task: Classification,
-            value: macro_auroc,
-        },
-        Metric { name: "f1", unit: "", better: Higher, task: Classification, value: macro_f1 },
-        Metric {
-            name: "mae",
-            unit: "",
-            better: Lower,
-            task: Regression,
-            value: mean_absolute_error,
-        },
-        Metric {
-            name: "mape",
-            unit: "",
-            better: Lower,
-            task: Regression,
-            value: mean_percentage_error,
-        },
+        metric("accuracy", "%", Higher, Classification, accuracy),
+        metric("auroc", "", Higher, Classification, macro_auroc),
+        metric("f1", "", Higher, Classification, macro_f1),
+        metric("mae", "", Lower, Regression, mean_absolute_error),
+        metric("mape", "", Lower, Regression, mean_percentage_error),
     ]
 };
+
+const fn metric(
+    name: &'static str,
+    unit: &'static str,
+    better: Better,
+    task: Task,
+    value: fn(&Tensor, &Tensor) -> f64,
+) -> Metric {
+    Metric { name, unit, better, task, value }
+}
 
 impl Task {
     /// The metrics of the task, in their order everywhere.

@@ -3,7 +3,7 @@
 
 mod common;
 
-use f3_tch::assemble::assemble;
+use f3_tch::assemble::{DataFrom, assemble};
 use f3_tch::config::{Config, Source};
 use f3_tch::data::DataDirectory;
 use f3_tch::device::DeviceChoice;
@@ -26,8 +26,9 @@ fn outcome(sets: &str) -> (Vec<Tensor>, Evaluation) {
     let yaml = format!("{{data: {{name: digits, batch_size: 50}}, threads: 1, {sets}}}");
     let source = Source::parse("test", &yaml).unwrap();
     let (config, _) = Config::read(&source).unwrap();
-    let (mut experiment, _) =
-        assemble(&config, &source, &DataDirectory::locate(None), &mut |_| {}).unwrap();
+    let directory = DataDirectory::locate(None);
+    let data = DataFrom::Files(&directory, &mut |_| {});
+    let (mut experiment, _) = assemble(&config, &source, data).unwrap();
     let device = experiment.data.train.inputs.device();
     for _ in 0..3 {
         let order = experiment.state.generator.epoch_order(experiment.data.train.len()).unwrap();

@@ -7,35 +7,15 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use serde_yaml::Value;
 
-use super::{load, make, threads_of};
+use super::{DataFrom, assemble};
 use crate::config::{Config, Source};
-use crate::data::{DataDirectory, Dataset, Progress};
-use crate::device::ChosenDevice;
+use crate::data::Dataset;
 use crate::learning_rate::Decay;
 use crate::run::{Checkpoint, Checkpoints, ConfigText, Event, Folder, Observer, Run};
 
-/// Where the samples of a run come from.
-pub enum DataFrom<'a> {
-    /// From files in this folder, which are fetched if they are missing; the function is told of that.
-    Files(&'a DataDirectory, &'a mut dyn FnMut(Progress)),
-    /// From the caller, who may share them with other runs.
-    Memory(Arc<Dataset>),
-}
-
-/// A run that is ready to continue.
-pub struct Resumed {
-    /// The run, after the last epoch of its newest checkpoint.
-    pub run: Run,
-    /// Its configuration.
-    pub config: Config,
-    /// The device, where it was chosen for data from files.
-    pub device: Option<ChosenDevice>,
-}
-
 impl Run {
-    /// The run of a folder, as it was when it was cut off, on the data set that it had. The observer is
-    /// told what has changed. [`Run::train_in`] continues it, until `epochs` are done, or as many as it
-    /// was to have.
+    /// The run of a folder, as [`resume`] gives it, on the data set that it had. [`Run::train_in`]
+    /// continues it, until `epochs` are done, or as many as it was to have.
     ///
     /// # Errors
     /// As [`resume`].
@@ -46,7 +26,7 @@ impl Run {
         observer: &mut dyn Observer,
     ) -> Result<Run> {
         let source = config_of(folder.path(), epochs)?;
-        Ok(resume(folder, &source, DataFrom::Memory(data.into()), observer)?.run)
+        resume(folder, &source, DataFrom::Memory(data.into()), observer)
     }
 }
 
@@ -81,11 +61,19 @@ pub fn resume(
     source: &Source,
     data: DataFrom,
     observer: &mut dyn Observer,
-) -> Result<Resumed> {
+) -> Result<Run> {
     let shown = folder.path().display();
     let (config, _) = Config::read(source)?;
     let note = &mut |text: &str| observer.notice(&Event::Note(text));
-    note_on_cosine(&config, note)?;
+    let schedule = &config.optimizer.schedule;
+    if let Decay::Cosine { t_max, .. } = schedule.decay
+        && schedule.warmup_epochs + t_max < config.epochs
+    {
+        note(&format!(
+            "`optimizer.schedule.t_max` stays {t_max}, as config.yaml has it; the learning rate rises \
+             again after that many epochs"
+        ))?;
+    }
     let checkpoints = Checkpoints::new(&folder.checkpoints(), config.checkpoint.clone());
     let newest = checkpoints.newest()?;
     if newest.is_none() && config.checkpoint.every.is_none() {
@@ -105,35 +93,24 @@ pub fn resume(
     // What the run had started from is in the checkpoint.
     let init_from = config.init_from.clone().filter(|_| checkpoint.is_none());
     let made_from = Config { init_from, ..config.clone() };
-    let (data, threads, device) = match data {
-        DataFrom::Memory(data) => (data, config.threads, None),
-        DataFrom::Files(directory, progress) => {
-            let (data, device) = load(&made_from, source, directory, progress)?;
-            (data, threads_of(&config), Some(device))
-        }
-    };
-    let mut run = make(data, &made_from, source, threads)?;
+    let (mut run, _) = assemble(&made_from, source, data)?;
     run.config = Some(ConfigText::of(&config));
     if let Some(checkpoint) = checkpoint {
-        restore(checkpoint, &checkpoints, &mut run, note)?;
+        let epoch = checkpoint.epoch();
+        checkpoint.check_data(&run.data)?;
+        if let Some((then, now)) = checkpoint.other_machine(&run) {
+            note(&format!(
+                "up to epoch {epoch} the run was computed by {then}, from now on by {now}: results may \
+                 differ in their last digits from those of a run that was not cut off"
+            ))?;
+        }
+        checkpoint.restore(&mut run)?;
+        checkpoints.forget_best_after(epoch)?;
     }
-    Ok(Resumed { run, config, device })
+    Ok(run)
 }
 
 type Note<'a> = &'a mut dyn FnMut(&str) -> Result<()>;
-
-fn note_on_cosine(config: &Config, note: Note) -> Result<()> {
-    let schedule = &config.optimizer.schedule;
-    if let Decay::Cosine { t_max, .. } = schedule.decay
-        && schedule.warmup_epochs + t_max < config.epochs
-    {
-        note(&format!(
-            "`optimizer.schedule.t_max` stays {t_max}, as config.yaml has it; the learning rate rises \
-             again after that many epochs"
-        ))?;
-    }
-    Ok(())
-}
 
 /// Refuses a configuration that is not the run's any more, and tells what else has changed.
 fn check(config: &Config, source: &Source, checkpoint: &Checkpoint, note: Note) -> Result<()> {
@@ -161,23 +138,4 @@ fn check(config: &Config, source: &Source, checkpoint: &Checkpoint, note: Note) 
         }
     }
     Ok(())
-}
-
-/// Takes the run to where it was.
-fn restore(
-    checkpoint: Checkpoint,
-    checkpoints: &Checkpoints,
-    run: &mut Run,
-    note: Note,
-) -> Result<()> {
-    let epoch = checkpoint.epoch();
-    checkpoint.check_data(&run.data)?;
-    if let Some((then, now)) = checkpoint.other_machine(run) {
-        note(&format!(
-            "up to epoch {epoch} the run was computed by {then}, from now on by {now}: results may differ \
-             in their last digits from those of a run that was not cut off"
-        ))?;
-    }
-    checkpoint.restore(run)?;
-    checkpoints.forget_best_after(epoch)
 }

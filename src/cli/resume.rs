@@ -38,10 +38,9 @@ impl ResumeArgs {
         let directory = DataDirectory::locate(self.data_dir.data_dir.as_deref());
         let mut fetching = show_fetching();
         let data = DataFrom::Files(&directory, &mut fetching);
-        let resumed = resume(&folder, &source, data, &mut Progress::quiet())?;
-        let mut run = resumed.run;
+        let mut run = resume(&folder, &source, data, &mut Progress::quiet())?;
         if !self.quiet {
-            say(announcement(&resumed.config, &run, folder.path()).trim_end());
+            say(announcement(&run, folder.path()));
             match run.state.epoch() {
                 Some(epoch) => say(format_args!("resumed    after epoch {epoch}")),
                 None => say("resumed    from the beginning: the run had no checkpoint yet"),

@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use anyhow::{Result, anyhow};
 use clap::Args;
-use f3_tch::assemble::assemble;
+use f3_tch::assemble::{DataFrom, assemble};
 use f3_tch::data::DataDirectory;
 use f3_tch::messages::text_of;
-use f3_tch::run::{Checkpoint, Checkpoints, Ending, EpochRow, Folder, Run};
+use f3_tch::run::{Checkpoint, Checkpoints, Ending, Folder, Run};
 
 use super::fetching::show_fetching;
 use super::progress::Progress;
@@ -35,8 +35,10 @@ impl TrainArgs {
     pub fn run(self, signals: &Signals) -> Result<ExitCode> {
         let (config, source) = self.config.read()?;
         let directory = DataDirectory::locate(self.data_dir.data_dir.as_deref());
-        let (mut run, device) = assemble(&config, &source, &directory, &mut show_fetching())?;
-        if let Some(remark) = &device.remark {
+        let mut fetching = show_fetching();
+        let data = DataFrom::Files(&directory, &mut fetching);
+        let (mut run, remark) = assemble(&config, &source, data)?;
+        if let Some(remark) = remark {
             say(format_args!("note: {remark}"));
         }
         let folder = match self.run_dir {
@@ -44,7 +46,7 @@ impl TrainArgs {
             None => Folder::numbered(Path::new("runs").join(&config.name))?,
         };
         if !self.quiet {
-            say(announcement(&config, &run, folder.path()).trim_end());
+            say(announcement(&run, folder.path()));
         }
         carry_out(&mut run, &folder, self.quiet, signals)
     }
@@ -59,8 +61,7 @@ pub(super) fn carry_out(
 ) -> Result<ExitCode> {
     let path = folder.path();
     let mut progress = if quiet { Progress::quiet() } else { Progress::of(run) };
-    let earlier: f64 = run.state.history.iter().map(EpochRow::seconds).sum();
-    let start = Instant::now();
+    let (earlier, start) = (run.state.seconds(), Instant::now());
     run.stop = signals.let_epochs_finish();
     let ending = run
         .train_in(folder, &mut progress)
