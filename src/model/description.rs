@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::data::{Preparation, TableFormat};
 use crate::engine::Kernels;
+use crate::files::At;
 use crate::loss::Loss;
 use crate::network::Architecture;
 use crate::tensor_file::TensorFile;
@@ -64,8 +65,8 @@ impl Description {
         let Some(text) = file.text(KEY) else {
             bail!("{shown}: does not say what network it holds; f3-tch has not written it");
         };
-        let unread = || format!("{shown}: the description cannot be read");
-        let value: Value = serde_json::from_str(text).with_context(unread)?;
+        let unread = "the description cannot be read";
+        let value: Value = serde_json::from_str(text).at(file.path(), unread)?;
         match value.get("version").and_then(Value::as_u64) {
             Some(VERSION) => {}
             found => bail!(
@@ -73,7 +74,7 @@ impl Description {
                 found.map_or("?".to_string(), |version| version.to_string())
             ),
         }
-        let description: Description = serde_json::from_value(value).with_context(unread)?;
+        let description: Description = serde_json::from_value(value).at(file.path(), unread)?;
         description.check().with_context(|| shown.to_string())?;
         Ok(description)
     }
