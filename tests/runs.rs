@@ -11,6 +11,7 @@ use std::thread;
 use anyhow::{Result, bail};
 use common::{everything, experiment_on, toy};
 use f3_tch::Generator;
+use f3_tch::assemble::DataFrom;
 use f3_tch::config::{Config, Source};
 use f3_tch::data::{DataDirectory, Dataset, Split, Task};
 use f3_tch::engine::EngineSettings;
@@ -133,7 +134,7 @@ fn result_says_how_a_run_has_ended() {
     assert!(total >= training + evaluation && training > 0.0);
 
     // While it goes on, nothing says that it was complete.
-    let data = run.data;
+    let data = DataFrom::Memory(run.data);
     let place = complete.path().join("result.json");
     let mut run = Run::resume(&complete, Some(5), data, &mut ()).unwrap();
     assert!(place.exists(), "nothing has been changed yet");
@@ -224,10 +225,10 @@ fn validation_set_is_evaluated_and_changes_nothing_else() {
     assert_eq!(result.metrics["validation_loss"].best.unwrap().epoch, best.unwrap());
 
     // Samples of the validation set are the run's data, too.
-    let mut run = Run::resume(&with, Some(21), run.data, &mut ()).unwrap();
+    let mut run = Run::resume(&with, Some(21), DataFrom::Memory(run.data), &mut ()).unwrap();
     run.train_in(&with, &mut ()).unwrap();
     assert_eq!(table(with.path()).len(), 23);
-    let other = toy(Task::Classification);
+    let other = DataFrom::Memory(toy(Task::Classification).into());
     let error = Run::resume(&with, Some(22), other, &mut ()).err().unwrap().to_string();
     assert!(error.contains("was trained on other data"), "{error}");
 

@@ -4,8 +4,6 @@ mod checks;
 mod resume;
 mod trainer;
 
-pub use resume::{config_of, resume};
-
 use std::sync::Arc;
 use std::thread::available_parallelism;
 

@@ -11,11 +11,9 @@ use f3_tch::data::DataDirectory;
 use f3_tch::messages::text_of;
 use f3_tch::run::{Checkpoint, Checkpoints, Ending, Folder, Run};
 
-use super::fetching::show_fetching;
-use super::progress::Progress;
+use super::progress::{Progress, show_fetching};
 use super::report::{announcement, closing_table};
-use super::signals::Signals;
-use super::{ConfigArgs, DataDirArgs, print, say};
+use super::{ConfigArgs, DataDirArgs, print, say, signals};
 
 #[derive(Args)]
 pub struct TrainArgs {
@@ -32,7 +30,7 @@ pub struct TrainArgs {
 }
 
 impl TrainArgs {
-    pub fn run(self, signals: &Signals) -> Result<ExitCode> {
+    pub fn run(self) -> Result<ExitCode> {
         let (config, source) = self.config.read()?;
         let directory = DataDirectory::locate(self.data_dir.data_dir.as_deref());
         let mut fetching = show_fetching();
@@ -48,21 +46,16 @@ impl TrainArgs {
         if !self.quiet {
             say(announcement(&run, folder.path()));
         }
-        carry_out(&mut run, &folder, self.quiet, signals)
+        carry_out(&mut run, &folder, self.quiet)
     }
 }
 
 /// Trains from where the run stands, in its folder; prints the closing table.
-pub(super) fn carry_out(
-    run: &mut Run,
-    folder: &Folder,
-    quiet: bool,
-    signals: &Signals,
-) -> Result<ExitCode> {
+pub(super) fn carry_out(run: &mut Run, folder: &Folder, quiet: bool) -> Result<ExitCode> {
     let path = folder.path();
     let mut progress = if quiet { Progress::quiet() } else { Progress::of(run) };
     let (earlier, start) = (run.state.seconds(), Instant::now());
-    run.stop = signals.let_epochs_finish();
+    run.stop = signals::let_epochs_finish();
     let ending = run
         .train_in(folder, &mut progress)
         .map_err(|error| anyhow!("{}{}", text_of(&error), what_is_saved(run, folder)))?;
@@ -88,7 +81,7 @@ pub(super) fn carry_out(
             };
             // A signal may have taken away the reader of the output, too.
             say(format_args!("ended by a signal after epoch {done}, which is {saved}"));
-            return Ok(signals.exit_code());
+            return Ok(signals::exit_code());
         }
     }
     printed.map(|()| ExitCode::SUCCESS)

@@ -63,6 +63,15 @@ impl Folder {
         Ok(folder)
     }
 
+    /// The configuration of the run in a folder; fails if there is none.
+    pub fn config_of(path: &Path) -> Result<PathBuf> {
+        let (place, shown) = (path.join("config.yaml"), path.display());
+        if !place.is_file() {
+            bail!("{shown}: is no folder of a run, since it has no config.yaml");
+        }
+        Ok(place)
+    }
+
     /// Takes the folder, which exists, for this value.
     fn lock(path: PathBuf) -> Result<Folder> {
         let place = path.join(".lock");
