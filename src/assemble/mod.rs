@@ -14,7 +14,7 @@ use crate::data::{DataDirectory, Dataset, Progress, TrainingShape};
 use crate::device::DeviceChoice;
 use crate::diagnostics::Diagnostics;
 use crate::generator::Generator;
-use crate::model::Description;
+use crate::model::{self, Description};
 use crate::process::use_threads;
 use crate::run::{ConfigText, Run, Settings};
 
@@ -122,10 +122,14 @@ fn make(
     let mut generator = Generator::new(config.seed)?;
     let architecture = plan.architecture(data.train.input_count())?;
     let (trainer, kernels) = plan.trainer(&architecture, &data, &mut generator)?;
-    let description = data.preparation.clone().map(|preparation| {
-        let table = config.data.set.table_format();
-        let section = serde_json::to_value(&config.data).ok();
-        Description::new(architecture, config.loss, kernels, preparation, table, section)
+    let description = data.preparation.clone().map(|preparation| Description {
+        version: model::VERSION,
+        architecture,
+        loss: config.loss,
+        kernels,
+        preparation,
+        table: config.data.set.table_format(),
+        data: serde_json::to_value(&config.data).ok(),
     });
     Ok(Run {
         name: config.name.clone(),

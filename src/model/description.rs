@@ -24,7 +24,7 @@ const KEY: &str = "f3_tch_model";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Description {
-    version: u64,
+    pub(crate) version: u64,
     /// What the network is.
     pub architecture: Architecture,
     /// What its outputs were trained to minimise, which says what they mean.
@@ -41,19 +41,6 @@ pub struct Description {
 }
 
 impl Description {
-    /// Of a network that was trained on data with this preparation.
-    pub fn new(
-        architecture: Architecture,
-        loss: Loss,
-        kernels: Kernels,
-        preparation: Preparation,
-        table: TableFormat,
-        data: Option<Value>,
-    ) -> Description {
-        let version = VERSION;
-        Description { version, architecture, loss, kernels, preparation, table, data }
-    }
-
     /// Its place in a file, and how it is written there.
     pub(crate) fn text(&self) -> (String, String) {
         (KEY.to_string(), serde_json::to_string(self).expect("names and numbers can be written"))

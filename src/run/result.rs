@@ -20,6 +20,8 @@ use crate::metrics::Better;
 /// Format version of `result.json`; any other version is refused.
 pub const VERSION: u64 = 1;
 
+const NAME: &str = "result.json";
+
 /// What `result.json` says; docs/results.md has the whole of it. A number that is NaN or infinite is
 /// `None`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -113,7 +115,7 @@ impl RunResult {
     /// # Errors
     /// If there is none (the run is under way, or was killed), or it is of another version.
     pub fn read(folder: &Path) -> Result<RunResult> {
-        let place = place(folder);
+        let place = folder.join(NAME);
         let (shown, unread) = (place.display(), "is no result of a run");
         let text = fs::read(&place).at(&place, "cannot be read")?;
         let value: Value = serde_json::from_slice(&text).at(&place, unread)?;
@@ -126,7 +128,24 @@ impl RunResult {
         }
     }
 
-    fn of(run: &Run, ended: Result<Ending, String>, total: f64) -> RunResult {
+    /// Removes the result of an earlier end: the run is under way again.
+    pub(crate) fn remove(folder: &Folder) -> Result<()> {
+        let place = folder.path().join(NAME);
+        match fs::remove_file(&place) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            removed => removed.at(&place, "cannot be removed"),
+        }
+    }
+
+    pub(crate) fn write(&self, folder: &Folder) -> Result<()> {
+        folder.check()?;
+        let place = folder.path().join(NAME);
+        let text = serde_json::to_string_pretty(self).at(&place, "cannot be written")?;
+        files::write(&place, &(text + "\n"))
+    }
+
+    /// How a run has ended, or the text of the error that ended it; `total` is its time in seconds.
+    pub(crate) fn of(run: &Run, ended: Result<Ending, String>, total: f64) -> RunResult {
         let history = &run.state.history;
         let (state, ended_by) = match ended {
             Ok(Ending::Complete) => (EndState::Complete, EndedBy::Epochs),
@@ -188,30 +207,4 @@ impl RunResult {
 
 fn map<T, const N: usize>(entries: [(&str, T); N]) -> BTreeMap<String, T> {
     entries.into_iter().map(|(key, value)| (key.to_string(), value)).collect()
-}
-
-fn place(folder: &Path) -> PathBuf {
-    folder.join("result.json")
-}
-
-/// Writes how a run ended, or the text of the error that ended it; `total` is its time in seconds.
-pub(crate) fn write(
-    folder: &Folder,
-    run: &Run,
-    ended: Result<Ending, String>,
-    total: f64,
-) -> Result<()> {
-    folder.check()?;
-    let place = place(folder.path());
-    let text = serde_json::to_string_pretty(&RunResult::of(run, ended, total));
-    files::write(&place, &(text.at(&place, "cannot be written")? + "\n"))
-}
-
-/// Removes the result of an earlier end: the run is under way again.
-pub(crate) fn remove(folder: &Folder) -> Result<()> {
-    let place = place(folder.path());
-    match fs::remove_file(&place) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        removed => removed.at(&place, "cannot be removed"),
-    }
 }

@@ -16,7 +16,7 @@ use anyhow::Result;
 use crate::files::At;
 use crate::messages::text_of;
 use crate::model;
-use crate::run::{Checkpoints, Ending, Event, Folder, Observer, Run, remove_result, write_result};
+use crate::run::{Checkpoints, Ending, Event, Folder, Observer, Run, RunResult};
 
 /// All that is written into a run's folder epoch by epoch, in this order. A new kind of file is a new
 /// sink beside those there, and a line here.
@@ -53,11 +53,11 @@ impl Run {
     /// whole, and [`Run::resume`] continues from the newest one.
     pub fn train_in(&mut self, folder: &Folder, observer: &mut dyn Observer) -> Result<Ending> {
         let (earlier, start) = (self.state.seconds(), Instant::now());
-        remove_result(folder)?;
+        RunResult::remove(folder)?;
         let outcome = self.train_and_record(folder, observer);
         let total = earlier + start.elapsed().as_secs_f64();
         let ended = outcome.as_ref().map(|ending| *ending).map_err(text_of);
-        let written = write_result(folder, self, ended, total);
+        let written = RunResult::of(self, ended, total).write(folder);
         // Where both have failed, the first error is the one to be told.
         outcome.and_then(|ending| written.map(|()| ending))
     }
