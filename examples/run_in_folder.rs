@@ -1,6 +1,7 @@
 //! A run in a folder of its own, and the same run continued for longer.
 //!
 //! Run it with `cargo run --release --example run_in_folder`.
+use f3_tch::assemble::DataFrom;
 use f3_tch::config::{Config, Source};
 use f3_tch::data::DataDirectory;
 use f3_tch::run::{Folder, Run, RunResult, on_epoch};
@@ -14,7 +15,7 @@ fn main() -> anyhow::Result<()> {
     let mut run = Run::new(&config, data)?;
     run.train_in(&folder, &mut on_epoch(|row| println!("{}: {:.4}", row.epoch, row.test.loss)))?;
 
-    let mut run = Run::resume(&folder, Some(10), run.data, &mut ())?;
+    let mut run = Run::resume(&folder, Some(10), DataFrom::Memory(run.data), &mut ())?;
     run.train_in(&folder, &mut ())?;
     println!("{:?}", RunResult::read(folder.path())?.metrics["test_accuracy"]);
     Ok(())

@@ -2,12 +2,27 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use tempfile::{NamedTempFile, PersistError, TempDir};
+
+/// Says where something went wrong: `runs/1/metrics.csv: cannot be written`, in front of the cause.
+pub trait At<T> {
+    /// Names the file or folder, and what cannot be done with it.
+    fn at(self, path: &Path, what: &str) -> Result<T>;
+}
+
+impl<T, E> At<T> for Result<T, E>
+where
+    Result<T, E>: Context<T, E>,
+{
+    fn at(self, path: &Path, what: &str) -> Result<T> {
+        self.with_context(|| format!("{}: {what}", path.display()))
+    }
+}
 
 /// The temporary files that have no other name yet.
 static TEMPORARY: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
@@ -43,11 +58,16 @@ pub fn temporary_beside(place: &Path) -> Result<NamedTempFile> {
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
-    let file = builder
-        .tempfile_in(folder)
-        .with_context(|| format!("{}: cannot be written to", folder.display()))?;
+    let file = builder.tempfile_in(folder).at(folder, "cannot be written to")?;
     temporary_files().insert(file.path().to_path_buf());
     Ok(file)
+}
+
+/// Writes a file whole or not at all, replacing what had the name.
+pub(crate) fn write(place: &Path, text: &str) -> Result<()> {
+    let mut file = temporary_beside(place)?;
+    file.write_all(text.as_bytes()).at(place, "cannot be written")?;
+    persist(file, place)
 }
 
 /// Flushes a temporary file and its name to disk, replacing what had the name.
@@ -72,9 +92,7 @@ fn keep(
     let named =
         temporary.as_file().sync_all().and_then(|()| name(temporary).map_err(|error| error.error));
     temporary_files().remove(&path);
-    named
-        .and_then(|_| sync(folder_of(place)))
-        .with_context(|| format!("{}: cannot be written", place.display()))
+    named.and_then(|_| sync(folder_of(place))).at(place, "cannot be written")
 }
 
 fn folder_of(place: &Path) -> &Path {

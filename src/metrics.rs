@@ -52,37 +52,23 @@ pub static METRICS: &[Metric] = {
     use Better::{Higher, Lower};
     use Task::{Classification, Regression};
     &[
-        Metric {
-            name: "accuracy",
-            unit: "%",
-            better: Higher,
-            task: Classification,
-            value: accuracy,
-        },
-        Metric {
-            name: "auroc",
-            unit: "",
-            better: Higher,
-            task: Classification,
-            value: macro_auroc,
-        },
-        Metric { name: "f1", unit: "", better: Higher, task: Classification, value: macro_f1 },
-        Metric {
-            name: "mae",
-            unit: "",
-            better: Lower,
-            task: Regression,
-            value: mean_absolute_error,
-        },
-        Metric {
-            name: "mape",
-            unit: "",
-            better: Lower,
-            task: Regression,
-            value: mean_percentage_error,
-        },
+        metric("accuracy", "%", Higher, Classification, accuracy),
+        metric("auroc", "", Higher, Classification, macro_auroc),
+        metric("f1", "", Higher, Classification, macro_f1),
+        metric("mae", "", Lower, Regression, mean_absolute_error),
+        metric("mape", "", Lower, Regression, mean_percentage_error),
     ]
 };
+
+const fn metric(
+    name: &'static str,
+    unit: &'static str,
+    better: Better,
+    task: Task,
+    value: fn(&Tensor, &Tensor) -> f64,
+) -> Metric {
+    Metric { name, unit, better, task, value }
+}
 
 impl Task {
     /// The metrics of the task, in their order everywhere.
@@ -101,8 +87,7 @@ impl Metric {
 impl Evaluation {
     /// The metric of this name.
     pub fn metric(&self, name: &str) -> Option<f64> {
-        let found = self.metrics.iter().find(|(metric, _)| *metric == name);
-        found.map(|(_, value)| *value)
+        self.metrics.iter().find(|(metric, _)| *metric == name).map(|(_, value)| *value)
     }
 }
 
@@ -130,13 +115,11 @@ pub fn evaluate(
     let device = data.inputs.device();
     let mut total = Tensor::zeros([], (Kind::Double, device));
     let mut outputs = Vec::new();
-    let mut start = 0;
-    while start < data.len() {
-        let count = batch_size.min(data.len() - start);
-        let output = forward(&data.inputs.narrow(0, start, count))?;
-        total += loss.sum(&output, &data.targets.narrow(0, start, count));
+    let batches = |samples: &Tensor| samples.split(batch_size, 0);
+    for (inputs, targets) in batches(&data.inputs).iter().zip(batches(&data.targets)) {
+        let output = forward(inputs)?;
+        total += loss.sum(&output, &targets);
         outputs.push(output);
-        start += count;
     }
     let outputs = Tensor::cat(&outputs, 0);
     let outputs = match task {
@@ -153,8 +136,7 @@ pub fn evaluate(
 /// The percentage of samples whose largest output `[N, C]` is that of their class.
 pub fn accuracy(outputs: &Tensor, targets: &Tensor) -> f64 {
     let hits = outputs.argmax(-1, false).eq_tensor(&targets.argmax(-1, false));
-    let accuracy = hits.to_kind(Kind::Double).mean(Kind::Double) * 100.0;
-    accuracy.double_value(&[])
+    (hits.to_kind(Kind::Double).mean(Kind::Double) * 100.0).double_value(&[])
 }
 
 /// The mean of |y - y*| over all elements.

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use tch::{Device, Kind, Tensor};
 
-use crate::files;
+use crate::files::{self, At};
 
 /// Of a file's header, in bytes; what claims to be larger is no such file.
 const LARGEST_HEADER: u64 = 100_000_000;
@@ -42,11 +42,9 @@ pub(crate) fn write(
         let dtype = dtype(tensor.kind()).with_context(failed)?;
         infos.push((name.clone(), TensorInfo { dtype, shape, data_offsets: (start, end) }));
     }
-    let checksums: BTreeMap<String, u32> = texts
-        .iter()
-        .map(|(key, text)| (text_name(key), checksum(text.as_bytes())))
-        .chain(tensors.iter().map(|(name, tensor)| (name.clone(), checksum(&bytes_of(tensor)))))
-        .collect();
+    let of_texts = texts.iter().map(|(key, text)| (text_name(key), checksum(text.as_bytes())));
+    let of_tensors = tensors.iter().map(|(name, it)| (name.clone(), checksum(&bytes_of(it))));
+    let checksums: BTreeMap<String, u32> = of_texts.chain(of_tensors).collect();
     texts.insert(CHECKSUMS.to_string(), serde_json::to_string(&checksums).with_context(failed)?);
     let header = Metadata::new(Some(texts), infos).with_context(failed)?;
     // As a value its keys are sorted: what is the same gives the same file.
@@ -101,10 +99,9 @@ impl TensorFile {
     /// Reads the header.
     pub fn open(path: &Path) -> Result<TensorFile> {
         let shown = path.display();
-        let mut file = File::open(path).with_context(|| format!("{shown}: cannot be opened"))?;
+        let mut file = File::open(path).at(path, "cannot be opened")?;
         let cut = || anyhow!("{shown}: is no safetensors file, or was cut off");
-        let unread = || format!("{shown}: cannot be read");
-        let length = file.metadata().with_context(unread)?.len();
+        let length = file.metadata().at(path, "cannot be read")?.len();
         let mut size = [0u8; 8];
         file.read_exact(&mut size).map_err(|_| cut())?;
         let size = u64::from_le_bytes(size);
@@ -112,18 +109,17 @@ impl TensorFile {
             return Err(cut());
         }
         let mut header = vec![0; size as usize];
-        file.read_exact(&mut header).with_context(unread)?;
+        file.read_exact(&mut header).at(path, "cannot be read")?;
         // Also sees to it that tensors lie one behind the other, and are as long as their shapes say.
         let metadata: Metadata = serde_json::from_slice(&header)
             .map_err(|error| anyhow!("{shown}: is no safetensors file ({error})"))?;
         if (metadata.data_len() as u64).checked_add(8 + size) != Some(length) {
             bail!("{shown}: is not as long as its header says; was it cut off?");
         }
-        let checksums = metadata.metadata().as_ref().and_then(|texts| texts.get(CHECKSUMS));
-        let checksums = checksums.map(|text| serde_json::from_str(text)).transpose();
-        let checksums = checksums.map_err(|_| anyhow!("{shown}: {ALTERED}"))?;
-        let opened =
-            TensorFile { path: path.to_path_buf(), file, start: 8 + size, metadata, checksums };
+        let path = path.to_path_buf();
+        let mut opened = TensorFile { path, file, start: 8 + size, metadata, checksums: None };
+        let checksums = opened.text(CHECKSUMS).map(serde_json::from_str).transpose();
+        opened.checksums = checksums.map_err(|_| anyhow!("{shown}: {ALTERED}"))?;
         for (key, text) in opened.metadata.metadata().iter().flatten() {
             if key != CHECKSUMS {
                 opened.check(&text_name(key), text.as_bytes())?;
@@ -167,45 +163,36 @@ impl TensorFile {
         names
     }
 
-    /// Refuses a tensor that has not the shape and the kind of this one.
-    pub fn check_shape(&self, name: &str, like: &Tensor) -> Result<()> {
-        self.find(name, like).map(|_| ())
+    fn info(&self, name: &str) -> Result<&TensorInfo> {
+        self.metadata
+            .info(name)
+            .with_context(|| format!("{}: has no `{name}`", self.path.display()))
     }
 
-    fn find(&self, name: &str, like: &Tensor) -> Result<&TensorInfo> {
-        let shown = self.path.display();
-        let Some(info) = self.metadata.info(name) else {
-            bail!("{shown}: has no `{name}`");
-        };
+    /// Refuses a tensor that has not the shape and the kind of this one.
+    pub fn check_shape(&self, name: &str, like: &Tensor) -> Result<()> {
+        let info = self.info(name)?;
         let shape: Vec<i64> = info.shape.iter().map(|&size| size as i64).collect();
         let wanted = dtype(like.kind())?;
         if shape != like.size() || info.dtype != wanted {
-            let found = info.dtype;
-            bail!(
-                "{shown}: `{name}` is {found:?} {shape:?}; {wanted:?} {:?} is needed",
-                like.size()
-            );
+            let (shown, found, size) = (self.path.display(), info.dtype, like.size());
+            bail!("{shown}: `{name}` is {found:?} {shape:?}; {wanted:?} {size:?} is needed");
         }
-        Ok(info)
+        Ok(())
     }
 
     /// The bytes of a tensor, which must have the shape and the kind of this one.
     pub fn read(&mut self, name: &str, like: &Tensor) -> Result<Vec<u8>> {
-        self.find(name, like)?;
+        self.check_shape(name, like)?;
         self.read_bytes(name)
     }
 
     /// The bytes of a tensor of any shape and kind.
     pub fn read_bytes(&mut self, name: &str) -> Result<Vec<u8>> {
-        let shown = self.path.display();
-        let Some(info) = self.metadata.info(name) else {
-            bail!("{shown}: has no `{name}`");
-        };
-        let (from, to) = info.data_offsets;
+        let (from, to) = self.info(name)?.data_offsets;
         let mut bytes = vec![0; to - from];
         let read = self.file.seek(SeekFrom::Start(self.start + from as u64));
-        read.and_then(|_| self.file.read_exact(&mut bytes))
-            .with_context(|| format!("{}: cannot be read", self.path.display()))?;
+        read.and_then(|_| self.file.read_exact(&mut bytes)).at(&self.path, "cannot be read")?;
         self.check(name, &bytes)?;
         Ok(bytes)
     }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use f3_tch::assemble::assemble;
+use f3_tch::assemble::{DataFrom, assemble};
 use f3_tch::config::{Config, Source};
 use f3_tch::data::DataDirectory;
 use f3_tch::device::DeviceChoice;
@@ -25,8 +25,9 @@ fn outcome(sets: &str) -> (Vec<Tensor>, Evaluation) {
     let yaml = format!("{{data: {{name: digits, batch_size: 50}}, threads: 1, epochs: 3, {sets}}}");
     let source = Source::parse("test", &yaml).unwrap();
     let (config, _) = Config::read(&source).unwrap();
-    let (mut run, _) =
-        assemble(&config, &source, &DataDirectory::locate(None), &mut |_| {}).unwrap();
+    let directory = DataDirectory::locate(None);
+    let data = DataFrom::Files(&directory, &mut |_| {});
+    let (mut run, _) = assemble(&config, &source, data).unwrap();
     run.train(&mut ()).unwrap();
     let test = run.state.history.last().unwrap().test.clone();
     let layers = run.state.trainer.layers();

@@ -6,6 +6,7 @@ mod common;
 use std::fs;
 use std::path::Path;
 
+use f3_tch::assemble::{DataFrom, assemble};
 use f3_tch::config::{Config, Source};
 use f3_tch::data::{DataDirectory, Dataset, Task};
 use serde_json::{Value, json};
@@ -122,8 +123,8 @@ fn census_income_trains_from_its_two_files() {
     source.set("optimizer.learning_rate=1e-3").unwrap();
     let (config, _) = Config::read(&source).unwrap();
     let directory = DataDirectory::locate(Some(folder.path()));
-    let (mut experiment, _) =
-        f3_tch::assemble::assemble(&config, &source, &directory, &mut |_| {}).unwrap();
+    let data = DataFrom::Files(&directory, &mut |_| {});
+    let (mut experiment, _) = assemble(&config, &source, data).unwrap();
     let data = &experiment.data;
     assert_eq!((data.train.len(), data.test.len()), (60, 10));
     assert_eq!((data.train.input_count(), data.train.output_count()), (14, 2));

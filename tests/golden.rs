@@ -5,7 +5,7 @@ mod common;
 use std::collections::HashMap;
 
 use common::{close, root};
-use f3_tch::assemble::assemble;
+use f3_tch::assemble::{DataFrom, assemble};
 use f3_tch::config::{Config, Source};
 use f3_tch::data::DataDirectory;
 use f3_tch::metrics::Evaluation;
@@ -112,7 +112,8 @@ fn agrees_with_golden_by(kernels: &str, name: &str, directory: &DataDirectory) {
     let settings: Value = serde_json::from_str(&text).unwrap();
     let source = Source::parse(name, &configuration(&settings, kernels).to_string()).unwrap();
     let (config, _) = Config::read(&source).unwrap();
-    let (mut experiment, _) = assemble(&config, &source, directory, &mut |_| {}).unwrap();
+    let data = DataFrom::Files(directory, &mut |_| {});
+    let (mut experiment, _) = assemble(&config, &source, data).unwrap();
 
     let initial = experiment.state.trainer.layers().named_tensors();
     check_tensors(&format!("{name}, start"), &initial, &settings["initial"], 0.0);

@@ -459,7 +459,7 @@ fn signals_end_a_run_after_its_epoch_and_it_goes_on_as_if_nothing_had_been() {
         let (rows, _) = left_behind(&run);
         let result = RunResult::read(&run).unwrap();
         assert_eq!((result.state, result.ended_by), (EndState::Interrupted, EndedBy::Stop));
-        assert_eq!((result.epochs.done, result.epochs.wanted), (rows.len() as u64 - 1, 400));
+        assert_eq!((result.epochs["done"], result.epochs["wanted"]), (rows.len() as u64 - 1, 400));
         let checkpoints = Checkpoints::new(&run.join("checkpoints"), settings(1));
         let newest = checkpoints.newest().unwrap().unwrap();
         assert_eq!(Checkpoint::open(&newest).unwrap().epoch(), rows.len() as u64 - 1);

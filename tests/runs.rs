@@ -11,6 +11,7 @@ use std::thread;
 use anyhow::{Result, bail};
 use common::{everything, experiment_on, toy};
 use f3_tch::Generator;
+use f3_tch::assemble::DataFrom;
 use f3_tch::config::{Config, Source};
 use f3_tch::data::{DataDirectory, Dataset, Split, Task};
 use f3_tch::engine::EngineSettings;
@@ -23,6 +24,7 @@ use f3_tch::run::{
     EndState, EndedBy, Ending, EpochRow, Event, Folder, Run, RunResult, Settings, on_epoch,
 };
 use f3_tch::trainer::FeedbackTrainer;
+use serde_json::json;
 use tch::{Device, Tensor};
 use tempfile::TempDir;
 
@@ -107,11 +109,12 @@ fn result_says_how_a_run_has_ended() {
     let result = RunResult::read(complete.path()).unwrap();
     assert_eq!((result.state, result.ended_by), (EndState::Complete, EndedBy::Epochs));
     assert_eq!((result.name.as_str(), result.seed, result.error), ("three", 7, None));
-    assert_eq!((result.epochs.done, result.epochs.wanted), (3, 3));
+    assert_eq!((result.epochs["done"], result.epochs["wanted"]), (3, 3));
     assert_eq!(result.settings["model"]["width"], 5);
-    assert_eq!(result.machine.threads, tch::get_num_threads() as usize);
-    assert_eq!((result.machine.device.as_str(), result.best_validation_epoch), ("cpu", None));
-    for file in [&result.paths.model, &result.paths.metrics, &result.paths.checkpoints.unwrap()] {
+    assert_eq!(result.machine["threads"], tch::get_num_threads());
+    assert_eq!((&result.machine["device"], result.best_validation_epoch), (&json!("cpu"), None));
+    for file in ["model", "metrics", "checkpoints"] {
+        let file = result.paths[file].as_ref().unwrap();
         assert!(complete.path().join(file).exists(), "{}", file.display());
     }
     let rows = &run.state.history;
@@ -126,19 +129,20 @@ fn result_says_how_a_run_has_ended() {
         assert_eq!(Some(best.value), rows[best.epoch as usize].value(name), "{name}");
         assert_eq!(value.at_best_validation, None);
     }
-    let seconds = result.seconds;
-    assert!(seconds.total >= seconds.training + seconds.evaluation && seconds.training > 0.0);
+    let [total, training, evaluation] =
+        ["total", "training", "evaluation"].map(|part| result.seconds[part]);
+    assert!(total >= training + evaluation && training > 0.0);
 
     // While it goes on, nothing says that it was complete.
-    let data = run.data;
+    let data = DataFrom::Memory(run.data);
     let place = complete.path().join("result.json");
     let mut run = Run::resume(&complete, Some(5), data, &mut ()).unwrap();
     assert!(place.exists(), "nothing has been changed yet");
     let mut gone = on_epoch(|_| assert!(!place.exists()));
     run.train_in(&complete, &mut gone).unwrap();
     let result = RunResult::read(complete.path()).unwrap();
-    assert_eq!((result.epochs.done, result.epochs.wanted), (5, 5));
-    assert!(result.seconds.total > seconds.training + seconds.evaluation);
+    assert_eq!((result.epochs["done"], result.epochs["wanted"]), (5, 5));
+    assert!(result.seconds["total"] > training + evaluation);
 
     let text = fs::read_to_string(&place).unwrap().replacen("\"version\": 1", "\"version\": 2", 1);
     fs::write(&place, text).unwrap();
@@ -150,7 +154,7 @@ fn result_says_how_a_run_has_ended() {
     small(toy(), stop).train_in(&early, &mut ()).unwrap();
     let result = RunResult::read(early.path()).unwrap();
     assert_eq!((result.state, result.ended_by), (EndState::Complete, EndedBy::EarlyStop));
-    assert_eq!(result.metrics["test_loss"].best.unwrap().epoch + 2, result.epochs.done);
+    assert_eq!(result.metrics["test_loss"].best.unwrap().epoch + 2, result.epochs["done"]);
 
     let stopped = folder("stopped");
     let mut run = small(toy(), "epochs: 300");
@@ -159,7 +163,7 @@ fn result_says_how_a_run_has_ended() {
     assert_eq!(run.train_in(&stopped, &mut end).unwrap(), Ending::Interrupted);
     let result = RunResult::read(stopped.path()).unwrap();
     assert_eq!((result.state, result.ended_by), (EndState::Interrupted, EndedBy::Stop));
-    assert_eq!((result.epochs.done, result.epochs.wanted), (2, 300));
+    assert_eq!((result.epochs["done"], result.epochs["wanted"]), (2, 300));
 
     let failed = folder("failed");
     let mut run = small(toy(), "epochs: 5, checkpoint: {every: 3}");
@@ -174,7 +178,7 @@ fn result_says_how_a_run_has_ended() {
     let result = RunResult::read(failed.path()).unwrap();
     assert_eq!((result.state, result.ended_by), (EndState::Failed, EndedBy::Error));
     assert_eq!(result.error, Some(error));
-    assert_eq!((result.epochs.done, table(failed.path()).len()), (2, 4));
+    assert_eq!((result.epochs["done"], table(failed.path()).len()), (2, 4));
 }
 
 #[test]
@@ -221,10 +225,10 @@ fn validation_set_is_evaluated_and_changes_nothing_else() {
     assert_eq!(result.metrics["validation_loss"].best.unwrap().epoch, best.unwrap());
 
     // Samples of the validation set are the run's data, too.
-    let mut run = Run::resume(&with, Some(21), run.data, &mut ()).unwrap();
+    let mut run = Run::resume(&with, Some(21), DataFrom::Memory(run.data), &mut ()).unwrap();
     run.train_in(&with, &mut ()).unwrap();
     assert_eq!(table(with.path()).len(), 23);
-    let other = toy(Task::Classification);
+    let other = DataFrom::Memory(toy(Task::Classification).into());
     let error = Run::resume(&with, Some(22), other, &mut ()).err().unwrap().to_string();
     assert!(error.contains("was trained on other data"), "{error}");
 

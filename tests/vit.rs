@@ -7,7 +7,7 @@
 
 mod common;
 
-use f3_tch::assemble::{assemble, assemble_on};
+use f3_tch::assemble::{DataFrom, assemble};
 use f3_tch::config::{Config, Source};
 use f3_tch::data::{DataDirectory, Dataset};
 use f3_tch::metrics::{Evaluation, evaluate};
@@ -24,7 +24,8 @@ fn source(algorithm: &str, seed: u64) -> (Config, Source) {
 
 fn experiment(algorithm: &str, seed: u64) -> Run {
     let (config, source) = source(algorithm, seed);
-    assemble(&config, &source, &DataDirectory::locate(None), &mut |_| {}).unwrap().0
+    let directory = DataDirectory::locate(None);
+    assemble(&config, &source, DataFrom::Files(&directory, &mut |_| {})).unwrap().0
 }
 
 fn on_test_set(run: &Run) -> Evaluation {
@@ -40,8 +41,8 @@ fn initial_loss_is_that_of_the_papers_network() {
             let (train, test) = (full.train.first(1000), full.test.first(1000));
             let data =
                 Dataset { image: full.image, ..Dataset::new("mnist", full.task, train, test) };
-            let (config, source) = source("f3", seed);
-            on_test_set(&assemble_on(data, &config, &source).unwrap()).loss
+            let (config, _) = source("f3", seed);
+            on_test_set(&Run::new(&config, data).unwrap()).loss
         })
         .collect();
     let mean = losses.iter().sum::<f64>() / losses.len() as f64;

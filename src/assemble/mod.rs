@@ -4,53 +4,67 @@ mod checks;
 mod resume;
 mod trainer;
 
-pub use resume::{DataFrom, Resumed, config_of, resume};
-
 use std::sync::Arc;
+use std::thread::available_parallelism;
 
 use anyhow::Result;
 
 use crate::config::{Config, Source};
-use crate::data::{DataDirectory, Dataset, Progress, SelectionError};
-use crate::device::{ChosenDevice, DeviceChoice};
+use crate::data::{DataDirectory, Dataset, Progress, TrainingShape};
+use crate::device::DeviceChoice;
 use crate::diagnostics::Diagnostics;
 use crate::generator::Generator;
-use crate::model::Description;
+use crate::model::{self, Description};
 use crate::process::use_threads;
-use crate::run::{ConfigText, Run, Settings, State};
-use checks::{architecture, check_against_data, refuse_selection};
-use trainer::trainer;
+use crate::run::{ConfigText, Run, Settings};
 
-/// Chooses the device, loads the data, draws the network: all that can fail before training. Where the
-/// configuration says nothing about threads, the run has as many as the machine has cores.
-///
-/// `source` is where `config` was read from, to be named in complaints. `progress` is told when files
-/// of the data set are fetched.
-pub fn assemble(
-    config: &Config,
-    source: &Source,
-    directory: &DataDirectory,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<(Run, ChosenDevice)> {
-    let (data, chosen) = load(config, source, directory, progress)?;
-    Ok((make(data, config, source, threads_of(config))?, chosen))
+/// Where the samples of a run come from.
+pub enum DataFrom<'a> {
+    /// From files in this folder, onto the device that the configuration says; missing files are
+    /// fetched, of which the function is told. Where the configuration says nothing about threads, the
+    /// run has as many as the machine has cores.
+    Files(&'a DataDirectory, &'a mut dyn FnMut(Progress)),
+    /// From the caller, who may share them with other runs; the run is on the device of their tensors.
+    /// Where the configuration says nothing about threads, it has as many as the thread that trains it.
+    Memory(Arc<Dataset>),
 }
 
-/// As [`assemble`], on a data set that the caller has and may share with other runs; the run is on the
-/// device of its tensors. Where the configuration says nothing about threads, the run has as many as the
-/// thread that trains it.
-pub fn assemble_on(data: impl Into<Arc<Dataset>>, config: &Config, source: &Source) -> Result<Run> {
-    make(data.into(), config, source, config.threads)
+/// Chooses the device, loads the data, draws the network: all that can fail before training. Beside the
+/// run comes a remark on the device, if there is one.
+///
+/// `source` is where `config` was read from, to be named in complaints.
+///
+/// # Errors
+/// If the configuration does not go with the data, or there is no memory for the network.
+pub fn assemble(config: &Config, source: &Source, data: DataFrom) -> Result<(Run, Option<String>)> {
+    let (directory, progress) = match data {
+        DataFrom::Memory(data) => return Ok((make(config, source, data, config.threads)?, None)),
+        DataFrom::Files(directory, progress) => (directory, progress),
+    };
+    if let Some(shape) = config.data.set.about().training_shape {
+        Plan { config, source, shape }.check()?; // before anything is fetched
+    }
+    // The data go where the pipeline begins.
+    let first = config.schedule.devices.as_ref().and_then(|devices| devices.first().copied());
+    let chosen = match (config.device, first) {
+        (DeviceChoice::Auto, Some(first)) => first.choose()?,
+        (device, _) => device.choose()?,
+    };
+    let cores = || available_parallelism().map_or(1, usize::from);
+    let threads = Some(config.threads.unwrap_or_else(cores));
+    let _threads = use_threads(threads);
+    let data = config.data.set.load(directory, chosen.device, progress)?;
+    Ok((make(config, source, data.into(), threads)?, chosen.remark))
 }
 
 impl Run {
     /// A run as a configuration says, on a data set that may be shared with other runs.
     ///
     /// # Errors
-    /// If the configuration does not go with the data, or there is no memory for the network.
+    /// As [`assemble`].
     pub fn new(config: &Config, data: impl Into<Arc<Dataset>>) -> Result<Run> {
         let source = Source::parse("the configuration", &config.to_yaml())?;
-        assemble_on(data, config, &source)
+        make(config, &source, data.into(), config.threads)
     }
 }
 
@@ -62,49 +76,30 @@ impl ConfigText {
     }
 }
 
-/// As many threads as the configuration says, or as the machine has cores.
-fn threads_of(config: &Config) -> Option<usize> {
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    Some(config.threads.unwrap_or_else(cores))
-}
-
-/// Chooses the device, and loads the data onto it.
-fn load(
-    config: &Config,
-    source: &Source,
-    directory: &DataDirectory,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<(Arc<Dataset>, ChosenDevice)> {
-    if let Some(shape) = config.data.set.about().training_shape {
-        check_against_data(config, source, &shape)?; // before anything is fetched
-    }
-    // The data go where the pipeline begins.
-    let first = config.schedule.devices.as_ref().and_then(|devices| devices.first().copied());
-    let chosen = match (config.device, first) {
-        (DeviceChoice::Auto, Some(first)) => first.choose()?,
-        (device, _) => device.choose()?,
-    };
-    let _threads = use_threads(threads_of(config));
-    Ok((config.data.set.load(directory, chosen.device, progress)?.into(), chosen))
+/// A configuration, where it was read from, and the shape of the data that it is to go with.
+struct Plan<'a> {
+    config: &'a Config,
+    source: &'a Source,
+    shape: TrainingShape,
 }
 
 /// Draws the network, and puts together what the run needs.
 fn make(
-    data: Arc<Dataset>,
     config: &Config,
     source: &Source,
+    data: Arc<Dataset>,
     threads: Option<usize>,
 ) -> Result<Run> {
     let _threads = use_threads(threads);
-    let shape = data.training_shape();
-    check_against_data(config, source, &shape)?;
-    let data = config.data.selection().of(data).map_err(|error| {
-        match error.downcast::<SelectionError>() {
-            Ok(error) => refuse_selection(source, error).into(),
-            Err(error) => error,
-        }
+    let plan = Plan { config, source, shape: data.training_shape() };
+    plan.check()?;
+    let data = config.data.selection().of(data).map_err(|error| match error.downcast() {
+        Ok(error) => plan.refuse_selection(error).into(),
+        Err(error) => error,
     })?;
     let longest = data.parts().map(|(_, split)| split.len()).max().unwrap_or(0);
+    let every = config.diagnostics.every.map(|every| every as u64);
+    let samples = config.diagnostics.samples;
     let settings = Settings {
         seed: config.seed,
         epochs: config.epochs,
@@ -118,30 +113,28 @@ fn make(
         learning_rate: config.optimizer.rate(),
         threads,
         precision: config.precision,
-        diagnostics: config
-            .diagnostics
-            .every
-            .map(|every| Diagnostics { every: every as u64, samples: config.diagnostics.samples }),
+        diagnostics: every.map(|every| Diagnostics { every, samples }),
         early_stop: config.early_stop.clone(),
         max_minutes: config.max_minutes,
         on_nan: config.on_nan,
         checkpoint: config.checkpoint.clone(),
     };
     let mut generator = Generator::new(config.seed)?;
-    let architecture = architecture(config, source, data.train.input_count(), &shape)?;
-    let (trainer, kernels) = trainer(config, source, &architecture, &data, &mut generator)?;
-    let description = data.preparation.clone().map(|preparation| {
-        let table = config.data.set.about().table_format;
-        let section = serde_json::to_value(&config.data).ok();
-        Description::new(architecture, config.loss, kernels, preparation, table, section)
+    let architecture = plan.architecture(data.train.input_count())?;
+    let (trainer, kernels) = plan.trainer(&architecture, &data, &mut generator)?;
+    let description = data.preparation.clone().map(|preparation| Description {
+        version: model::VERSION,
+        architecture,
+        loss: config.loss,
+        kernels,
+        preparation,
+        table: config.data.set.about().table_format,
+        data: serde_json::to_value(&config.data).ok(),
     });
     Ok(Run {
         name: config.name.clone(),
-        settings,
-        state: State { trainer, generator, history: Vec::new() },
         description,
         config: Some(ConfigText::of(config)),
-        data,
-        stop: Arc::default(),
+        ..Run::from_parts(trainer, generator, data, settings)
     })
 }

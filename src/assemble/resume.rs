@@ -1,139 +1,85 @@
 //! A run that continues where it was cut off: the folder's configuration, its newest checkpoint, and what
 //! may have changed since.
 
-use std::path::Path;
-use std::sync::Arc;
-
 use anyhow::{Context, Result, bail};
 use serde_yaml::Value;
 
-use super::{load, make, threads_of};
+use super::{DataFrom, assemble};
 use crate::config::{Config, Source};
-use crate::data::{DataDirectory, Dataset, Progress};
-use crate::device::ChosenDevice;
 use crate::learning_rate::Decay;
 use crate::run::{Checkpoint, Checkpoints, ConfigText, Event, Folder, Observer, Run};
 
-/// Where the samples of a run come from.
-pub enum DataFrom<'a> {
-    /// From files in this folder, which are fetched if they are missing; the function is told of that.
-    Files(&'a DataDirectory, &'a mut dyn FnMut(Progress)),
-    /// From the caller, who may share them with other runs.
-    Memory(Arc<Dataset>),
-}
-
-/// A run that is ready to continue.
-pub struct Resumed {
-    /// The run, after the last epoch of its newest checkpoint.
-    pub run: Run,
-    /// Its configuration.
-    pub config: Config,
-    /// The device, where it was chosen for data from files.
-    pub device: Option<ChosenDevice>,
-}
-
 impl Run {
-    /// The run of a folder, as it was when it was cut off, on the data set that it had. The observer is
-    /// told what has changed. [`Run::train_in`] continues it, until `epochs` are done, or as many as it
-    /// was to have.
+    /// The run of a folder, as it was when it was cut off; from the beginning if it had no checkpoint
+    /// yet. [`Run::train_in`] continues it, until `epochs` are done, or as many as it was to have.
+    ///
+    /// A resumed run must keep its seed, model, loss, algorithm and precision; of other changes in its
+    /// `config.yaml` the observer is told.
     ///
     /// # Errors
-    /// As [`resume`].
+    /// If the configuration or the data are not the run's any more, or its checkpoint is missing or
+    /// damaged.
     pub fn resume(
         folder: &Folder,
         epochs: Option<u64>,
-        data: impl Into<Arc<Dataset>>,
+        data: DataFrom,
         observer: &mut dyn Observer,
     ) -> Result<Run> {
-        let source = config_of(folder.path(), epochs)?;
-        Ok(resume(folder, &source, DataFrom::Memory(data.into()), observer)?.run)
-    }
-}
-
-/// The configuration in a run's folder, as text, with another number of epochs if there is one.
-///
-/// # Errors
-/// If there is none, or it is not YAML.
-pub fn config_of(folder: &Path, epochs: Option<u64>) -> Result<Source> {
-    let shown = folder.display();
-    let place = folder.join("config.yaml");
-    if !place.is_file() {
-        bail!("{shown}: is no folder of a run, since it has no config.yaml");
-    }
-    let path = place.to_str().with_context(|| format!("{shown}: is not a name in UTF-8"))?;
-    let mut source = Source::open(path)?;
-    if let Some(epochs) = epochs {
-        source.set_option("epochs", Value::from(epochs), &format!("--epochs {epochs}"))?;
-    }
-    Ok(source)
-}
-
-/// The run of a folder, as it was when it was cut off; from the beginning if it had no checkpoint yet.
-/// `source` is what [`config_of`] gives, with whatever else is to be different from now on.
-///
-/// A resumed run must keep its seed, model, loss, algorithm and precision; of other changes the observer
-/// is told.
-///
-/// # Errors
-/// If the configuration or the data are not the run's any more, or its checkpoint is missing or damaged.
-pub fn resume(
-    folder: &Folder,
-    source: &Source,
-    data: DataFrom,
-    observer: &mut dyn Observer,
-) -> Result<Resumed> {
-    let shown = folder.path().display();
-    let (config, _) = Config::read(source)?;
-    let note = &mut |text: &str| observer.notice(&Event::Note(text));
-    note_on_cosine(&config, note)?;
-    let checkpoints = Checkpoints::new(&folder.checkpoints(), config.checkpoint.clone());
-    let newest = checkpoints.newest()?;
-    if newest.is_none() && config.checkpoint.every.is_none() {
-        bail!("{shown}: has no checkpoints, as `checkpoint.every` is null in its config.yaml");
-    }
-    let checkpoint = newest.map(|path| Checkpoint::open(&path)).transpose()?;
-    if checkpoint.is_none() && folder.has_results() {
-        bail!(
-            "{shown}: has results of some epochs, but no checkpoint to go on from; \
-             `f3-tch train {shown}/config.yaml` begins a new run"
-        );
-    }
-    if let Some(checkpoint) = &checkpoint {
-        check(&config, source, checkpoint, note)?;
-    }
-
-    // What the run had started from is in the checkpoint.
-    let init_from = config.init_from.clone().filter(|_| checkpoint.is_none());
-    let made_from = Config { init_from, ..config.clone() };
-    let (data, threads, device) = match data {
-        DataFrom::Memory(data) => (data, config.threads, None),
-        DataFrom::Files(directory, progress) => {
-            let (data, device) = load(&made_from, source, directory, progress)?;
-            (data, threads_of(&config), Some(device))
+        let shown = folder.path().display();
+        let place = Folder::config_of(folder.path())?;
+        let place = place.to_str().with_context(|| format!("{shown}: is not a name in UTF-8"))?;
+        let mut source = Source::open(place)?;
+        if let Some(epochs) = epochs {
+            source.set_option("epochs", Value::from(epochs), &format!("--epochs {epochs}"))?;
         }
-    };
-    let mut run = make(data, &made_from, source, threads)?;
-    run.config = Some(ConfigText::of(&config));
-    if let Some(checkpoint) = checkpoint {
-        restore(checkpoint, &checkpoints, &mut run, note)?;
+        let (config, _) = Config::read(&source)?;
+        let note = &mut |text: &str| observer.notice(&Event::Note(text));
+        let schedule = &config.optimizer.schedule;
+        if let Decay::Cosine { t_max, .. } = schedule.decay
+            && schedule.warmup_epochs + t_max < config.epochs
+        {
+            note(&format!(
+                "`optimizer.schedule.t_max` stays {t_max}, as config.yaml has it; the learning rate \
+                 rises again after that many epochs"
+            ))?;
+        }
+        let checkpoints = Checkpoints::new(&folder.checkpoints(), config.checkpoint.clone());
+        let Some(newest) = checkpoints.newest()? else {
+            if config.checkpoint.every.is_none() {
+                bail!(
+                    "{shown}: has no checkpoints, as `checkpoint.every` is null in its config.yaml"
+                );
+            }
+            if folder.has_results() {
+                bail!(
+                    "{shown}: has results of some epochs, but no checkpoint to go on from; \
+                     `f3-tch train {shown}/config.yaml` begins a new run"
+                );
+            }
+            return Ok(assemble(&config, &source, data)?.0);
+        };
+        let checkpoint = Checkpoint::open(&newest)?;
+        check(&config, &source, &checkpoint, note)?;
+
+        // What the run had started from is in the checkpoint.
+        let made_from = Config { init_from: None, ..config.clone() };
+        let (mut run, _) = assemble(&made_from, &source, data)?;
+        run.config = Some(ConfigText::of(&config));
+        let epoch = checkpoint.epoch();
+        checkpoint.check_data(&run.data)?;
+        if let Some((then, now)) = checkpoint.other_machine(&run) {
+            note(&format!(
+                "up to epoch {epoch} the run was computed by {then}, from now on by {now}: results may \
+                 differ in their last digits from those of a run that was not cut off"
+            ))?;
+        }
+        checkpoint.restore(&mut run)?;
+        checkpoints.forget_best_after(epoch)?;
+        Ok(run)
     }
-    Ok(Resumed { run, config, device })
 }
 
 type Note<'a> = &'a mut dyn FnMut(&str) -> Result<()>;
-
-fn note_on_cosine(config: &Config, note: Note) -> Result<()> {
-    let schedule = &config.optimizer.schedule;
-    if let Decay::Cosine { t_max, .. } = schedule.decay
-        && schedule.warmup_epochs + t_max < config.epochs
-    {
-        note(&format!(
-            "`optimizer.schedule.t_max` stays {t_max}, as config.yaml has it; the learning rate rises \
-             again after that many epochs"
-        ))?;
-    }
-    Ok(())
-}
 
 /// Refuses a configuration that is not the run's any more, and tells what else has changed.
 fn check(config: &Config, source: &Source, checkpoint: &Checkpoint, note: Note) -> Result<()> {
@@ -161,23 +107,4 @@ fn check(config: &Config, source: &Source, checkpoint: &Checkpoint, note: Note) 
         }
     }
     Ok(())
-}
-
-/// Takes the run to where it was.
-fn restore(
-    checkpoint: Checkpoint,
-    checkpoints: &Checkpoints,
-    run: &mut Run,
-    note: Note,
-) -> Result<()> {
-    let epoch = checkpoint.epoch();
-    checkpoint.check_data(&run.data)?;
-    if let Some((then, now)) = checkpoint.other_machine(run) {
-        note(&format!(
-            "up to epoch {epoch} the run was computed by {then}, from now on by {now}: results may differ \
-             in their last digits from those of a run that was not cut off"
-        ))?;
-    }
-    checkpoint.restore(run)?;
-    checkpoints.forget_best_after(epoch)
 }

@@ -3,8 +3,8 @@
 use anyhow::Result;
 use tch::Device;
 
-use super::checks::check_feedback;
-use crate::config::{Algorithm, Config, ScheduleName, Source};
+use super::Plan;
+use crate::config::{Algorithm, Config, ScheduleName};
 use crate::data::{Dataset, Split};
 use crate::device::DeviceChoice;
 use crate::engine::{EngineSettings, Kernels, Precision};
@@ -20,97 +20,126 @@ use crate::schedule::{
 };
 use crate::trainer::{BackpropTrainer, FeedbackTrainer, PepitaTrainer, RecordedTrainer, Trainer};
 
-/// Draws the network and gives the rule that trains it, and the kernels that compute it.
-pub(super) fn trainer(
-    config: &Config,
-    source: &Source,
-    architecture: &Architecture,
-    data: &Dataset,
-    generator: &mut Generator,
-) -> Result<(Box<dyn Trainer>, Kernels)> {
-    let loss = config.loss;
-    let device = data.train.inputs.device();
-    let settings = EngineSettings {
-        optimizer: config.optimizer.settings,
-        kernels: config.kernels,
-        precision: config.precision,
-        offload: config.schedule.offload.as_deref().map(Offload::new).transpose()?,
-    };
-    let blocks = blocks(config, source, architecture, generator, device, &settings)?;
-    let feedback = config.algorithm.feedback_init();
-    if let (Some(init), Some((output, hidden))) = (feedback, blocks.split_last()) {
-        for block in hidden {
-            check_feedback(source, init, output.outputs(), block.outputs())?;
+impl Plan<'_> {
+    /// Draws the network and gives the rule that trains it, and the kernels that compute it.
+    pub(super) fn trainer(
+        &self,
+        architecture: &Architecture,
+        data: &Dataset,
+        generator: &mut Generator,
+    ) -> Result<(Box<dyn Trainer>, Kernels)> {
+        let Plan { config, source, .. } = self;
+        let loss = config.loss;
+        let device = data.train.inputs.device();
+        let settings = EngineSettings {
+            optimizer: config.optimizer.settings,
+            kernels: config.kernels,
+            precision: config.precision,
+            offload: config.schedule.offload.as_deref().map(Offload::new).transpose()?,
+        };
+        let blocks = self.blocks(architecture, generator, device, settings.offload.as_ref())?;
+        let feedback = config.algorithm.feedback_init();
+        if let (Some(init), Some((output, hidden))) = (feedback, blocks.split_last()) {
+            for block in hidden {
+                self.check_feedback(init, output.outputs(), block.outputs())?;
+            }
         }
-    }
-    if let Some(devices) = &config.schedule.devices {
-        place(&blocks, devices, source)?;
-    }
-    let kernels = settings.choose(blocks.iter().map(Box::as_ref)).map_err(|error| {
-        source.refuse("kernels", "fused", &format!("`aten` or `auto`: {error:#}"))
-    })?;
-    if let Err(error) = settings.check_precision(kernels) {
-        return Err(source.refuse("precision", "bf16", &format!("float32: {error}")).into());
-    }
-    if config.precision == Precision::Tf32 {
-        if !device.is_cuda() {
+        if let Some(devices) = &config.schedule.devices {
+            self.place(&blocks, devices)?;
+        }
+        let kernels = settings.choose(blocks.iter().map(Box::as_ref)).map_err(|error| {
+            source.refuse("kernels", "fused", &format!("`aten` or `auto`: {error:#}"))
+        })?;
+        if let Err(error) = settings.check_precision(kernels) {
+            return Err(source.refuse("precision", "bf16", &format!("float32: {error}")).into());
+        }
+        if config.precision == Precision::Tf32 && !device.is_cuda() {
             let expected = "float32, or `device: cuda`, where tf32 is computed";
             return Err(source.refuse("precision", "tf32", expected).into());
         }
-    }
-    let layers = Layers::new(blocks, feedback, &settings, generator)?;
-    if let Some(path) = &config.init_from {
-        model::init(&layers, &model::of(path))?;
-    }
-    let taught_with = |layers: Layers, error_info: ErrorInfo| -> Result<Box<dyn Trainer>> {
-        let schedule = schedule(config, layers.as_slice(), &data.train, kernels);
-        let mut trainer = FeedbackTrainer::new(layers, error_info, loss, &data.train)?;
-        if config.algorithm.learns_forward() {
-            trainer.set_schedule(schedule)?;
+        let layers = Layers::new(blocks, feedback, &settings, generator)?;
+        if let Some(path) = &config.init_from {
+            model::init(&layers, &model::of(path))?;
         }
-        Ok(Box::new(trainer))
-    };
-    let trainer: Result<Box<dyn Trainer>> = match &config.algorithm {
-        Algorithm::F3 { error_info, .. } => taught_with(layers, *error_info),
-        Algorithm::Dfa { .. } if loss == Loss::CrossEntropy => {
-            taught_with(layers, ErrorInfo::CurrentErrorSoftmax)
+        let error_info = match &config.algorithm {
+            Algorithm::F3 { error_info, .. } => *error_info,
+            Algorithm::Dfa { .. } if loss == Loss::CrossEntropy => ErrorInfo::CurrentErrorSoftmax,
+            Algorithm::Dfa { .. } => ErrorInfo::CurrentError,
+            Algorithm::Drtp { .. } => ErrorInfo::OneHotTarget,
+            // Without feedback matrices no hidden layer learns, whatever it would be taught with.
+            _ => ErrorInfo::Zeros,
+        };
+        let trainer: Box<dyn Trainer> = match config.algorithm {
+            Algorithm::Bp | Algorithm::Fa { .. } => Box::new(BackpropTrainer::new(layers, loss)),
+            Algorithm::Pepita { projection_scale, dropout } => {
+                let inputs = data.train.input_count();
+                Box::new(PepitaTrainer::new(layers, inputs, projection_scale, dropout, generator)?)
+            }
+            _ => {
+                let schedule = schedule(config, layers.as_slice(), &data.train, kernels);
+                let mut trainer = FeedbackTrainer::new(layers, error_info, loss, &data.train)?;
+                if config.algorithm.learns_forward() {
+                    trainer.set_schedule(schedule)?;
+                }
+                Box::new(trainer)
+            }
+        };
+        if !config.cuda_graph {
+            return Ok((trainer, kernels));
         }
-        Algorithm::Dfa { .. } => taught_with(layers, ErrorInfo::CurrentError),
-        Algorithm::Drtp { .. } => taught_with(layers, ErrorInfo::OneHotTarget),
-        // Without feedback matrices no hidden layer learns, whatever it would be taught with.
-        Algorithm::Llo => taught_with(layers, ErrorInfo::Zeros),
-        Algorithm::Bp | Algorithm::Fa { .. } => Ok(Box::new(BackpropTrainer::new(layers, loss))),
-        Algorithm::Pepita { projection_scale, dropout } => {
-            let inputs = data.train.input_count();
-            let trainer =
-                PepitaTrainer::new(layers, inputs, *projection_scale, *dropout, generator)?;
-            Ok(Box::new(trainer))
+        if !device.is_cuda() {
+            let expected = "false, or `device: cuda`: it is CUDA that records";
+            return Err(source.refuse("cuda_graph", true, expected).into());
         }
-    };
-    if !config.cuda_graph {
-        return Ok((trainer?, kernels));
+        Ok((Box::new(RecordedTrainer::new(trainer)?), kernels))
     }
-    if !device.is_cuda() {
-        let expected = "false, or `device: cuda`: it is CUDA that records";
-        return Err(source.refuse("cuda_graph", true, expected).into());
-    }
-    Ok((Box::new(RecordedTrainer::new(trainer?)?), kernels))
-}
 
-/// Takes the blocks of each stage of the pipeline to the stage's device.
-fn place(blocks: &[Box<dyn Block>], devices: &[DeviceChoice], source: &Source) -> Result<()> {
-    if devices.len() > blocks.len() {
-        let shown = DeviceChoice::list(devices);
-        let expected = format!("at most {} devices, one for each layer", blocks.len());
-        return Err(source.refuse("schedule.devices", shown, &expected).into());
+    /// Takes the blocks of each stage of the pipeline to the stage's device.
+    fn place(&self, blocks: &[Box<dyn Block>], devices: &[DeviceChoice]) -> Result<()> {
+        if devices.len() > blocks.len() {
+            let shown = DeviceChoice::list(devices);
+            let expected = format!("at most {} devices, one for each layer", blocks.len());
+            return Err(self.source.refuse("schedule.devices", shown, &expected).into());
+        }
+        let mut left = blocks.iter();
+        let counts = stages(blocks.iter().map(Box::as_ref), devices.len());
+        for (choice, count) in devices.iter().zip(counts) {
+            let device = choice.choose()?.device;
+            left.by_ref().take(count).try_for_each(|block| move_to(block.as_ref(), device))?;
+        }
+        Ok(())
     }
-    let mut left = blocks.iter();
-    for (choice, count) in devices.iter().zip(stages(blocks.iter().map(Box::as_ref), devices.len()))
-    {
-        let device = choice.choose()?.device;
-        left.by_ref().take(count).try_for_each(|block| move_to(block.as_ref(), device))?;
+
+    /// Draws the network's blocks, the output block last.
+    fn blocks(
+        &self,
+        architecture: &Architecture,
+        generator: &mut Generator,
+        device: Device,
+        offload: Option<&Offload>,
+    ) -> Result<Vec<Box<dyn Block>>> {
+        match (architecture, &self.config.algorithm) {
+            (Architecture::Mlp(mlp), Algorithm::Fa { feedback_init }) => {
+                let widths = [&mlp.hidden[..], &[mlp.outputs]].concat();
+                for pair in widths.windows(2) {
+                    self.check_feedback(feedback_init, pair[1], pair[0])?;
+                }
+                mlp.blocks_for_feedback_alignment(feedback_init, generator, device)
+            }
+            (Architecture::Mlp(mlp), Algorithm::Pepita { .. }) => {
+                mlp.blocks_without_bias(WeightInit::He, generator, device)
+            }
+            (Architecture::Mlp(mlp), _) => {
+                // Drawn one by one: all of them may be more than fits into memory.
+                let dense = mlp.lazily(generator, device);
+                dense.map(|block| offloaded(Box::new(block?), offload)).collect()
+            }
+            _ => {
+                let blocks = architecture.shape().blocks(generator, device)?;
+                blocks.into_iter().map(|block| offloaded(block, offload)).collect()
+            }
+        }
     }
-    Ok(())
 }
 
 /// The schedule that is asked for; `auto` goes by a model of the machine.
@@ -151,39 +180,6 @@ fn schedule(
             1 => Box::new(LayerMajor::sequential()),
             stages => pipelined(stages),
         },
-    }
-}
-
-/// Draws the network's blocks, the output block last.
-fn blocks(
-    config: &Config,
-    source: &Source,
-    architecture: &Architecture,
-    generator: &mut Generator,
-    device: Device,
-    settings: &EngineSettings,
-) -> Result<Vec<Box<dyn Block>>> {
-    let offload = settings.offload.as_ref();
-    match (architecture, &config.algorithm) {
-        (Architecture::Mlp(mlp), Algorithm::Fa { feedback_init }) => {
-            let widths = [&mlp.hidden[..], &[mlp.outputs]].concat();
-            for pair in widths.windows(2) {
-                check_feedback(source, feedback_init, pair[1], pair[0])?;
-            }
-            mlp.blocks_for_feedback_alignment(feedback_init, generator, device)
-        }
-        (Architecture::Mlp(mlp), Algorithm::Pepita { .. }) => {
-            mlp.blocks_without_bias(WeightInit::He, generator, device)
-        }
-        (Architecture::Mlp(mlp), _) => {
-            // Drawn one by one: all of them may be more than fits into memory.
-            let dense = mlp.lazily(generator, device);
-            dense.map(|block| offloaded(Box::new(block?), offload)).collect()
-        }
-        _ => {
-            let blocks = architecture.shape().blocks(generator, device)?;
-            blocks.into_iter().map(|block| offloaded(block, offload)).collect()
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Subcommand;
 use f3_tch::data::{About, DATA_SETS, DataDirectory, DataSet};
 
-use super::fetching::show_fetching;
+use super::progress::show_fetching;
 use super::{DataDirArgs, print};
 
 #[derive(Subcommand)]

@@ -1,19 +1,18 @@
 //! `f3-tch evaluate`: the metrics of a saved network.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use f3_tch::config::{Config, DataConfig, Source};
-use f3_tch::data::{DataDirectory, Split};
+use f3_tch::data::DataDirectory;
 use f3_tch::device::DeviceChoice;
 use f3_tch::metrics::evaluate;
 use f3_tch::model::{self, Model};
 
-use super::fetching::show_fetching;
 use super::new_table::NewTable;
+use super::progress::show_fetching;
 use super::{DataDirArgs, print};
 
 #[derive(Args)]
@@ -34,7 +33,7 @@ pub struct EvaluateArgs {
 }
 
 impl EvaluateArgs {
-    pub fn run(self) -> Result<ExitCode> {
+    pub fn run(self) -> Result<()> {
         self.output.as_deref().map_or(Ok(()), NewTable::check)?;
         let device = self.device.choose()?.device;
         let path = model::of(&self.model);
@@ -60,13 +59,11 @@ impl EvaluateArgs {
             data = selection.of(data)?;
         }
         let batch_size = own.map_or(1000, |own| own.eval_batch_size);
-        let of = |split: &Split| {
-            evaluate(|inputs| model.forward(inputs), split, about.loss, data.task, batch_size)
-        };
+        let forward = |inputs: &_| model.forward(inputs);
         let mut rows = vec![["part", "samples", "loss"].map(String::from).to_vec()];
         rows[0].extend(data.task.metrics().map(|metric| metric.name.to_string()));
         for (part, split) in data.parts() {
-            let found = of(split)?;
+            let found = evaluate(forward, split, about.loss, data.task, batch_size)?;
             let mut row = vec![part.to_string(), split.len().to_string(), found.loss.to_string()];
             row.extend(found.metrics.iter().map(|(_, value)| value.to_string()));
             rows.push(row);
@@ -80,6 +77,6 @@ impl EvaluateArgs {
             let cells: Vec<String> = row.iter().map(|cell| format!("{cell:>20}")).collect();
             print(&format!("{}\n", cells.join("  ")))?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }

@@ -4,7 +4,6 @@ mod completions;
 mod config;
 mod data;
 mod evaluate;
-mod fetching;
 mod new_table;
 mod predict;
 mod progress;
@@ -22,7 +21,6 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use f3_tch::config::{Config, ConfigError, Source};
 use serde_yaml::Value;
-use signals::Signals;
 
 /// Trains neural networks with F³, an algorithm without backpropagation, and with its rivals.
 #[derive(Parser)]
@@ -55,12 +53,12 @@ enum Command {
 impl Cli {
     /// Runs the command.
     pub fn run(self) -> Result<ExitCode> {
-        let signals = Signals::watch()?;
+        signals::watch()?;
         match self.command {
-            Command::Train(args) => return args.run(&signals),
-            Command::Resume(args) => return args.run(&signals),
-            Command::Evaluate(args) => return args.run(),
-            Command::Predict(args) => return args.run(),
+            Command::Train(args) => return args.run(),
+            Command::Resume(args) => return args.run(),
+            Command::Evaluate(args) => args.run()?,
+            Command::Predict(args) => args.run()?,
             Command::Data(command) => command.run()?,
             Command::Config(command) => command.run()?,
             Command::Completions(args) => args.run()?,

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-use f3_tch::files;
+use anyhow::{Result, bail};
+use f3_tch::files::{self, At};
 use tempfile::NamedTempFile;
 
 /// A table that has no name yet.
@@ -29,16 +29,12 @@ impl NewTable {
 
     /// Appends a row.
     pub fn write<T: AsRef<[u8]>>(&mut self, row: impl IntoIterator<Item = T>) -> Result<()> {
-        self.writer.write_record(row).with_context(|| could_not(&self.path))
+        self.writer.write_record(row).at(&self.path, "cannot be written")
     }
 
     /// Gives the table its name.
     pub fn finish(self) -> Result<()> {
         let file = self.writer.into_inner().map_err(|error| error.into_error());
-        files::persist_new(file.with_context(|| could_not(&self.path))?, &self.path)
+        files::persist_new(file.at(&self.path, "cannot be written")?, &self.path)
     }
-}
-
-fn could_not(path: &Path) -> String {
-    format!("{}: cannot be written", path.display())
 }

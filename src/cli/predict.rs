@@ -1,7 +1,6 @@
 //! `f3-tch predict`: a saved network's answers for samples that it has not seen.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -35,7 +34,7 @@ pub struct PredictArgs {
 }
 
 impl PredictArgs {
-    pub fn run(self) -> Result<ExitCode> {
+    pub fn run(self) -> Result<()> {
         NewTable::check(&self.output)?;
         let device = self.device.choose()?.device;
         let model = Model::open(&model::of(&self.model), device)?;
@@ -44,7 +43,11 @@ impl PredictArgs {
         let mut samples = Samples::open(&self.input, format, &model.description().preparation)?;
 
         let mut table = NewTable::start(&self.output)?;
-        table.write(header(&model))?;
+        let targets = &model.description().preparation.targets;
+        table.write(match targets {
+            Targets::Classes(names) => [vec!["class".to_string()], names.clone()].concat(),
+            Targets::Numbers { names, .. } => names.clone(),
+        })?;
         let mut count = 0;
         while let Some(inputs) = samples.next(self.batch_size as usize)? {
             let answers = model.answer(&inputs.to_device(device))?;
@@ -58,11 +61,10 @@ impl PredictArgs {
                     count + wrong.int64_value(&[]) as u64 + 1
                 );
             }
-            count += write(&mut table, &answers, &model)?;
+            count += write(&mut table, &answers, targets)?;
         }
         table.finish()?;
-        print(&format!("{count} answers in {}\n", self.output.display()))?;
-        Ok(ExitCode::SUCCESS)
+        print(&format!("{count} answers in {}\n", self.output.display()))
     }
 }
 
@@ -74,15 +76,8 @@ fn delimiter(text: &str) -> Result<u8, String> {
     }
 }
 
-fn header(model: &Model) -> Vec<String> {
-    match &model.description().preparation.targets {
-        Targets::Classes(names) => [vec!["class".to_string()], names.clone()].concat(),
-        Targets::Numbers { names, .. } => names.clone(),
-    }
-}
-
 /// A row per answer; gives how many there were.
-fn write(table: &mut NewTable, answers: &Tensor, model: &Model) -> Result<u64> {
+fn write(table: &mut NewTable, answers: &Tensor, targets: &Targets) -> Result<u64> {
     let answers = answers.to_device(Device::Cpu);
     let best = Vec::<i64>::try_from(answers.argmax(-1, false))?;
     let single = answers.kind() == Kind::Float;
@@ -91,7 +86,7 @@ fn write(table: &mut NewTable, answers: &Tensor, model: &Model) -> Result<u64> {
     let text = |value: &f64| if single { (*value as f32).to_string() } else { value.to_string() };
     for (row, best) in rows.iter().zip(best) {
         let numbers = row.iter().map(text);
-        match &model.description().preparation.targets {
+        match targets {
             Targets::Classes(names) => {
                 table.write([names[best as usize].clone()].into_iter().chain(numbers))?;
             }

@@ -1,9 +1,10 @@
-//! What a person sees while a run is under way, on standard error: a bar on a terminal, else a line per
-//! epoch; and its notes and warnings.
+//! What a person sees on standard error while a run is under way (a bar on a terminal, else a line per
+//! epoch; its notes and warnings) and while a data set is fetched (a bar for each file; notes).
 
 use std::io::{IsTerminal, stderr};
 
 use anyhow::Result;
+use f3_tch::data::Progress as Fetching;
 use f3_tch::metrics::Metric;
 use f3_tch::run::{EpochRow, Event, Observer, Run};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -34,12 +35,9 @@ impl Progress {
         if !stderr().is_terminal() {
             return Progress { shown: Shown::Lines, epochs };
         }
-        let bar = ProgressBar::new(epochs * run.data.train.len() as u64);
-        bar.set_style(
-            ProgressStyle::with_template("{wide_bar} {percent:>3} %  {msg}  {eta} left")
-                .expect("the template is valid"),
-        );
-        Progress { shown: Shown::Bar(bar), epochs }
+        let samples = epochs * run.data.train.len() as u64;
+        let shown = Shown::Bar(bar(samples, "{wide_bar} {percent:>3} %  {msg}  {eta} left"));
+        Progress { shown, epochs }
     }
 
     fn say(&self, line: String) {
@@ -77,6 +75,34 @@ impl Observer for Progress {
         }
         Ok(())
     }
+}
+
+/// Shows the fetching of data sets; without a terminal, the notes alone.
+pub fn show_fetching() -> impl FnMut(Fetching) {
+    let mut shown: Option<ProgressBar> = None;
+    move |progress| match progress {
+        Fetching::Note(text) => {
+            shown = None; // a bar that is dropped is wiped out
+            say(text);
+        }
+        Fetching::Transfer { file, bytes, of } => {
+            if shown.as_ref().is_none_or(|bar| bar.message() != file) {
+                let new = bar(of, "{msg:25} {bar:40} {bytes:>10} of {total_bytes}");
+                shown = Some(new.with_message(file.to_string()));
+            }
+            if let Some(bar) = &shown {
+                bar.set_position(bytes);
+            }
+            if bytes == of {
+                shown = None;
+            }
+        }
+    }
+}
+
+fn bar(length: u64, template: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template).expect("the template is valid");
+    ProgressBar::new(length).with_style(style)
 }
 
 fn describe(row: &EpochRow, epochs: u64) -> String {

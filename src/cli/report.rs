@@ -2,67 +2,67 @@
 
 use std::path::Path;
 
-use f3_tch::config::{Algorithm, Config};
 use f3_tch::device::name as device_name;
-use f3_tch::learning_rate::{Decay, LearningRateSchedule};
 use f3_tch::run::{EpochRow, Run, ValueName};
-use serde::Serialize;
+use serde_json::Value;
 
 /// What is about to happen.
-pub fn announcement(config: &Config, run: &Run, folder: &Path) -> String {
-    let data = &run.data;
+pub fn announcement(run: &Run, folder: &Path) -> String {
+    let Run { data, settings, .. } = run;
+    let config = run.config.as_ref().map_or(&Value::Null, |config| &config.json);
     let network = run.state.trainer.layers();
     let mut widths = vec![data.train.input_count()];
     widths.extend(network.as_slice().iter().map(|layer| layer.block().outputs()));
-    let algorithm = match &config.algorithm {
-        Algorithm::F3 { error_info, .. } => format!("f3 ({})", name_of(error_info)),
-        other => name_of(other),
+    let algorithm = &config["algorithm"];
+    let error_info = match algorithm["error_info"].as_str() {
+        Some(name) => format!(" ({name})"),
+        None => String::new(),
     };
-    let feedback = match &config.algorithm {
-        Algorithm::Fa { feedback_init } => Some(feedback_init),
-        other => other.feedback_init(),
+    let feedback = match &algorithm["feedback_init"] {
+        Value::Null => String::new(),
+        init => format!(", feedback {}", name_of(init)),
     };
-    let validation = data.validation.as_ref();
-    let validation =
-        validation.map(|split| format!("{} validation samples, ", thousands(split.len())));
-    let feedback = feedback.map_or(String::new(), |init| format!(", feedback {}", name_of(init)));
+    let validation = match &data.validation {
+        Some(split) => format!("{} validation samples, ", thousands(split.len())),
+        None => String::new(),
+    };
     format!(
         "f3-tch {} with libtorch {} on {} ({} threads), seed {}\n\
-         data       {}: {} training samples, {}{} test samples\n\
+         data       {}: {} training samples, {validation}{} test samples\n\
          network    {} {}, {} parameters\n\
-         algorithm  {algorithm}{feedback}\n\
+         algorithm  {}{error_info}{feedback}\n\
          training   {} at {}{}, loss {}, batches of {}, {} epochs\n\
-         run        {}\n",
+         run        {}",
         f3_tch::VERSION,
         f3_tch::libtorch_version(),
         device_name(data.train.inputs.device()),
-        run.settings.thread_count(),
-        config.seed,
+        settings.thread_count(),
+        settings.seed,
         data.name,
         thousands(data.train.len()),
-        validation.unwrap_or_default(),
         thousands(data.test.len()),
-        name_of(&config.model),
+        name_of(&config["model"]),
         shorten(&widths),
         thousands(network.parameter_count()),
-        name_of(&config.optimizer),
-        config.optimizer.learning_rate,
-        describe_schedule(&config.optimizer.schedule),
-        name_of(&config.loss),
-        config.data.batch_size,
-        config.epochs,
+        name_of(algorithm),
+        name_of(&config["optimizer"]),
+        settings.learning_rate.base,
+        describe_schedule(&config["optimizer"]["schedule"]),
+        settings.loss,
+        settings.batch_size,
+        settings.epochs,
         folder.display(),
     )
 }
 
 /// The learning-rate schedule in brackets; nothing if the learning rate is constant.
-fn describe_schedule(schedule: &LearningRateSchedule) -> String {
+fn describe_schedule(schedule: &Value) -> String {
     let mut parts = Vec::new();
-    if schedule.warmup_epochs > 0 {
-        parts.push(format!("{} epochs of warm-up", schedule.warmup_epochs));
+    if schedule["warmup_epochs"] != 0 {
+        parts.push(format!("{} epochs of warm-up", schedule["warmup_epochs"]));
     }
-    if !matches!(schedule.decay, Decay::Constant) {
-        parts.push(name_of(&schedule.decay));
+    if name_of(schedule) != "constant" {
+        parts.push(name_of(schedule).to_string());
     }
     if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", then ")) }
 }
@@ -73,18 +73,18 @@ pub fn closing_table(run: &Run, seconds: f64, folder: &Path) -> String {
     let last = rows.last().expect("there is a row for epoch 0");
     let main = run.data.task.metrics().next().map(|metric| metric.name);
     let is_shown = |name: &ValueName| {
-        name.part != "train" && name.metric.is_none_or(|metric| Some(metric.name) == main)
+        name.part != "train" && (name.quantity == "loss" || Some(name.quantity) == main)
     };
     let names: Vec<ValueName> = run.value_names().filter(is_shown).collect();
     let titles: Vec<String> =
-        names.iter().map(|name| format!("{} {}", name.part, name.quantity())).collect();
+        names.iter().map(|name| format!("{} {}", name.part, name.quantity)).collect();
     let width = titles.iter().map(String::len).fold(14, usize::max);
     let line = |title: &str, best: &str, epoch: &str, last: &str| {
         format!("{title:width$}  {best:>10}  {epoch:>10}  {last:>10}\n")
     };
     let mut text = format!("\n{}", line("", "best", "at epoch", "final"));
     for (name, title) in names.iter().zip(&titles) {
-        let shown = |row: &EpochRow| match (name.of(row), name.unit()) {
+        let shown = |row: &EpochRow| match (name.of(row), name.unit) {
             (Some(value), "") => format!("{value:.4}"),
             (Some(value), unit) => format!("{value:.4} {unit}"),
             (None, _) => String::new(),
@@ -126,10 +126,8 @@ fn shorten(widths: &[i64]) -> String {
 }
 
 /// A setting's name in configurations: itself, or its key `name`.
-fn name_of(setting: &impl Serialize) -> String {
-    let value = serde_yaml::to_value(setting).unwrap_or_default();
-    let name = value.get("name").unwrap_or(&value);
-    name.as_str().unwrap_or_default().to_string()
+fn name_of(setting: &Value) -> &str {
+    setting.get("name").unwrap_or(setting).as_str().unwrap_or_default()
 }
 
 /// A number with commas between groups of three digits.

@@ -5,14 +5,12 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use f3_tch::assemble::{DataFrom, config_of, resume};
+use f3_tch::assemble::DataFrom;
 use f3_tch::data::DataDirectory;
-use f3_tch::run::Folder;
+use f3_tch::run::{Folder, Run};
 
-use super::fetching::show_fetching;
-use super::progress::Progress;
+use super::progress::{Progress, show_fetching};
 use super::report::announcement;
-use super::signals::Signals;
 use super::train::carry_out;
 use super::{DataDirArgs, say};
 
@@ -32,16 +30,15 @@ pub struct ResumeArgs {
 }
 
 impl ResumeArgs {
-    pub fn run(self, signals: &Signals) -> Result<ExitCode> {
-        let source = config_of(&self.run_dir, self.epochs)?;
+    pub fn run(self) -> Result<ExitCode> {
+        Folder::config_of(&self.run_dir)?; // before it is locked
         let folder = Folder::open(self.run_dir)?;
         let directory = DataDirectory::locate(self.data_dir.data_dir.as_deref());
         let mut fetching = show_fetching();
         let data = DataFrom::Files(&directory, &mut fetching);
-        let resumed = resume(&folder, &source, data, &mut Progress::quiet())?;
-        let mut run = resumed.run;
+        let mut run = Run::resume(&folder, self.epochs, data, &mut Progress::quiet())?;
         if !self.quiet {
-            say(announcement(&resumed.config, &run, folder.path()).trim_end());
+            say(announcement(&run, folder.path()));
             match run.state.epoch() {
                 Some(epoch) => say(format_args!("resumed    after epoch {epoch}")),
                 None => say("resumed    from the beginning: the run had no checkpoint yet"),
@@ -50,6 +47,6 @@ impl ResumeArgs {
                 say("note: all epochs are done; `--epochs N` trains until there are N");
             }
         }
-        carry_out(&mut run, &folder, self.quiet, signals)
+        carry_out(&mut run, &folder, self.quiet)
     }
 }

@@ -1,56 +1,46 @@
 //! Ctrl-C and SIGTERM: they end the program at once, except that the first one lets an epoch finish.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use anyhow::{Context, Result};
 use f3_tch::files;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::low_level;
+use signal_hook::{iterator, low_level};
 
 use super::say;
 
-/// What signals have said so far.
-#[derive(Clone, Default)]
-pub struct Signals {
-    epochs: Arc<AtomicBool>,
-    stop: Arc<AtomicBool>,
-    signal: Arc<AtomicI32>,
+static EPOCHS_MAY_FINISH: AtomicBool = AtomicBool::new(false);
+static SIGNAL: AtomicI32 = AtomicI32::new(0); // the one that has come
+static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
+/// Watches from now on, on a thread of its own.
+pub fn watch() -> Result<()> {
+    let failed = "signals cannot be watched";
+    let mut signals = iterator::Signals::new([SIGINT, SIGTERM]).context(failed)?;
+    let thread = std::thread::Builder::new().name("signals".into());
+    thread.spawn(move || signals.forever().for_each(take)).context(failed)?;
+    Ok(())
 }
 
-impl Signals {
-    /// Watches from now on, on a thread of its own.
-    pub fn watch() -> Result<Signals> {
-        let failed = "signals cannot be watched";
-        let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).context(failed)?;
-        let watched = Signals::default();
-        let state = watched.clone();
-        std::thread::Builder::new()
-            .name("signals".into())
-            .spawn(move || signals.forever().for_each(|signal| state.take(signal)))
-            .context(failed)?;
-        Ok(watched)
+fn take(signal: i32) {
+    if !EPOCHS_MAY_FINISH.load(Ordering::Acquire) || STOP.load(Ordering::Relaxed) {
+        files::remove_temporary_files();
+        low_level::exit(128 + signal);
     }
+    SIGNAL.store(signal, Ordering::Relaxed);
+    STOP.store(true, Ordering::Release);
+    say("\nfinishing this epoch; a second Ctrl-C stops at once");
+}
 
-    fn take(&self, signal: i32) {
-        if !self.epochs.load(Ordering::Acquire) || self.stop.load(Ordering::Relaxed) {
-            files::remove_temporary_files();
-            low_level::exit(128 + signal);
-        }
-        self.signal.store(signal, Ordering::Relaxed);
-        self.stop.store(true, Ordering::Release);
-        say("\nfinishing this epoch; a second Ctrl-C stops at once");
-    }
+/// From now on the program ends when an epoch does: with the first signal this becomes true.
+pub fn let_epochs_finish() -> Arc<AtomicBool> {
+    EPOCHS_MAY_FINISH.store(true, Ordering::Release);
+    STOP.clone()
+}
 
-    /// From now on the program ends when an epoch does: with the first signal this becomes true.
-    pub fn let_epochs_finish(&self) -> Arc<AtomicBool> {
-        self.epochs.store(true, Ordering::Release);
-        self.stop.clone()
-    }
-
-    /// 128 and the signal's number, as a shell has it.
-    pub fn exit_code(&self) -> ExitCode {
-        ExitCode::from((128 + self.signal.load(Ordering::Acquire)) as u8)
-    }
+/// 128 and the signal's number, as a shell has it.
+pub fn exit_code() -> ExitCode {
+    ExitCode::from((128 + SIGNAL.load(Ordering::Acquire)) as u8)
 }

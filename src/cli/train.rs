@@ -6,16 +6,14 @@ use std::time::Instant;
 
 use anyhow::{Result, anyhow};
 use clap::Args;
-use f3_tch::assemble::assemble;
+use f3_tch::assemble::{DataFrom, assemble};
 use f3_tch::data::DataDirectory;
 use f3_tch::messages::text_of;
-use f3_tch::run::{Checkpoint, Checkpoints, Ending, EpochRow, Folder, Run};
+use f3_tch::run::{Checkpoint, Checkpoints, Ending, Folder, Run};
 
-use super::fetching::show_fetching;
-use super::progress::Progress;
+use super::progress::{Progress, show_fetching};
 use super::report::{announcement, closing_table};
-use super::signals::Signals;
-use super::{ConfigArgs, DataDirArgs, print, say};
+use super::{ConfigArgs, DataDirArgs, print, say, signals};
 
 #[derive(Args)]
 pub struct TrainArgs {
@@ -32,11 +30,13 @@ pub struct TrainArgs {
 }
 
 impl TrainArgs {
-    pub fn run(self, signals: &Signals) -> Result<ExitCode> {
+    pub fn run(self) -> Result<ExitCode> {
         let (config, source) = self.config.read()?;
         let directory = DataDirectory::locate(self.data_dir.data_dir.as_deref());
-        let (mut run, device) = assemble(&config, &source, &directory, &mut show_fetching())?;
-        if let Some(remark) = &device.remark {
+        let mut fetching = show_fetching();
+        let data = DataFrom::Files(&directory, &mut fetching);
+        let (mut run, remark) = assemble(&config, &source, data)?;
+        if let Some(remark) = remark {
             say(format_args!("note: {remark}"));
         }
         let folder = match self.run_dir {
@@ -44,24 +44,18 @@ impl TrainArgs {
             None => Folder::numbered(Path::new("runs").join(&config.name))?,
         };
         if !self.quiet {
-            say(announcement(&config, &run, folder.path()).trim_end());
+            say(announcement(&run, folder.path()));
         }
-        carry_out(&mut run, &folder, self.quiet, signals)
+        carry_out(&mut run, &folder, self.quiet)
     }
 }
 
 /// Trains from where the run stands, in its folder; prints the closing table.
-pub(super) fn carry_out(
-    run: &mut Run,
-    folder: &Folder,
-    quiet: bool,
-    signals: &Signals,
-) -> Result<ExitCode> {
+pub(super) fn carry_out(run: &mut Run, folder: &Folder, quiet: bool) -> Result<ExitCode> {
     let path = folder.path();
     let mut progress = if quiet { Progress::quiet() } else { Progress::of(run) };
-    let earlier: f64 = run.state.history.iter().map(EpochRow::seconds).sum();
-    let start = Instant::now();
-    run.stop = signals.let_epochs_finish();
+    let (earlier, start) = (run.state.seconds(), Instant::now());
+    run.stop = signals::let_epochs_finish();
     let ending = run
         .train_in(folder, &mut progress)
         .map_err(|error| anyhow!("{}{}", text_of(&error), what_is_saved(run, folder)))?;
@@ -87,7 +81,7 @@ pub(super) fn carry_out(
             };
             // A signal may have taken away the reader of the output, too.
             say(format_args!("ended by a signal after epoch {done}, which is {saved}"));
-            return Ok(signals.exit_code());
+            return Ok(signals::exit_code());
         }
     }
     printed.map(|()| ExitCode::SUCCESS)

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::data::{Preparation, TableFormat};
 use crate::engine::Kernels;
+use crate::files::At;
 use crate::loss::Loss;
 use crate::network::Architecture;
 use crate::tensor_file::TensorFile;
@@ -23,7 +24,7 @@ const KEY: &str = "f3_tch_model";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Description {
-    version: u64,
+    pub(crate) version: u64,
     /// What the network is.
     pub architecture: Architecture,
     /// What its outputs were trained to minimise, which says what they mean.
@@ -40,19 +41,6 @@ pub struct Description {
 }
 
 impl Description {
-    /// Of a network that was trained on data with this preparation.
-    pub fn new(
-        architecture: Architecture,
-        loss: Loss,
-        kernels: Kernels,
-        preparation: Preparation,
-        table: TableFormat,
-        data: Option<Value>,
-    ) -> Description {
-        let version = VERSION;
-        Description { version, architecture, loss, kernels, preparation, table, data }
-    }
-
     /// Its place in a file, and how it is written there.
     pub(crate) fn text(&self) -> (String, String) {
         (KEY.to_string(), serde_json::to_string(self).expect("names and numbers can be written"))
@@ -64,8 +52,8 @@ impl Description {
         let Some(text) = file.text(KEY) else {
             bail!("{shown}: does not say what network it holds; f3-tch has not written it");
         };
-        let unread = || format!("{shown}: the description cannot be read");
-        let value: Value = serde_json::from_str(text).with_context(unread)?;
+        let unread = "the description cannot be read";
+        let value: Value = serde_json::from_str(text).at(file.path(), unread)?;
         match value.get("version").and_then(Value::as_u64) {
             Some(VERSION) => {}
             found => bail!(
@@ -73,7 +61,7 @@ impl Description {
                 found.map_or("?".to_string(), |version| version.to_string())
             ),
         }
-        let description: Description = serde_json::from_value(value).with_context(unread)?;
+        let description: Description = serde_json::from_value(value).at(file.path(), unread)?;
         description.check().with_context(|| shown.to_string())?;
         Ok(description)
     }

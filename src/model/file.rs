@@ -36,34 +36,25 @@ pub fn init(layers: &Layers, path: &Path) -> Result<()> {
         let left = a.keys().filter(|place| !b.contains_key(*place) && !is_feedback(place));
         listed(left.map(String::as_str).collect())
     };
-    let mut complaints = Vec::new();
     let kept: BTreeSet<&String> = in_file.values().collect();
     let twice = names.iter().filter(|name| !kept.contains(name)).map(String::as_str);
-    let twice = listed(twice.collect());
-    if !twice.is_empty() {
-        complaints.push(format!("the file has two tensors in one place: {twice}"));
-    }
-    let (missing, extra) = (without(&in_network, &in_file), without(&in_file, &in_network));
-    if !missing.is_empty() {
-        complaints.push(format!("the network has, but the file has not: {missing}"));
-    }
-    if !extra.is_empty() {
-        complaints.push(format!("the file has, but the network has not: {extra}"));
-    }
-    let mut found = Vec::new();
-    let mut others = Vec::new();
-    for (place, name) in &in_network {
-        let Some(other) = in_file.get(place) else { continue };
-        match file.check_shape(other, &named[name]) {
-            Ok(()) => found.push((&named[name], other)),
-            Err(error) => others.push(format!("{error:#}")),
-        }
-    }
-    complaints.extend(others.into_iter().take(MOST_LISTED));
+    let mut complaints: Vec<String> = [
+        ("the file has two tensors in one place", listed(twice.collect())),
+        ("the network has, but the file has not", without(&in_network, &in_file)),
+        ("the file has, but the network has not", without(&in_file, &in_network)),
+    ]
+    .iter()
+    .filter(|(_, names)| !names.is_empty())
+    .map(|(complaint, names)| format!("{complaint}: {names}"))
+    .collect();
+    let both =
+        in_network.iter().filter_map(|(place, name)| Some((&named[name], in_file.get(place)?)));
+    let wrong = both.clone().filter_map(|(tensor, name)| file.check_shape(name, tensor).err());
+    complaints.extend(wrong.take(MOST_LISTED).map(|error| format!("{error:#}")));
     if !complaints.is_empty() {
         bail!("{}: cannot be started from: {}", path.display(), complaints.join("; "));
     }
-    for (tensor, name) in found {
+    for (tensor, name) in both {
         tensor_file::fill(tensor, &file.read(name, tensor)?);
     }
     Ok(())

@@ -15,12 +15,14 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use anyhow::{Context, Result, anyhow, bail};
 use flate2::Crc;
 use serde::{Deserialize, Serialize};
+use serde_yaml::Value;
 use tch::{Device, Tensor};
 
 use super::history::EpochRow;
 use super::settings::CheckpointSettings;
-use super::state::{Run, State};
+use super::state::Run;
 use crate::data::Dataset;
+use crate::files::At;
 use crate::machine::processor;
 use crate::metrics::Evaluation;
 use crate::model::Description;
@@ -28,36 +30,6 @@ use crate::tensor_file::{self, CHECKPOINT as HEADER, TensorFile, bytes_of};
 
 /// Checkpoint format version; any other version is refused.
 pub const VERSION: u64 = 2;
-
-/// The checkpoints of a run: `epoch-000012.safetensors` and so on, in a folder of their own.
-pub struct Checkpoints {
-    folder: PathBuf,
-    settings: CheckpointSettings,
-    data: OnceLock<u32>,
-    rows: Mutex<RowsText>,
-}
-
-/// The rows of a run as YAML, to which each epoch adds its own.
-#[derive(Default)]
-struct RowsText {
-    count: usize,
-    text: String,
-}
-
-impl RowsText {
-    fn of(&mut self, rows: &[EpochRow]) -> Result<&str> {
-        if self.count > rows.len() {
-            *self = RowsText::default();
-        }
-        for row in &rows[self.count..] {
-            // Lists of one, one behind the other, are a list.
-            self.text +=
-                &serde_yaml::to_string(&[row]).context("a row cannot be written as YAML")?;
-        }
-        self.count = rows.len();
-        Ok(&self.text)
-    }
-}
 
 /// What the metadata say.
 #[derive(Serialize, Deserialize)]
@@ -75,7 +47,13 @@ const ROWS: &str = "rows";
 
 const CONFIG: &str = "f3_tch_config";
 
-const BEST: &str = "best.safetensors";
+/// The checkpoints of a run: `epoch-000012.safetensors` and so on, in a folder of their own.
+pub struct Checkpoints {
+    folder: PathBuf,
+    settings: CheckpointSettings,
+    data: OnceLock<u32>,          // a checksum
+    rows: Mutex<(usize, String)>, // of how many epochs, as YAML
+}
 
 impl Checkpoints {
     /// The checkpoints in this folder, which is made with the first one.
@@ -92,12 +70,8 @@ impl Checkpoints {
     /// Epochs and paths, in the epochs' order.
     fn list(&self) -> Result<Vec<(u64, PathBuf)>> {
         let entries = match fs::read_dir(&self.folder) {
-            Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => {
-                return Err(error)
-                    .with_context(|| format!("{}: cannot be read", self.folder.display()));
-            }
+            entries => entries.at(&self.folder, "cannot be read")?,
         };
         let epoch = |path: &Path| {
             let name = path.file_name()?.to_str()?;
@@ -108,6 +82,10 @@ impl Checkpoints {
             paths.filter_map(|path| Some((epoch(&path)?, path))).collect();
         list.sort();
         Ok(list)
+    }
+
+    fn best(&self) -> PathBuf {
+        self.folder.join("best.safetensors")
     }
 
     /// Writes what is due after the last of the run's epochs: the checkpoint, where `finally` or by its
@@ -128,61 +106,66 @@ impl Checkpoints {
         }
         // Only this folder: one above it that is gone is to be noticed.
         match fs::create_dir(&self.folder) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-                let failed = || format!("{}: cannot be created", self.folder.display());
-                return Err(error).with_context(failed);
-            }
-            _ => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            created => created.at(&self.folder, "cannot be created")?,
         }
-        let place = self.folder.join(format!("epoch-{epoch:06}.safetensors"));
         if best {
-            self.save(run, &self.folder.join(BEST))?;
+            self.save(run, &self.best())?;
         }
         if due {
-            self.save(run, &place)?;
+            self.save(run, &self.folder.join(format!("epoch-{epoch:06}.safetensors")))?;
             let list = self.list()?;
             for (_, old) in &list[..list.len().saturating_sub(self.settings.keep)] {
-                fs::remove_file(old)
-                    .with_context(|| format!("{}: cannot be removed", old.display()))?;
+                fs::remove_file(old).at(old, "cannot be removed")?;
             }
         }
         Ok(())
     }
 
+    /// Writes a checkpoint; the file is on disk, under its name, when this returns, or not there.
     fn save(&self, run: &mut Run, path: &Path) -> Result<()> {
-        let data = *self.data.get_or_init(|| checksum(&run.data));
-        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        let rows = rows.of(&run.state.history)?;
-        save(run, path, data, rows)
+        let mut state = run.state.tensors()?;
+        state.push((ROWS.to_string(), self.rows(&run.state.history)?));
+        let header = Header {
+            version: VERSION,
+            program: format!("f3-tch {}", crate::VERSION),
+            machine: machine(run),
+            epoch: run.state.epoch().unwrap_or(0),
+            data: *self.data.get_or_init(|| checksum(&run.data)),
+        };
+        let header =
+            serde_yaml::to_string(&header).context("the header cannot be written as YAML")?;
+        let mut texts = HashMap::from([(HEADER.to_string(), header)]);
+        texts.extend(run.description.iter().map(Description::text));
+        texts.extend(run.config.iter().map(|config| (CONFIG.to_string(), config.yaml.clone())));
+        tensor_file::write(path, state, texts).context("no checkpoint")
+    }
+
+    /// The rows as YAML in bytes. Those of the last call are not converted anew.
+    fn rows(&self, rows: &[EpochRow]) -> Result<Tensor> {
+        let mut written = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let (count, text) = &mut *written;
+        if *count > rows.len() {
+            (*count, *text) = Default::default();
+        }
+        for row in &rows[*count..] {
+            // Lists of one, one behind the other, are a list.
+            *text += &serde_yaml::to_string(&[row]).context("a row cannot be written as YAML")?;
+        }
+        *count = rows.len();
+        Ok(Tensor::from_slice(text.as_bytes()))
     }
 
     /// Removes the best one if it is of a later epoch than `epoch`, after which a run continues.
     pub fn forget_best_after(&self, epoch: u64) -> Result<()> {
-        let best = self.folder.join(BEST);
-        if Checkpoint::open(&best).is_ok_and(|best| best.epoch() > epoch) {
-            fs::remove_file(&best)
-                .with_context(|| format!("{}: cannot be removed", best.display()))?;
+        let best = self.best();
+        match Checkpoint::open(&best) {
+            Ok(found) if found.epoch() > epoch => {
+                fs::remove_file(&best).at(&best, "cannot be removed")
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
-}
-
-/// Writes a checkpoint; the file is on disk, under its name, when this returns, or not there.
-fn save(run: &mut Run, path: &Path, data: u32, rows: &str) -> Result<()> {
-    let mut state = run.state.tensors()?;
-    state.push((ROWS.to_string(), Tensor::from_slice(rows.as_bytes())));
-    let header = Header {
-        version: VERSION,
-        program: format!("f3-tch {}", crate::VERSION),
-        machine: machine(run),
-        epoch: run.state.epoch().unwrap_or(0),
-        data,
-    };
-    let header = serde_yaml::to_string(&header).context("the header cannot be written as YAML")?;
-    let mut texts = run.description.iter().map(Description::text).collect::<HashMap<_, _>>();
-    texts.insert(HEADER.to_string(), header);
-    texts.extend(run.config.iter().map(|config| (CONFIG.to_string(), config.yaml.clone())));
-    tensor_file::write(path, state, texts).context("no checkpoint")
 }
 
 /// A checkpoint that has been opened: its metadata are read and checked, its tensors are not.
@@ -197,8 +180,28 @@ impl Checkpoint {
     /// # Errors
     /// If the file is no checkpoint, is damaged, or is of another version of the format.
     pub fn open(path: &Path) -> Result<Checkpoint> {
-        let file = TensorFile::open(path).map_err(|error| anyhow!("{error:#}; {REMEDY}"))?;
-        let header = header(&file).with_context(|| path.display().to_string())?;
+        let file = TensorFile::open(path).map_err(|error| {
+            anyhow!(
+                "{error:#}; a checkpoint that is damaged can be removed, to go on from the one before it \
+                 if there is one"
+            )
+        })?;
+        let shown = path.display();
+        let Some(text) = file.text(HEADER).filter(|_| file.is_checked()) else {
+            bail!("{shown}: is a safetensors file, but no checkpoint of f3-tch");
+        };
+        let unread = || format!("{shown}: has a header that cannot be read");
+        let value: Value = serde_yaml::from_str(text).with_context(unread)?;
+        match value.get("version").and_then(Value::as_u64) {
+            Some(VERSION) => {}
+            found => bail!(
+                "{shown}: is of version {} of the format; this program reads version {VERSION} (it was \
+                 written by {})",
+                found.map_or("?".to_string(), |version| version.to_string()),
+                value.get("program").and_then(Value::as_str).unwrap_or("an unknown program"),
+            ),
+        }
+        let header = serde_yaml::from_value(value).with_context(unread)?;
         Ok(Checkpoint { file, header })
     }
 
@@ -241,47 +244,36 @@ impl Checkpoint {
     pub fn restore(mut self, run: &mut Run) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
         let state = &mut run.state;
+        let path = self.file.path().to_path_buf();
+        let shown = path.display();
         let wanted = state.tensors()?;
         for name in self.file.names() {
             if name != ROWS && !wanted.iter().any(|(known, _)| *known == name) {
                 bail!(
-                    "{}: holds `{name}`, for which this configuration has no place; it is of \
-                     another network, optimizer or algorithm",
-                    self.file.path().display()
+                    "{shown}: holds `{name}`, for which this configuration has no place; it is of \
+                     another network, optimizer or algorithm"
                 );
             }
         }
         for (name, tensor) in wanted {
             let bytes = self.file.read(&name, &tensor)?;
-            match State::is_generator(&name) {
-                true => state
-                    .set_generator(&name, &Tensor::from_slice(&bytes))
-                    .with_context(|| format!("{}: `{name}`", self.file.path().display()))?,
-                false => tensor_file::fill(&tensor, &bytes),
-            }
+            state.set(&name, &tensor, &bytes).at(&path, &format!("`{name}`"))?;
         }
         if let Some(store) = state.trainer.error_store_mut() {
             store.end_epoch();
         }
-        let rows = self.file.read_bytes(ROWS)?;
-        state.history = serde_yaml::from_slice(&rows)
-            .with_context(|| format!("{}: `{ROWS}` cannot be read", self.file.path().display()))?;
-        let known = |found: &Evaluation| {
-            let names = run.data.task.metrics().map(|metric| metric.name);
-            found.metrics.iter().map(|(name, _)| *name).eq(names)
-        };
-        let whole = state.history.iter().zip(0..).all(|(row, epoch)| {
-            let parts = row.parts().map(|(part, _)| part);
+        state.history = serde_yaml::from_slice(&self.file.read_bytes(ROWS)?)
+            .at(&path, "`rows` cannot be read")?;
+        let metrics: Vec<&str> = run.data.task.metrics().map(|metric| metric.name).collect();
+        let whole = (0..).zip(&state.history).all(|(epoch, row)| {
+            let names = |found: &Evaluation| found.metrics.iter().map(|(name, _)| *name).collect();
+            let parts = row.parts().map(|(part, found)| (part, names(found)));
             row.epoch == epoch
-                && parts.eq(run.data.parts().map(|(part, _)| part))
-                && row.parts().all(|(_, found)| known(found))
+                && parts.eq(run.data.parts().map(|(part, _)| (part, metrics.clone())))
         });
-        if !whole || state.history.len() as u64 != self.header.epoch + 1 {
-            bail!(
-                "{}: `{ROWS}` is not a row of this task for each epoch up to {}",
-                self.file.path().display(),
-                self.header.epoch
-            );
+        let last = self.header.epoch;
+        if !whole || state.history.len() as u64 != last + 1 {
+            bail!("{shown}: `{ROWS}` is not a row of this task for each epoch up to {last}");
         }
         Ok(())
     }
@@ -314,26 +306,4 @@ fn checksum(data: &Dataset) -> u32 {
         }
     }
     crc.sum()
-}
-
-const REMEDY: &str =
-    "a checkpoint that is damaged can be removed, to go on from the one before it if there is one";
-
-/// What the metadata say, checked.
-fn header(file: &TensorFile) -> Result<Header> {
-    let Some(text) = file.text(HEADER).filter(|_| file.is_checked()) else {
-        bail!("is a safetensors file, but no checkpoint of f3-tch");
-    };
-    let value: serde_yaml::Value =
-        serde_yaml::from_str(text).context("has a header that cannot be read")?;
-    match value.get("version").and_then(serde_yaml::Value::as_u64) {
-        Some(VERSION) => {}
-        found => bail!(
-            "is of version {} of the format; this program reads version {VERSION} (it was written by \
-             {})",
-            found.map_or("?".to_string(), |version| version.to_string()),
-            value.get("program").and_then(|it| it.as_str()).unwrap_or("an unknown program"),
-        ),
-    }
-    serde_yaml::from_value(value).context("has a header that cannot be read")
 }

@@ -43,21 +43,19 @@ pub fn error(
     let place =
         place.unwrap_or_else(|error| format!(" (the search for its place failed: {error:#})"));
     let EpochRow { epoch, learning_rate, .. } = row;
-    match epoch {
-        0 => anyhow!(
+    match (epoch, only_part(row)) {
+        (0, _) => anyhow!(
             "before training, {wrong}{place}: inputs, targets or the weights of `init_from` are too \
              large or no numbers; `data.standardize: true` scales inputs and targets"
         ),
-        _ => match only_part(row) {
-            Some(part) => anyhow!(
-                "epoch {epoch}: {wrong}{place}, on the {part} set alone: its inputs or targets may be \
-                 too large"
-            ),
-            None => anyhow!(
-                "epoch {epoch}: {wrong}{place}: training diverged, which an \
-                 `optimizer.learning_rate` below {learning_rate:e} in the configuration may prevent"
-            ),
-        },
+        (_, Some(part)) => anyhow!(
+            "epoch {epoch}: {wrong}{place}, on the {part} set alone: its inputs or targets may be too \
+             large"
+        ),
+        (_, None) => anyhow!(
+            "epoch {epoch}: {wrong}{place}: training diverged, which an `optimizer.learning_rate` below \
+             {learning_rate:e} in the configuration may prevent"
+        ),
     }
 }
 
@@ -76,16 +74,15 @@ fn place(
 ) -> Result<String> {
     let newest = checkpoints.map(Checkpoints::newest).transpose()?.flatten();
     // A network that lives in files would be read anew for every batch.
-    if let Some(newest) =
-        newest.filter(|_| epoch > 0 && !run.state.trainer.layers().are_offloaded())
-    {
+    let is_searched = epoch > 0 && !run.state.trainer.layers().are_offloaded();
+    if let Some(newest) = newest.filter(|_| is_searched) {
         let checkpoint = Checkpoint::open(&newest)?;
         observer.notice(&Event::Note(&format!(
             "epoch {epoch} has diverged; training again from epoch {} to find the batch",
             checkpoint.epoch()
         )))?;
         if let Some((batch, layer)) = first_batch(run, epoch, checkpoint)? {
-            return Ok(format!(", first in batch {batch}, in {}", named(run, layer)));
+            return Ok(format!(", first in batch {batch}, in {layer}"));
         }
     }
     in_evaluation(run)
@@ -93,15 +90,11 @@ fn place(
 
 /// Repeats an epoch, batch by batch, from a checkpoint on; gives the first batch after which something is
 /// not finite, counted from 1, and the layer. Gives up when the run is to stop.
-fn first_batch(
-    run: &mut Run,
-    epoch: u64,
-    checkpoint: Checkpoint,
-) -> Result<Option<(usize, usize)>> {
+fn first_batch(run: &mut Run, epoch: u64, from: Checkpoint) -> Result<Option<(usize, String)>> {
     let stop = run.stop.clone();
     let wanted = || stop.load(Ordering::Acquire);
-    let before = checkpoint.epoch();
-    checkpoint.restore(run)?;
+    let before = from.epoch();
+    from.restore(run)?;
     for epoch in before + 1..epoch {
         if wanted() {
             return Ok(None);
@@ -134,26 +127,24 @@ fn in_evaluation(run: &Run) -> Result<String> {
         let order = Tensor::arange(data.len(), (Kind::Int64, data.inputs.device()));
         for batch in data.batches(&order, run.settings.eval_batch_size) {
             if let Some(layer) = first_layer(run, &batch)? {
-                return Ok(format!(", in {}", named(run, layer)));
+                return Ok(format!(", in {layer}"));
             }
         }
     }
     Ok(String::new())
 }
 
-/// The first layer, counted from 0, that has a parameter or an output for these samples that is not
-/// finite, or whose output has such a loss.
-fn first_layer(run: &Run, batch: &Batch) -> Result<Option<usize>> {
+/// The name of the first layer that has a parameter or an output for these samples that is not finite,
+/// or whose output has such a loss.
+fn first_layer(run: &Run, batch: &Batch) -> Result<Option<String>> {
     let _no_grad = tch::no_grad_guard();
     let layers = run.state.trainer.layers();
-    let output = match layers.forward_while_finite(&batch.inputs)? {
-        Ok(output) => output,
-        Err(layer) => return Ok(Some(layer)),
+    let layer = match layers.forward_while_finite(&batch.inputs)? {
+        Ok(output) => {
+            let loss = run.settings.loss.sum(&output, &batch.targets.to_device(output.device()));
+            (!loss.double_value(&[]).is_finite()).then(|| layers.as_slice().len() - 1)
+        }
+        Err(layer) => Some(layer),
     };
-    let loss = run.settings.loss.sum(&output, &batch.targets.to_device(output.device()));
-    Ok((!loss.double_value(&[]).is_finite()).then(|| layers.as_slice().len() - 1))
-}
-
-fn named(run: &Run, layer: usize) -> String {
-    run.state.trainer.layers().name_of(layer)
+    Ok(layer.map(|layer| layers.name_of(layer)))
 }

@@ -1,15 +1,14 @@
 //! The folder of a run, which one process at a time may write to.
 
-use std::ffi::OsStr;
-use std::fs::{self, File, TryLockError};
-use std::io::{ErrorKind, Write};
+use std::fs::{self, DirEntry, File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
 use super::state::Run;
 use crate::device;
-use crate::files;
+use crate::files::{self, At};
 use crate::model;
 
 /// A run's folder, locked until the value is dropped or the process ends, however it does.
@@ -22,7 +21,7 @@ impl Folder {
     /// A folder for a new run: it is made, or is empty but for hidden files.
     pub fn create(path: impl Into<PathBuf>) -> Result<Folder> {
         let path = path.into();
-        make_with_parents(&path)?;
+        fs::create_dir_all(&path).at(&path, "cannot be created")?;
         check_is_empty(&path)?;
         let folder = Folder::lock(path)?;
         check_is_empty(&folder.path)?; // somebody may have been faster
@@ -32,20 +31,18 @@ impl Folder {
     /// A folder for a new run, with the next number: 001, 002, …
     pub fn numbered(parent: impl AsRef<Path>) -> Result<Folder> {
         let parent = parent.as_ref();
-        make_with_parents(parent)?;
-        let entries = fs::read_dir(parent)
-            .with_context(|| format!("{}: cannot be read", parent.display()))?;
+        fs::create_dir_all(parent).at(parent, "cannot be created")?;
+        let entries = fs::read_dir(parent).at(parent, "cannot be read")?;
         let last =
             entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok()).max();
         for number in last.unwrap_or(0) + 1.. {
             let path = parent.join(format!("{number:03}"));
             match fs::create_dir(&path) {
-                Ok(()) => return Folder::create(path),
                 // Another run has just taken this number.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                Err(error) => {
-                    return Err(error)
-                        .with_context(|| format!("{}: cannot be created", path.display()));
+                created => {
+                    created.at(&path, "cannot be created")?;
+                    return Folder::create(path);
                 }
             }
         }
@@ -56,23 +53,35 @@ impl Folder {
     /// removed.
     pub fn open(path: impl Into<PathBuf>) -> Result<Folder> {
         let folder = Folder::lock(path.into())?;
-        folder.tidy()?;
+        for folder in [folder.path.clone(), folder.checkpoints()] {
+            for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+                if starts_with(&entry, ".tmp") {
+                    fs::remove_file(entry.path()).at(&entry.path(), "cannot be removed")?;
+                }
+            }
+        }
         Ok(folder)
+    }
+
+    /// The configuration of the run in a folder; fails if there is none.
+    pub fn config_of(path: &Path) -> Result<PathBuf> {
+        let (place, shown) = (path.join("config.yaml"), path.display());
+        if !place.is_file() {
+            bail!("{shown}: is no folder of a run, since it has no config.yaml");
+        }
+        Ok(place)
     }
 
     /// Takes the folder, which exists, for this value.
     fn lock(path: PathBuf) -> Result<Folder> {
         let place = path.join(".lock");
-        let lock = File::create(&place)
-            .with_context(|| format!("{}: cannot be written to", path.display()))?;
+        let lock = File::create(&place).at(&path, "cannot be written to")?;
         match lock.try_lock() {
             Ok(()) => Ok(Folder { path, lock }),
             Err(TryLockError::WouldBlock) => {
                 bail!("{}: another process is training there", path.display())
             }
-            Err(TryLockError::Error(error)) => {
-                Err(error).with_context(|| format!("{}: cannot be locked", place.display()))
-            }
+            Err(TryLockError::Error(error)) => Err(error).at(&place, "cannot be locked"),
         }
     }
 
@@ -97,9 +106,8 @@ impl Folder {
     /// Fails once the folder has been removed or moved, even if another one is in its place.
     pub(crate) fn check(&self) -> Result<()> {
         let (place, path) = (self.path.join(".lock"), self.path.display());
-        let found = fs::metadata(&place).with_context(|| {
-            format!("{path}: has been removed or moved, its .lock is not there")
-        })?;
+        let found = fs::metadata(&place)
+            .at(&self.path, "has been removed or moved, its .lock is not there")?;
         let locked = self.lock.metadata().with_context(|| place.display().to_string())?;
         #[cfg(unix)]
         {
@@ -111,25 +119,9 @@ impl Folder {
         Ok(())
     }
 
-    fn tidy(&self) -> Result<()> {
-        for folder in [self.path.clone(), self.checkpoints()] {
-            for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
-                let name = entry.file_name();
-                if name.to_str().is_some_and(|name| name.starts_with(".tmp")) {
-                    fs::remove_file(entry.path()).with_context(|| {
-                        format!("{}: cannot be removed", entry.path().display())
-                    })?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Writes `config.yaml`, if the run has a configuration: whole or not at all.
     pub(crate) fn write_config(&self, run: &Run) -> Result<()> {
         let Some(config) = &run.config else { return Ok(()) };
-        let place = self.path.join("config.yaml");
-        let mut file = files::temporary_beside(&place)?;
         let text = format!(
             "# f3-tch {}, libtorch {}, on {} with {} threads\n{}",
             crate::VERSION,
@@ -138,21 +130,13 @@ impl Folder {
             run.settings.thread_count(),
             config.yaml
         );
-        file.write_all(text.as_bytes())
-            .with_context(|| format!("{}: cannot be written", place.display()))?;
-        files::persist(file, &place)
+        files::write(&self.path.join("config.yaml"), &text)
     }
 }
 
-fn make_with_parents(path: &Path) -> Result<()> {
-    fs::create_dir_all(path).with_context(|| format!("{}: cannot be created", path.display()))
-}
-
 fn check_is_empty(folder: &Path) -> Result<()> {
-    let entries =
-        fs::read_dir(folder).with_context(|| format!("{}: cannot be read", folder.display()))?;
-    let is_hidden = |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with('.'));
-    if !entries.flatten().all(|entry| is_hidden(&entry.file_name())) {
+    let entries = fs::read_dir(folder).at(folder, "cannot be read")?;
+    if !entries.flatten().all(|entry| starts_with(&entry, ".")) {
         bail!(
             "{0}: is not empty; a new run needs a new folder (`f3-tch resume {0}` continues the run that \
              is there)",
@@ -160,4 +144,8 @@ fn check_is_empty(folder: &Path) -> Result<()> {
         );
     }
     Ok(())
+}
+
+fn starts_with(entry: &DirEntry, start: &str) -> bool {
+    entry.file_name().to_str().is_some_and(|name| name.starts_with(start))
 }

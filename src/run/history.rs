@@ -54,8 +54,12 @@ const PARTS: [&str; 3] = ["train", "validation", "test"];
 pub struct ValueName {
     /// `train`, `validation` or `test`.
     pub part: &'static str,
-    /// The metric; none: the loss.
-    pub metric: Option<&'static Metric>,
+    /// Such as `loss` or `accuracy`.
+    pub quantity: &'static str,
+    /// Such as `%`; empty where there is none.
+    pub unit: &'static str,
+    /// Which way the number gets better.
+    pub better: Better,
 }
 
 impl ValueName {
@@ -63,47 +67,39 @@ impl ValueName {
     pub fn all(task: Task, validation: bool) -> impl Iterator<Item = ValueName> {
         let parts = PARTS.into_iter().filter(move |part| *part != "validation" || validation);
         parts.flat_map(move |part| {
-            let metrics = task.metrics().map(Some);
-            std::iter::once(None).chain(metrics).map(move |metric| ValueName { part, metric })
+            let loss = ValueName { part, quantity: "loss", unit: "", better: Better::Lower };
+            let metrics = task.metrics().map(move |metric| {
+                let Metric { name: quantity, unit, better, .. } = *metric;
+                ValueName { part, quantity, unit, better }
+            });
+            std::iter::once(loss).chain(metrics)
         })
+    }
+
+    /// The names for any task.
+    fn known() -> impl Iterator<Item = ValueName> {
+        let tasks = [Task::Classification, Task::Regression];
+        tasks.into_iter().flat_map(|task| ValueName::all(task, true))
     }
 
     /// The name that a text means, if any.
     pub fn find(text: &str) -> Option<ValueName> {
-        let (part, name) = text.split_once('_')?;
-        let part = PARTS.into_iter().find(|known| *known == part)?;
-        let metric = if name == "loss" { None } else { Some(Metric::find(name)?) };
-        Some(ValueName { part, metric })
-    }
-
-    /// Such as `loss` or `accuracy`.
-    pub fn quantity(self) -> &'static str {
-        self.metric.map_or("loss", |metric| metric.name)
-    }
-
-    /// Such as `%`; empty where there is none.
-    pub fn unit(self) -> &'static str {
-        self.metric.map_or("", |metric| metric.unit)
-    }
-
-    /// Which way the number gets better.
-    pub fn better(self) -> Better {
-        self.metric.map_or(Better::Lower, |metric| metric.better)
+        ValueName::known().find(|name| name.to_string() == text)
     }
 
     /// The number in a row, if the row has it.
     pub fn of(self, row: &EpochRow) -> Option<f64> {
         let (_, evaluation) = row.parts().find(|(part, _)| *part == self.part)?;
-        match self.metric {
-            None => Some(evaluation.loss),
-            Some(metric) => evaluation.metric(metric.name),
+        match self.quantity {
+            "loss" => Some(evaluation.loss),
+            metric => evaluation.metric(metric),
         }
     }
 
     /// The epoch, of those after training began, in which the number was best; of equal ones the first.
     /// Numbers that are not finite do not count.
     pub fn best(self, rows: &[EpochRow]) -> Option<&EpochRow> {
-        let sign = if self.better() == Better::Higher { -1.0 } else { 1.0 };
+        let sign = if self.better == Better::Higher { -1.0 } else { 1.0 };
         let trained = rows.iter().filter(|row| row.epoch > 0);
         let values = trained.filter_map(|row| Some((row, sign * self.of(row)?)));
         let finite = values.filter(|(_, value)| value.is_finite());
@@ -113,15 +109,13 @@ impl ValueName {
 
 /// The values of a key that names a loss or metric; whether a run has it depends on its data.
 pub(crate) fn metric_name() -> Domain<String> {
-    let tasks = [Task::Classification, Task::Regression];
-    let names = tasks.into_iter().flat_map(|task| EpochRow::names(task, true));
-    let names: BTreeSet<String> = names.collect();
+    let names: BTreeSet<String> = ValueName::known().map(|name| name.to_string()).collect();
     any("the name of a metric", json!({"enum": names}))
 }
 
 impl fmt::Display for ValueName {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        write!(formatter, "{}_{}", self.part, self.quantity())
+        write!(formatter, "{}_{}", self.part, self.quantity)
     }
 }
 
@@ -146,10 +140,5 @@ impl EpochRow {
     /// first.
     pub fn best(rows: &[EpochRow], name: &str) -> Option<u64> {
         ValueName::find(name)?.best(rows).map(|row| row.epoch)
-    }
-
-    /// Time of training and evaluating.
-    pub fn seconds(&self) -> f64 {
-        self.train_seconds + self.eval_seconds
     }
 }

@@ -18,11 +18,7 @@ pub use checkpoint::{Checkpoint, Checkpoints, VERSION as CHECKPOINT_VERSION};
 pub use events::{Ending, Event, Observer, on_epoch};
 pub use folder::Folder;
 pub use history::{EpochRow, ValueName};
-pub use result::{
-    Best, EndState, EndedBy, Epochs, Machine, Paths, RunResult, Seconds, VERSION as RESULT_VERSION,
-    ValueResult, Versions,
-};
-pub(crate) use result::{remove as remove_result, write as write_result};
+pub use result::{Best, EndState, EndedBy, RunResult, VERSION as RESULT_VERSION, ValueResult};
 pub use settings::{CheckpointSettings, EarlyStop, OnNan, Settings};
 pub use state::{ConfigText, Run, State};
 pub(crate) use train::unix_time;

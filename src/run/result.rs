@@ -2,25 +2,28 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::events::Ending;
 use super::folder::Folder;
 use super::history::ValueName;
 use super::state::Run;
 use crate::device;
-use crate::files;
+use crate::files::{self, At};
 use crate::metrics::Better;
 
 /// Format version of `result.json`; any other version is refused.
 pub const VERSION: u64 = 1;
 
-/// What `result.json` says. A number that is NaN or infinite is `None`.
+const NAME: &str = "result.json";
+
+/// What `result.json` says; docs/results.md has the whole of it. A number that is NaN or infinite is
+/// `None`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunResult {
     /// Format version.
@@ -33,22 +36,23 @@ pub struct RunResult {
     pub ended_by: EndedBy,
     /// The error's text, if an error ended the run.
     pub error: Option<String>,
-    /// Epochs of training.
-    pub epochs: Epochs,
+    /// Epochs of training: `done` and `wanted`.
+    pub epochs: BTreeMap<String, u64>,
     /// Where the run's random numbers started.
     pub seed: u64,
     /// The epoch with the best validation loss, where there is a validation set.
     pub best_validation_epoch: Option<u64>,
     /// Every loss and metric, under its name in `metrics.csv`.
     pub metrics: BTreeMap<String, ValueResult>,
-    /// Times.
-    pub seconds: Seconds,
-    /// Of what computed the run.
-    pub versions: Versions,
-    /// On what it was computed.
-    pub machine: Machine,
-    /// The run's files, relative to the folder.
-    pub paths: Paths,
+    /// `training` and `evaluation` over all sessions of the run; `total` is that of the last session as
+    /// the clock says, and of earlier ones the two together.
+    pub seconds: BTreeMap<String, f64>,
+    /// Of `f3-tch` and `libtorch`.
+    pub versions: BTreeMap<String, String>,
+    /// `processor`, `device`, `threads`, and the `instruction_set` of the fused kernels.
+    pub machine: Value,
+    /// `model`, `metrics` and, if they are written, `checkpoints`, relative to the folder.
+    pub paths: BTreeMap<String, Option<PathBuf>>,
     /// The configuration in full, or the settings of a run that was made without one.
     pub settings: Value,
 }
@@ -81,15 +85,6 @@ pub enum EndedBy {
     Error,
 }
 
-/// Epochs of training.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Epochs {
-    /// Done so far.
-    pub done: u64,
-    /// As many as were asked for.
-    pub wanted: u64,
-}
-
 /// A loss or metric over the whole run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ValueResult {
@@ -114,72 +109,43 @@ pub struct Best {
     pub value: f64,
 }
 
-/// Times in seconds, over all sessions of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Seconds {
-    /// In all: of the last session as the clock says, of earlier ones training and evaluating.
-    pub total: f64,
-    /// Training.
-    pub training: f64,
-    /// Evaluating.
-    pub evaluation: f64,
-}
-
-/// Versions of what computed a run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Versions {
-    /// Of this library.
-    #[serde(rename = "f3-tch")]
-    pub f3_tch: String,
-    /// Of libtorch.
-    pub libtorch: String,
-}
-
-/// On what a run was computed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Machine {
-    /// The processor's name.
-    pub processor: String,
-    /// Such as `cpu` or `cuda:0`.
-    pub device: String,
-    /// Threads that shared an operation.
-    pub threads: usize,
-    /// Of the fused kernels, such as `avx512`.
-    pub instruction_set: String,
-}
-
-/// The files of a run, relative to its folder.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Paths {
-    /// The network.
-    pub model: PathBuf,
-    /// The rows of all epochs.
-    pub metrics: PathBuf,
-    /// The checkpoints' folder, if checkpoints are written.
-    pub checkpoints: Option<PathBuf>,
-}
-
 impl RunResult {
     /// Reads the `result.json` of a run's folder.
     ///
     /// # Errors
     /// If there is none (the run is under way, or was killed), or it is of another version.
     pub fn read(folder: &Path) -> Result<RunResult> {
-        let place = place(folder);
-        let shown = place.display();
-        let text = fs::read(&place).with_context(|| format!("{shown}: cannot be read"))?;
-        let unread = || format!("{shown}: is no result of a run");
-        let value: Value = serde_json::from_slice(&text).with_context(unread)?;
+        let place = folder.join(NAME);
+        let (shown, unread) = (place.display(), "is no result of a run");
+        let text = fs::read(&place).at(&place, "cannot be read")?;
+        let value: Value = serde_json::from_slice(&text).at(&place, unread)?;
         match value.get("version").and_then(Value::as_u64) {
-            Some(VERSION) => serde_json::from_value(value).with_context(unread),
+            Some(VERSION) => serde_json::from_value(value).at(&place, unread),
             Some(other) => bail!(
                 "{shown}: is of version {other} of the format; this program reads version {VERSION}"
             ),
-            None => bail!("{shown}: is no result of a run"),
+            None => bail!("{shown}: {unread}"),
         }
     }
 
-    fn of(run: &Run, ended: Result<Ending, String>, total: f64) -> RunResult {
+    /// Removes the result of an earlier end: the run is under way again.
+    pub(crate) fn remove(folder: &Folder) -> Result<()> {
+        let place = folder.path().join(NAME);
+        match fs::remove_file(&place) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            removed => removed.at(&place, "cannot be removed"),
+        }
+    }
+
+    pub(crate) fn write(&self, folder: &Folder) -> Result<()> {
+        folder.check()?;
+        let place = folder.path().join(NAME);
+        let text = serde_json::to_string_pretty(self).at(&place, "cannot be written")?;
+        files::write(&place, &(text + "\n"))
+    }
+
+    /// How a run has ended, or the text of the error that ended it; `total` is its time in seconds.
+    pub(crate) fn of(run: &Run, ended: Result<Ending, String>, total: f64) -> RunResult {
         let history = &run.state.history;
         let (state, ended_by) = match ended {
             Ok(Ending::Complete) => (EndState::Complete, EndedBy::Epochs),
@@ -188,7 +154,7 @@ impl RunResult {
             Ok(Ending::Interrupted) => (EndState::Interrupted, EndedBy::Stop),
             Err(_) => (EndState::Failed, EndedBy::Error),
         };
-        let chosen = ValueName { part: "validation", metric: None }.best(history);
+        let chosen = ValueName::find("validation_loss").and_then(|name| name.best(history));
         let finite = |value: Option<f64>| value.filter(|value| value.is_finite());
         let value = |name: ValueName| ValueResult {
             last: finite(history.last().and_then(|row| name.of(row))),
@@ -196,76 +162,49 @@ impl RunResult {
                 Some(Best { epoch: row.epoch, value: name.of(row)? }) // is finite
             }),
             at_best_validation: finite(chosen.and_then(|row| name.of(row))),
-            better: name.better(),
-            unit: name.unit().to_string(),
+            better: name.better,
+            unit: name.unit.to_string(),
         };
-        let settings = match &run.config {
-            Some(config) => config.json.clone(),
-            None => run.settings.in_short(),
-        };
+        let training = history.iter().map(|row| row.train_seconds).sum();
+        let evaluation = history.iter().map(|row| row.eval_seconds).sum();
+        let checkpoints = run.settings.checkpoint.every.map(|_| "checkpoints".into());
         RunResult {
             version: VERSION,
             name: run.name.clone(),
             state,
             ended_by,
             error: ended.err(),
-            epochs: Epochs { done: run.state.epoch().unwrap_or(0), wanted: run.settings.epochs },
+            epochs: map([
+                ("done", run.state.epoch().unwrap_or(0)),
+                ("wanted", run.settings.epochs),
+            ]),
             seed: run.settings.seed,
             best_validation_epoch: chosen.map(|row| row.epoch),
             metrics: run.value_names().map(|name| (name.to_string(), value(name))).collect(),
-            seconds: Seconds {
-                total,
-                training: history.iter().map(|row| row.train_seconds).sum(),
-                evaluation: history.iter().map(|row| row.eval_seconds).sum(),
+            seconds: map([("total", total), ("training", training), ("evaluation", evaluation)]),
+            versions: map([
+                ("f3-tch", crate::VERSION.to_string()),
+                ("libtorch", crate::libtorch_version().to_string()),
+            ]),
+            machine: json!({
+                "processor": crate::machine::processor(),
+                "device": device::name(run.data.train.inputs.device()),
+                "threads": run.settings.thread_count(),
+                "instruction_set": crate::instruction_set(),
+            }),
+            paths: map([
+                ("model", Some("model.safetensors".into())),
+                ("metrics", Some("metrics.csv".into())),
+                ("checkpoints", checkpoints),
+            ]),
+            settings: match &run.config {
+                Some(config) => config.json.clone(),
+                None => run.settings.in_short(),
             },
-            versions: Versions {
-                f3_tch: crate::VERSION.to_string(),
-                libtorch: crate::libtorch_version().to_string(),
-            },
-            machine: Machine {
-                processor: crate::machine::processor(),
-                device: device::name(run.data.train.inputs.device()),
-                threads: run.settings.thread_count(),
-                instruction_set: crate::instruction_set().to_string(),
-            },
-            paths: Paths {
-                model: "model.safetensors".into(),
-                metrics: "metrics.csv".into(),
-                checkpoints: run.settings.checkpoint.every.map(|_| "checkpoints".into()),
-            },
-            settings,
         }
     }
 }
 
-fn place(folder: &Path) -> PathBuf {
-    folder.join("result.json")
-}
-
-/// Writes how a run ended, or the text of the error that ended it; `total` is its time in seconds.
-pub(crate) fn write(
-    folder: &Folder,
-    run: &Run,
-    ended: Result<Ending, String>,
-    total: f64,
-) -> Result<()> {
-    folder.check()?;
-    let place = place(folder.path());
-    let mut file = files::temporary_beside(&place)?;
-    let failed = || format!("{}: cannot be written", place.display());
-    let text =
-        serde_json::to_string_pretty(&RunResult::of(run, ended, total)).with_context(failed)?;
-    writeln!(file, "{text}").with_context(failed)?;
-    files::persist(file, &place)
-}
-
-/// Removes the result of an earlier end: the run is under way again.
-pub(crate) fn remove(folder: &Folder) -> Result<()> {
-    let place = place(folder.path());
-    match fs::remove_file(&place) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("{}: cannot be removed", place.display()))
-        }
-        _ => Ok(()),
-    }
+fn map<T, const N: usize>(entries: [(&str, T); N]) -> BTreeMap<String, T> {
+    entries.into_iter().map(|(key, value)| (key.to_string(), value)).collect()
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use tch::Tensor;
 
 use super::history::EpochRow;
@@ -11,6 +11,7 @@ use super::settings::Settings;
 use crate::data::Dataset;
 use crate::generator::Generator;
 use crate::model::Description;
+use crate::tensor_file;
 use crate::trainer::{self, Trainer};
 
 /// Everything that a run needs, ready to start or to continue.
@@ -90,39 +91,45 @@ impl Run {
     }
 }
 
-const GENERATOR: &str = "generator";
-
 impl State {
     /// The last epoch that is done; none before training was evaluated.
     pub fn epoch(&self) -> Option<u64> {
         self.history.last().map(|row| row.epoch)
     }
 
+    /// Time of training and evaluating so far.
+    pub fn seconds(&self) -> f64 {
+        self.history.iter().map(|row| row.train_seconds + row.eval_seconds).sum()
+    }
+
     /// Every tensor that the coming epochs depend on, by name. Those of the networks, optimizers and
     /// the error store are the ones in use: to write to them is to set them. Generators are copies,
-    /// see [`State::set_generator`].
+    /// see [`State::set`].
     pub(super) fn tensors(&mut self) -> Result<Vec<(String, Tensor)>> {
         let mut tensors = self.trainer.state();
-        tensors.push((GENERATOR.to_string(), self.generator.state()?));
-        for (name, generator) in self.trainer.generators_mut() {
+        for (name, generator) in self.generators_mut() {
             tensors.push((name.to_string(), generator.state()?));
         }
         Ok(tensors)
     }
 
-    pub(super) fn is_generator(name: &str) -> bool {
-        name == GENERATOR || name.starts_with("generator.")
+    /// The run's random numbers, and those of its learning rule, by name.
+    fn generators_mut(&mut self) -> Vec<(&'static str, &mut Generator)> {
+        let mut generators = vec![("generator", &mut self.generator)];
+        generators.extend(self.trainer.generators_mut());
+        generators
     }
 
-    /// Continues a stream of random numbers where it was when [`State::tensors`] was asked.
-    pub(super) fn set_generator(&mut self, name: &str, state: &Tensor) -> Result<()> {
-        if name == GENERATOR {
-            return self.generator.set_state(state);
-        }
-        let mut own = self.trainer.generators_mut().into_iter();
-        match own.find(|(known, _)| *known == name) {
-            Some((_, generator)) => generator.set_state(state),
-            None => bail!("there is no generator `{name}`"),
+    /// Sets a tensor that [`State::tensors`] has given to these bytes; if it is a generator's, its
+    /// random numbers go on from where they were.
+    pub(super) fn set(&mut self, name: &str, tensor: &Tensor, bytes: &[u8]) -> Result<()> {
+        let mut generators = self.generators_mut().into_iter();
+        match generators.find(|(known, _)| *known == name) {
+            Some((_, generator)) => generator.set_state(&Tensor::from_slice(bytes)),
+            None => {
+                tensor_file::fill(tensor, bytes);
+                Ok(())
+            }
         }
     }
 }

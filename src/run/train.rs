@@ -43,26 +43,18 @@ impl Run {
         libtorch_panics_as_errors(|| {
             let layers = self.state.trainer.layers();
             observer.notice(&Event::Start { history: &self.state.history, layers })?;
-            let ending = self.epochs(checkpoints, observer)?;
+            let mut ending = self.ending();
+            while ending.is_none() {
+                self.epoch(checkpoints, observer)?;
+                ending = self.ending();
+                if let Some(checkpoints) = checkpoints {
+                    checkpoints.after_epoch(self, ending.is_some())?;
+                }
+            }
+            let ending = ending.expect("the loop has ended");
             observer.notice(&Event::End(ending))?;
             Ok(ending)
         })
-    }
-
-    fn epochs(
-        &mut self,
-        checkpoints: Option<&Checkpoints>,
-        observer: &mut dyn Observer,
-    ) -> Result<Ending> {
-        let mut ending = self.ending();
-        while ending.is_none() {
-            self.epoch(checkpoints, observer)?;
-            ending = self.ending();
-            if let Some(checkpoints) = checkpoints {
-                checkpoints.after_epoch(self, ending.is_some())?;
-            }
-        }
-        Ok(ending.expect("the loop has ended"))
     }
 
     /// Trains for an epoch, evaluates, and tells of it.
@@ -75,14 +67,10 @@ impl Run {
         let turn = if self.uses_cuda() { Some(multiply(tf32)?) } else { None };
         let row = self.train_and_evaluate(observer)?;
         if let Some(wrong) = divergence::in_row(&row) {
-            match self.settings.on_nan {
-                OnNan::Warn => {
-                    observer.notice(&Event::Warning(&divergence::warning(self, &row, &wrong)?))?;
-                }
-                OnNan::Stop => {
-                    return Err(divergence::error(self, &row, &wrong, checkpoints, observer));
-                }
+            if self.settings.on_nan == OnNan::Stop {
+                return Err(divergence::error(self, &row, &wrong, checkpoints, observer));
             }
+            observer.notice(&Event::Warning(&divergence::warning(self, &row, &wrong)?))?;
         }
         drop(turn);
         observer.notice(&Event::Epoch { row: &row, layers: self.state.trainer.layers() })?;
@@ -92,20 +80,19 @@ impl Run {
 
     /// Why there is no further epoch, if there is none.
     fn ending(&self) -> Option<Ending> {
-        let history = &self.state.history;
         let done = self.state.epoch()?;
         if done >= self.settings.epochs {
             return Some(Ending::Complete);
         }
         let EarlyStop { metric, patience } = &self.settings.early_stop;
         if let Some(metric) = metric {
-            let best = EpochRow::best(history, metric).unwrap_or(0); // none is a number
+            let best = EpochRow::best(&self.state.history, metric).unwrap_or(0); // none is a number
             if done - best >= *patience {
                 return Some(Ending::NoBetter(best));
             }
         }
-        let seconds: f64 = history.iter().map(EpochRow::seconds).sum();
-        if self.settings.max_minutes.is_some_and(|minutes| seconds >= 60.0 * minutes) {
+        let is_over = |minutes: f64| self.state.seconds() >= 60.0 * minutes;
+        if self.settings.max_minutes.is_some_and(is_over) {
             return Some(Ending::OutOfTime);
         }
         self.stop.load(Ordering::Acquire).then_some(Ending::Interrupted)
@@ -171,8 +158,8 @@ impl Run {
 
     fn evaluate(&self, split: &Split) -> Result<Evaluation> {
         let forward = |inputs: &_| self.state.trainer.layers().forward(inputs);
-        let (loss, task) = (self.settings.loss, self.data.task);
-        evaluate(forward, split, loss, task, self.settings.eval_batch_size)
+        let (task, settings) = (self.data.task, &self.settings);
+        evaluate(forward, split, settings.loss, task, settings.eval_batch_size)
     }
 
     /// The losses and metrics that the run's rows have, in the order of the columns.

@@ -1,94 +1,93 @@
-//! Tables of results, and the first of them: `metrics.csv`, one row per epoch, written as soon as the
-//! epoch has ended.
+//! Tables of results: `metrics.csv` with a row per epoch, and `diagnostics.csv` with a row per hidden
+//! layer of each epoch in which diagnostics were made.
 
 use std::fs::File;
-use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
+use super::{cut, over};
+use crate::diagnostics::LayerAngles;
+use crate::files::At;
 use crate::run::{EpochRow, Event, Observer, ValueName};
 
-/// A file of rows that is written in the course of a run.
-pub(super) struct Table {
+/// Writes a table in the course of a run: the rows of an epoch are in the file as soon as it has ended.
+pub struct CsvSink {
     path: PathBuf,
     writer: csv::Writer<File>,
-}
-
-impl Table {
-    /// Starts the file with its header, over what is there.
-    pub fn create<T: AsRef<[u8]>>(path: &Path, header: &[T]) -> Result<Table> {
-        let file = over(path).with_context(|| could_not(path))?;
-        let mut table = Table { path: path.to_path_buf(), writer: csv::Writer::from_writer(file) };
-        table.write(header)?;
-        Ok(table)
-    }
-
-    /// Appends a row; it is in the file when this returns.
-    pub fn write<T: AsRef<[u8]>>(&mut self, record: &[T]) -> Result<()> {
-        let written = self.writer.write_record(record);
-        written.with_context(|| could_not(&self.path))?;
-        self.writer.flush().with_context(|| could_not(&self.path))
-    }
-
-    /// Cuts off what an earlier process had written behind the rows so far.
-    pub fn cut(&mut self) -> Result<()> {
-        cut(self.writer.get_ref()).with_context(|| could_not(&self.path))
-    }
-}
-
-/// Opens a file to write over what is there. The rows of a resumed run are the same again, so nothing
-/// is lost on a disk that has become full, or by a process that does not get to their end.
-pub(super) fn over(path: &Path) -> io::Result<File> {
-    File::options().write(true).create(true).truncate(false).open(path)
-}
-
-/// Ends a file where it has been written to last.
-pub(super) fn cut(mut file: &File) -> io::Result<()> {
-    let end = file.stream_position()?;
-    file.set_len(end)
-}
-
-/// Writes `metrics.csv`.
-pub struct CsvSink {
-    table: Table,
-    values: Vec<ValueName>,
+    records: Box<dyn Fn(&EpochRow) -> Vec<Vec<String>> + Send>,
 }
 
 impl CsvSink {
-    /// Starts the file with its header, over what is there; these are its columns of losses and metrics.
-    pub fn create(path: &Path, values: impl Iterator<Item = ValueName>) -> Result<CsvSink> {
+    /// Starts `metrics.csv` in this folder; these are its columns of losses and metrics.
+    pub fn metrics(folder: &Path, values: impl Iterator<Item = ValueName>) -> Result<CsvSink> {
         let values: Vec<ValueName> = values.collect();
         let mut header = vec!["epoch".to_string(), "processed_samples".into()];
         header.extend(values.iter().map(ValueName::to_string));
         header.extend(["train_seconds", "eval_seconds", "learning_rate"].map(String::from));
-        Ok(CsvSink { table: Table::create(path, &header)?, values })
+        CsvSink::create(&folder.join("metrics.csv"), header, move |row| {
+            let mut record = vec![row.epoch.to_string(), row.processed_samples.to_string()];
+            let values = values.iter().map(|name| name.of(row).expect("the run has this value"));
+            let others = [row.train_seconds, row.eval_seconds, row.learning_rate];
+            record.extend(values.chain(others).map(|value| value.to_string()));
+            vec![record]
+        })
+    }
+
+    /// Starts `diagnostics.csv` in this folder.
+    pub fn diagnostics(folder: &Path) -> Result<CsvSink> {
+        let header = [
+            "epoch",
+            "hidden_layer",
+            "delta_angle_mean",
+            "delta_angle_deviation",
+            "parameter_angle",
+            "weight_angle",
+            "error_cosine_previous",
+            "error_sign_flips",
+        ];
+        let header = header.map(String::from).to_vec();
+        CsvSink::create(&folder.join("diagnostics.csv"), header, |row| {
+            let errors = row.stored_errors.as_ref();
+            let record = |(layer, angles): (u64, &LayerAngles)| {
+                let values = [
+                    Some(angles.delta_mean),
+                    Some(angles.delta_deviation),
+                    Some(angles.parameters),
+                    angles.weights,
+                    errors.map(|errors| errors.cosine_with_previous),
+                    errors.map(|errors| errors.sign_flips),
+                ];
+                let values = values.map(|value| value.map_or(String::new(), |it| it.to_string()));
+                [vec![row.epoch.to_string(), layer.to_string()], values.to_vec()].concat()
+            };
+            (1..).zip(&row.angles).map(record).collect()
+        })
+    }
+
+    fn create(
+        path: &Path,
+        header: Vec<String>,
+        records: impl Fn(&EpochRow) -> Vec<Vec<String>> + Send + 'static,
+    ) -> Result<CsvSink> {
+        let writer = csv::Writer::from_writer(over(path)?);
+        let mut sink = CsvSink { path: path.to_path_buf(), writer, records: Box::new(records) };
+        sink.write(vec![header])?;
+        Ok(sink)
+    }
+
+    /// Appends rows; they are in the file when this returns.
+    fn write(&mut self, records: Vec<Vec<String>>) -> Result<()> {
+        let written = records.iter().try_for_each(|record| self.writer.write_record(record));
+        written.at(&self.path, "cannot be written")?;
+        self.writer.flush().at(&self.path, "cannot be written")
     }
 }
 
 impl Observer for CsvSink {
     fn notice(&mut self, event: &Event) -> Result<()> {
-        match event {
-            Event::Start { history, .. } => {
-                history.iter().try_for_each(|row| self.write(row))?;
-                self.table.cut()
-            }
-            Event::Epoch { row, .. } => self.write(row),
-            _ => Ok(()),
-        }
+        let Some(rows) = event.rows() else { return Ok(()) };
+        self.write(rows.iter().flat_map(&self.records).collect())?;
+        cut(self.writer.get_ref(), &self.path)
     }
-}
-
-impl CsvSink {
-    fn write(&mut self, row: &EpochRow) -> Result<()> {
-        let mut record = vec![row.epoch.to_string(), row.processed_samples.to_string()];
-        let values = self.values.iter().map(|name| name.of(row).expect("the run has this value"));
-        let others = [row.train_seconds, row.eval_seconds, row.learning_rate];
-        record.extend(values.chain(others).map(|value| value.to_string()));
-        self.table.write(&record)
-    }
-}
-
-pub(super) fn could_not(path: &Path) -> String {
-    format!("{}: cannot be written", path.display())
 }

@@ -1,39 +1,44 @@
 //! The files that a run leaves in its folder, each written by an observer of its own.
 
 mod csv;
-mod diagnostics;
-mod model;
 mod tensorboard;
 
 pub use self::csv::CsvSink;
-pub use diagnostics::DiagnosticsSink;
-pub use model::ModelSink;
 pub use tensorboard::TensorBoardSink;
 
+use std::fs::File;
+use std::io::Seek;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Result;
 
+use crate::files::At;
 use crate::messages::text_of;
-use crate::run::{
-    Checkpoints, Ending, EpochRow, Event, Folder, Observer, Run, remove_result, write_result,
-};
+use crate::model;
+use crate::run::{Checkpoints, Ending, Event, Folder, Observer, Run, RunResult};
 
 /// All that is written into a run's folder epoch by epoch, in this order. A new kind of file is a new
 /// sink beside those there, and a line here.
 fn all<'a>(run: &Run, folder: &'a Folder) -> Result<Vec<Box<dyn Observer + 'a>>> {
-    let path = folder.path();
+    let (path, description) = (folder.path(), run.description.clone());
     let mut sinks: Vec<Box<dyn Observer + 'a>> = vec![
         Box::new(|event: &Event| match event {
             Event::Epoch { .. } => folder.check(), // before anything is written
             _ => Ok(()),
         }),
-        Box::new(CsvSink::create(&path.join("metrics.csv"), run.value_names())?),
+        Box::new(CsvSink::metrics(path, run.value_names())?),
         Box::new(TensorBoardSink::create(path)?),
-        Box::new(ModelSink::new(&crate::model::of(path), run.description.clone())),
+        Box::new(move |event: &Event| match event {
+            Event::Start { history: [], .. } => Ok(()),
+            Event::Start { layers, .. } | Event::Epoch { layers, .. } => {
+                model::save(layers, description.as_ref(), &model::of(path))
+            }
+            _ => Ok(()),
+        }),
     ];
     if run.settings.diagnostics.is_some() {
-        sinks.push(Box::new(DiagnosticsSink::create(&path.join("diagnostics.csv"))?));
+        sinks.push(Box::new(CsvSink::diagnostics(path)?));
     }
     Ok(sinks)
 }
@@ -47,22 +52,14 @@ impl Run {
     /// As [`Run::train`], or if the folder cannot be written to; the checkpoints that were there are
     /// whole, and [`Run::resume`] continues from the newest one.
     pub fn train_in(&mut self, folder: &Folder, observer: &mut dyn Observer) -> Result<Ending> {
-        let earlier: f64 = self.state.history.iter().map(EpochRow::seconds).sum();
-        let start = Instant::now();
-        remove_result(folder)?;
+        let (earlier, start) = (self.state.seconds(), Instant::now());
+        RunResult::remove(folder)?;
         let outcome = self.train_and_record(folder, observer);
         let total = earlier + start.elapsed().as_secs_f64();
-        match outcome {
-            Ok(ending) => {
-                write_result(folder, self, Ok(ending), total)?;
-                Ok(ending)
-            }
-            Err(error) => {
-                // Where this fails too, the first error is the one to be told.
-                let _ = write_result(folder, self, Err(text_of(&error)), total);
-                Err(error)
-            }
-        }
+        let ended = outcome.as_ref().map(|ending| *ending).map_err(text_of);
+        let written = RunResult::of(self, ended, total).write(folder);
+        // Where both have failed, the first error is the one to be told.
+        outcome.and_then(|ending| written.map(|()| ending))
     }
 
     fn train_and_record(&mut self, folder: &Folder, observer: &mut dyn Observer) -> Result<Ending> {
@@ -75,4 +72,19 @@ impl Run {
             observer.notice(event)
         })
     }
+}
+
+/// Opens a file to write over what is there. The rows of a resumed run are the same again, so nothing
+/// is lost on a disk that has become full, or by a process that does not get to their end.
+fn over(path: &Path) -> Result<File> {
+    let mut options = File::options();
+    let opened = options.write(true).create(true).truncate(false).open(path);
+    opened.at(path, "cannot be written")
+}
+
+/// Ends a file where it has been written to last: what an earlier process had written behind the rows
+/// so far is gone.
+fn cut(mut file: &File, path: &Path) -> Result<()> {
+    let ended = file.stream_position().and_then(|end| file.set_len(end));
+    ended.at(path, "cannot be written")
 }

@@ -14,7 +14,8 @@ use tensorboard_proto::summary::Summary;
 use tensorboard_rs::record_writer::RecordWriter;
 use tensorboard_rs::summary::scalar;
 
-use super::csv::{could_not, cut, over};
+use super::{cut, over};
+use crate::files::At;
 use crate::run::{EpochRow, Event, Observer, unix_time};
 
 /// Writes a TensorBoard event file, flushed at the end of each epoch.
@@ -28,102 +29,82 @@ impl TensorBoardSink {
     /// Starts the event file of a folder, over what f3-tch has written there before: a TensorBoard that
     /// is reading it finds records of the same length.
     pub fn create(folder: &Path) -> Result<TensorBoardSink> {
-        let path = match earlier(folder) {
-            Some(path) => path,
-            None => folder.join(format!("events.out.tfevents.{:.0}.f3-tch", unix_time())),
-        };
-        let opened = over(&path).and_then(|file| Ok((file.try_clone()?, file)));
-        let (file, same) = opened.with_context(|| could_not(&path))?;
+        let new = || folder.join(format!("events.out.tfevents.{:.0}.f3-tch", unix_time()));
+        let path = earlier(folder).unwrap_or_else(new);
+        let file = over(&path)?;
+        let same = file.try_clone().at(&path, "cannot be written")?;
         let writer = RecordWriter::new(BufWriter::new(same));
         let mut sink = TensorBoardSink { path, file, writer };
         let mut version = Record::new();
         version.set_wall_time(unix_time());
         version.set_file_version("brain.Event:2".to_string());
-        sink.write(&version)?;
-        sink.flush()?;
+        sink.write(&[version])?;
         Ok(sink)
     }
 
-    fn write(&mut self, record: &Record) -> Result<()> {
-        let bytes = record.write_to_bytes().context("an event could not be encoded")?;
-        self.writer.write(&bytes).with_context(|| could_not(&self.path))
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        self.writer.flush().with_context(|| could_not(&self.path))
+    /// Appends records; they are in the file when this returns.
+    fn write(&mut self, records: &[Record]) -> Result<()> {
+        for record in records {
+            let bytes = record.write_to_bytes().context("an event could not be encoded")?;
+            self.writer.write(&bytes).at(&self.path, "cannot be written")?;
+        }
+        self.writer.flush().at(&self.path, "cannot be written")
     }
 }
 
 impl Observer for TensorBoardSink {
     fn notice(&mut self, event: &Event) -> Result<()> {
-        match event {
-            Event::Start { history, .. } => {
-                history.iter().try_for_each(|row| self.add(row))?;
-                self.flush()?;
-                cut(&self.file).with_context(|| could_not(&self.path))
-            }
-            Event::Epoch { row, .. } => {
-                self.add(row)?;
-                self.flush()
-            }
-            _ => Ok(()),
-        }
+        let Some(rows) = event.rows() else { return Ok(()) };
+        self.write(&rows.iter().map(record).collect::<Vec<_>>())?;
+        cut(&self.file, &self.path)
     }
 }
 
-impl TensorBoardSink {
-    fn add(&mut self, row: &EpochRow) -> Result<()> {
-        let mut summary = Summary::new();
-        for (tag, value) in scalars(row) {
-            for value in scalar(&tag, value as f32).take_value() {
-                summary.mut_value().push(value);
-            }
+/// The curves' values for one epoch.
+fn record(row: &EpochRow) -> Record {
+    let mut summary = Summary::new();
+    for (tag, value) in scalars(row) {
+        for value in scalar(&tag, value as f32).take_value() {
+            summary.mut_value().push(value);
         }
-        let mut record = Record::new();
-        record.set_wall_time(row.wall_time);
-        record.set_step(row.epoch as i64);
-        record.set_summary(summary);
-        self.write(&record)
     }
+    let mut record = Record::new();
+    record.set_wall_time(row.wall_time);
+    record.set_step(row.epoch as i64);
+    record.set_summary(summary);
+    record
 }
 
 /// The curves' names and their values for one epoch.
 fn scalars(row: &EpochRow) -> Vec<(String, f64)> {
     let mut scalars = Vec::new();
-    let mut add = |tag: String, value: f64| scalars.push((tag, value));
+    let mut add = |tag: String, value: Option<f64>| scalars.extend(value.map(|it| (tag, it)));
     for (part, evaluation) in row.parts() {
-        add(format!("loss/{part}"), evaluation.loss);
+        add(format!("loss/{part}"), Some(evaluation.loss));
         for (metric, value) in &evaluation.metrics {
-            add(format!("{metric}/{part}"), *value);
+            add(format!("{metric}/{part}"), Some(*value));
         }
     }
-    add("time/train_seconds".into(), row.train_seconds);
-    add("time/eval_seconds".into(), row.eval_seconds);
+    add("time/train_seconds".into(), Some(row.train_seconds));
+    add("time/eval_seconds".into(), Some(row.eval_seconds));
+    let layer = |index: usize| match index + 1 == row.norms.len() {
+        true => "output".to_string(),
+        false => format!("hidden_{}", index + 1),
+    };
     for (index, norms) in row.norms.iter().enumerate() {
-        let layer = if index + 1 == row.norms.len() {
-            "output".to_string()
-        } else {
-            format!("hidden_{}", index + 1)
-        };
-        add(format!("norm/weight/{layer}"), norms.weight);
-        if let Some(gradient) = norms.gradient {
-            add(format!("norm/gradient/{layer}"), gradient);
-        }
+        add(format!("norm/weight/{}", layer(index)), Some(norms.weight));
+        add(format!("norm/gradient/{}", layer(index)), norms.gradient);
     }
-    if let Some(errors) = &row.stored_errors {
-        add("stored_error/mean_absolute".into(), errors.mean_absolute);
-        add("stored_error/cosine_previous".into(), errors.cosine_with_previous);
-        add("stored_error/sign_flips".into(), errors.sign_flips);
-    }
-    add("learning_rate".into(), row.learning_rate);
+    let errors = row.stored_errors.as_ref();
+    add("stored_error/mean_absolute".into(), errors.map(|it| it.mean_absolute));
+    add("stored_error/cosine_previous".into(), errors.map(|it| it.cosine_with_previous));
+    add("stored_error/sign_flips".into(), errors.map(|it| it.sign_flips));
+    add("learning_rate".into(), Some(row.learning_rate));
     for (index, angles) in row.angles.iter().enumerate() {
-        let layer = format!("hidden_{}", index + 1);
-        add(format!("angle/delta_mean/{layer}"), angles.delta_mean);
-        add(format!("angle/delta_deviation/{layer}"), angles.delta_deviation);
-        add(format!("angle/parameters/{layer}"), angles.parameters);
-        if let Some(weights) = angles.weights {
-            add(format!("angle/weights/{layer}"), weights);
-        }
+        add(format!("angle/delta_mean/{}", layer(index)), Some(angles.delta_mean));
+        add(format!("angle/delta_deviation/{}", layer(index)), Some(angles.delta_deviation));
+        add(format!("angle/parameters/{}", layer(index)), Some(angles.parameters));
+        add(format!("angle/weights/{}", layer(index)), angles.weights);
     }
     scalars
 }

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use f3_tch::Generator;
-use f3_tch::assemble::assemble_on;
+use f3_tch::assemble::{DataFrom, assemble};
 use f3_tch::config::{Config, Source};
 use f3_tch::data::{DataDirectory, Dataset, Split, Task};
 use f3_tch::run::{EpochRow, Run};
@@ -62,7 +62,7 @@ pub fn experiment_on(data: Dataset, yaml: &str) -> Run {
         })
         .unwrap();
     let (config, _) = Config::read(&source).unwrap();
-    assemble_on(data, &config, &source).unwrap()
+    assemble(&config, &source, DataFrom::Memory(data.into())).unwrap().0
 }
 
 /// Trains one more epoch, in the order that the run's generator gives.
