@@ -149,8 +149,8 @@ fn documentation_is_that_of_the_declarations() {
 #[test]
 fn every_key_has_a_meaning() {
     for key in config::keys() {
-        assert!(!key.summary.is_empty(), "{}", key.path);
-        assert!(!key.summary.contains("  "), "{}", key.path);
+        assert!(!key.summary().is_empty(), "{}", key.path);
+        assert!(!key.summary().contains("  "), "{}", key.path);
     }
     for name in carried_names() {
         let (config, _) = Config::read(&Source::open(name).unwrap()).unwrap();

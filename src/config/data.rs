@@ -38,9 +38,8 @@ impl DataConfig {
     /// complaints.
     pub fn from_value(name: &str, section: &serde_json::Value) -> Result<DataConfig, ConfigError> {
         let source = Source::parse(name, &serde_json::json!({ "data": section }).to_string())?;
-        let (given, keys, mut remarks) = (source.merged()?, super::keys(), Vec::new());
         let read = |reader: &mut Reader| reader.section("data", DataConfig::read_keys);
-        Reader::read_root(&source, &given, Mapping::new(), &keys, &mut remarks, read)
+        Ok(source.read(Mapping::new(), &super::keys(), read)?.0)
     }
 
     /// The part of the data set that is used, and how it is divided.

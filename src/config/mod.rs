@@ -116,12 +116,8 @@ impl Config {
     /// Reads and checks a configuration. Beside it come remarks for people, such as on keys of the file
     /// that do not apply to what a `--set` has chosen in their place.
     pub fn read(source: &Source) -> Result<(Config, Vec<String>), ConfigError> {
-        let given = source.merged()?;
-        let defaults = Algorithm::defaults(&given);
-        let mut remarks = Vec::new();
-        let read = |reader: &mut Reader| Config::read_keys(reader, source);
-        let config = Reader::read_root(source, &given, defaults, &keys(), &mut remarks, read)?;
-        Ok((config, remarks))
+        let defaults = Algorithm::defaults(source.values());
+        source.read(defaults, &keys(), |reader| Config::read_keys(reader, source))
     }
 
     /// The whole configuration as YAML, with a comment on every key.

@@ -8,31 +8,17 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
 use serde_yaml::Value;
 
-use super::names::{Name, Named, did_you_mean, one_of};
+use super::key::{Key, Preset};
+use super::names::{Name, Named, did_you_mean, in_backticks};
 
 /// The values that a key can have.
 pub struct Domain<T> {
-    pub(super) about: About,
+    pub(super) about: Key, // without its place, its meaning and its default
     read: Read<T>,
 }
 
 /// The error is added to what a complaint expects.
 type Read<T> = Box<dyn Fn(&Value) -> Result<T, String>>;
-
-/// What is known of a key's values without reading one.
-#[derive(Clone, Debug, PartialEq)]
-pub struct About {
-    /// In a complaint: "expected …".
-    pub expected: String,
-    /// In a table.
-    pub values: String,
-    /// As JSON Schema.
-    pub schema: Json,
-    /// The names, if only these are allowed.
-    pub names: Vec<Name>,
-    /// What the key was called before; still accepted, with a remark.
-    pub former: Option<&'static str>,
-}
 
 impl<T: 'static> Domain<T> {
     /// Values that `read` knows; its error is added to what a complaint expects.
@@ -42,10 +28,23 @@ impl<T: 'static> Domain<T> {
         read: impl Fn(&Value) -> Result<T, String> + 'static,
     ) -> Domain<T> {
         let article = ["a ", "an ", "the "].iter().find_map(|it| expected.strip_prefix(it));
-        let values = article.unwrap_or(expected).to_string();
-        let expected = expected.to_string();
-        let about = About { expected, values, schema, names: Vec::new(), former: None };
+        let about = Key {
+            path: String::new(),
+            doc: "",
+            expected: expected.to_string(),
+            values: article.unwrap_or(expected).to_string(),
+            schema,
+            names: Vec::new(),
+            former: None,
+            default: Preset::Required,
+            with: Vec::new(),
+        };
         Domain { about, read: Box::new(read) }
+    }
+
+    /// A key of a section with these values.
+    pub fn key(&self, name: &str, doc: &'static str, default: Preset) -> Key {
+        Key { path: name.to_string(), doc, default, ..self.about.clone() }
     }
 
     /// Or `null`.
@@ -78,6 +77,12 @@ impl<T: 'static> Domain<T> {
         self
     }
 
+    /// How a table calls the values, where a complaint is not to be quoted.
+    fn shown_as(mut self, values: &str) -> Domain<T> {
+        self.about.values = values.to_string();
+        self
+    }
+
     /// A value, or what a complaint expects in its place.
     pub(super) fn read(&self, value: &Value) -> Result<T, String> {
         (self.read)(value).map_err(|more| format!("{}{more}", self.about.expected))
@@ -99,11 +104,11 @@ where
     let (first, last) = (*range.start(), *range.end());
     let expected = format!("a whole number from {first} to {last}");
     let schema = json!({"type": "integer", "minimum": first, "maximum": last});
-    let mut domain = any(&expected, schema).only(move |number| range.contains(number));
-    if last.to_string().len() > 7 {
-        domain.about.values = format!("whole number of at least {first}"); // no real limit
+    let domain = any(&expected, schema).only(move |number| range.contains(number));
+    match last.to_string().len() > 7 {
+        true => domain.shown_as(&format!("whole number of at least {first}")), // no real limit
+        false => domain,
     }
-    domain
 }
 
 /// A finite number in a range.
@@ -131,30 +136,26 @@ pub fn share() -> Domain<f64> {
 
 /// `true` or `false`.
 pub fn truth() -> Domain<bool> {
-    let mut domain = any("true or false", json!({"type": "boolean"}));
-    domain.about.values = "`true`, `false`".to_string();
-    domain
+    any("true or false", json!({"type": "boolean"})).shown_as("`true`, `false`")
 }
 
 /// One of an enum's names.
-pub fn choice<T: Named>() -> Domain<T> {
-    choice_of(T::NAMES.to_vec()).then(|name| T::of_name(name).ok_or_else(String::new))
+pub fn choice<T: Named + DeserializeOwned + 'static>() -> Domain<T> {
+    choice_of(T::NAMES.to_vec())
+        .then(|name| serde_yaml::from_value(name.into()).map_err(|error| error.to_string()))
 }
 
 /// One of some names.
 pub(super) fn choice_of(names: Vec<Name>) -> Domain<&'static str> {
     let listed: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
-    let values = listed.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-    let (schema, expected) = (json!({"enum": listed}), one_of(&names));
-    let known = names.clone();
+    let expected = format!("one of {}", listed.join(", "));
+    let (schema, values) = (json!({"enum": listed}), in_backticks(&listed));
     let mut domain = Domain::new(&expected, schema, move |value| {
-        let found = show(value);
-        let known = || known.iter().map(|(name, _)| *name);
+        let (found, known) = (show(value), || listed.iter().copied());
         known().find(|name| *name == found).ok_or_else(|| did_you_mean(&found, known()))
     });
-    domain.about.values = values;
     domain.about.names = names;
-    domain
+    domain.shown_as(&values)
 }
 
 /// A text; a number or a truth value is taken as it is written.

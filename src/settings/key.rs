@@ -1,26 +1,34 @@
 //! What is known of the keys of a configuration.
 
 use serde::Serialize;
+use serde_json::Value as Json;
 use serde_yaml::Value;
 
-use super::domain::{About, Domain, choice_of};
-use super::names::{Name, details, summary};
+use super::domain::choice_of;
+use super::names::{Name, paragraphs};
+use super::source::is_at_or_below;
 
 /// A key of a configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Key {
     /// Its place, such as `checkpoint.every`.
     pub path: String,
-    /// What it means, in a few words.
-    pub summary: String,
-    /// More about it; may be empty.
-    pub details: String,
-    /// Its values.
-    pub about: About,
+    /// Its doc comment.
+    pub doc: &'static str,
+    /// Its values, as a complaint expects them.
+    pub expected: String,
+    /// Its values, in a table.
+    pub values: String,
+    /// Its values, as JSON Schema.
+    pub schema: Json,
+    /// The names, if only these are allowed.
+    pub names: Vec<Name>,
+    /// What the key was called before; still accepted, with a remark.
+    pub former: Option<&'static str>,
     /// Its value where nobody gives one.
     pub default: Preset,
-    /// Where only some choices of a section have this key: the path of the choice, and these choices.
-    pub with: Vec<(String, Vec<&'static str>)>,
+    /// The choices of its section that have this key; none: all.
+    pub with: Vec<&'static str>,
 }
 
 /// The value of a key that nobody gives.
@@ -36,51 +44,36 @@ pub enum Preset {
 
 impl Preset {
     /// A value that does not depend on anything.
-    pub fn value(value: impl Serialize) -> Preset {
+    pub fn value<T: Serialize>(value: T) -> Preset {
         Preset::Value(serde_yaml::to_value(value).expect("a default is plain data"))
     }
 }
 
 impl Key {
-    /// A key of a section; `doc` is its doc comment.
-    pub fn new<T>(name: &str, doc: &str, domain: &Domain<T>, default: Preset) -> Key {
-        Key {
-            path: name.to_string(),
-            summary: summary(doc),
-            details: details(doc),
-            about: domain.about.clone(),
-            default,
-            with: Vec::new(),
-        }
+    /// What it means, in a few words.
+    pub fn summary(&self) -> String {
+        paragraphs(self.doc).swap_remove(0)
+    }
+
+    /// Its place by its former name.
+    pub(super) fn former_path(&self) -> Option<String> {
+        let (section, _) = self.path.rsplit_once('.')?;
+        Some(format!("{section}.{}", self.former?))
     }
 
     /// Whether this is the key at a path, by its present or former name, or lies below that path.
     pub(super) fn is_at_or_below(&self, path: &str) -> bool {
-        let former = || {
-            let (parent, _) = self.path.rsplit_once('.')?;
-            Some(format!("{parent}.{}", self.about.former?) == path)
-        };
-        let below = self.path.strip_prefix(path);
-        below.is_some_and(|rest| rest.is_empty() || rest.starts_with('.')) || former() == Some(true)
+        is_at_or_below(&self.path, path) || self.former_path().is_some_and(|it| it == path)
     }
 }
 
-/// Keys of a section that stands under a key. What is said of the section is said of its `name`.
-pub fn below(key: &str, doc: &str, mut keys: Vec<Key>) -> Vec<Key> {
-    keys = explained(doc, keys);
-    for it in &mut keys {
-        it.path = format!("{key}.{}", it.path);
-        for (choice, _) in &mut it.with {
-            *choice = format!("{key}.{choice}");
+/// The keys of a section, with `prefix` in front. What is said of the section is said of its `name`.
+pub fn below(prefix: &str, doc: &'static str, mut keys: Vec<Key>) -> Vec<Key> {
+    for key in &mut keys {
+        if key.path == "name" && key.doc.is_empty() {
+            key.doc = doc;
         }
-    }
-    keys
-}
-
-/// Keys with what is said of all of them as meaning of their `name`, if that has none.
-pub fn explained(doc: &str, mut keys: Vec<Key>) -> Vec<Key> {
-    if let Some(name) = keys.iter_mut().find(|it| it.path == "name" && it.summary.is_empty()) {
-        (name.summary, name.details) = (summary(doc), details(doc));
+        key.path.insert_str(0, prefix);
     }
     keys
 }
@@ -91,29 +84,22 @@ pub fn of_choices(
     default: Option<&'static str>,
     of_each: Vec<Vec<Key>>,
 ) -> Vec<Key> {
-    let default = default.map_or(Preset::Required, Preset::value);
-    let name = Key::new("name", "", &choice_of(names.to_vec()), default);
-    let mut all: Vec<Key> = Vec::new();
+    let mut all: Vec<(Key, Vec<&'static str>)> = Vec::new();
     for ((choice, _), keys) in names.iter().zip(of_each) {
-        for mut key in keys {
-            let here = |it: &&mut Key| {
-                let without = Key { with: it.with[1..].to_vec(), ..(**it).clone() };
-                without == key
-            };
-            match all.iter_mut().find(here) {
-                Some(known) => known.with[0].1.push(choice),
-                None => {
-                    key.with.insert(0, ("name".to_string(), vec![choice]));
-                    all.push(key);
-                }
+        for key in keys {
+            match all.iter_mut().find(|(known, _)| *known == key) {
+                Some((_, choices)) => choices.push(choice),
+                None => all.push((key, vec![choice])),
             }
         }
     }
-    for key in &mut all {
-        if key.with[0].1.len() == names.len() {
-            key.with.remove(0);
+    let default = default.map_or(Preset::Required, Preset::value);
+    let mut keys = vec![choice_of(names.to_vec()).key("name", "", default)];
+    keys.extend(all.into_iter().map(|(mut key, choices)| {
+        if key.with.is_empty() && choices.len() < names.len() {
+            key.with = choices;
         }
-    }
-    all.insert(0, name);
-    all
+        key
+    }));
+    keys
 }

@@ -24,8 +24,7 @@ impl<T> Kind<T> {
     /// With the keys' defaults; none if a key must be given.
     pub fn default(&self) -> Option<T> {
         let source = Source::parse("defaults", "").ok()?;
-        let (none, keys, mut remarks) = (Mapping::new(), (self.keys)(), Vec::new());
-        Reader::read_root(&source, &none, Mapping::new(), &keys, &mut remarks, self.read).ok()
+        Some(source.read(Mapping::new(), &(self.keys)(), self.read).ok()?.0)
     }
 }
 

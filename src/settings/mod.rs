@@ -18,11 +18,11 @@ mod section;
 mod source;
 
 pub use carried::names as carried_names;
-pub use domain::{About, Domain};
+pub use domain::Domain;
 pub use key::{Key, Preset};
 pub use kind::{Kind, Kinds};
+pub(crate) use names::named;
 pub use names::{Name, Named};
-pub(crate) use names::{named, one_of};
 pub use reader::Reader;
 pub use reference::{list, reference};
 pub use render::render;

@@ -8,7 +8,7 @@ use super::ConfigError;
 use super::domain::{Domain, choice_of, show};
 use super::key::Key;
 use super::names::{Name, did_you_mean};
-use super::source::{Replaced, Source, lay_over};
+use super::source::{Layer, Source, lay_over};
 
 /// A mapping of the configuration, from which keys are taken as they are read; what is left at the
 /// end is not known.
@@ -22,45 +22,46 @@ pub struct Reader<'a> {
     remarks: &'a mut Vec<String>,
 }
 
-impl<'a> Reader<'a> {
-    /// Reads all of a configuration: what is `given` by a source, with a rule's defaults beneath it;
-    /// `keys` are all that a configuration can have.
-    pub fn read_root<T>(
-        source: &'a Source,
-        given: &'a Mapping,
+impl Source {
+    /// Reads all of a configuration, with a rule's defaults beneath it; `keys` are all that it can have.
+    /// Beside it come remarks for people.
+    pub fn read<T>(
+        &self,
         defaults: Mapping,
-        keys: &'a [Key],
-        remarks: &'a mut Vec<String>,
+        keys: &[Key],
         read: impl FnOnce(&mut Reader) -> Result<T, ConfigError>,
-    ) -> Result<T, ConfigError> {
-        let mut left = defaults;
-        lay_over(&mut left, given);
-        let (path, known) = (String::new(), Vec::new());
-        Reader { source, keys, path, given: Some(given), left, known, remarks }.read_all(read)
+    ) -> Result<(T, Vec<String>), ConfigError> {
+        let (mut left, mut remarks) = (defaults, Vec::new());
+        lay_over(&mut left, self.values());
+        let (path, given, known) = (String::new(), Some(self.values()), Vec::new());
+        let remarks_here = &mut remarks;
+        let reader = Reader { source: self, keys, path, given, left, known, remarks: remarks_here };
+        Ok((reader.read_all(read)?, remarks))
     }
+}
 
+impl Reader<'_> {
     /// Reads the mapping under a key, all of it; one that is absent is empty.
     pub fn section<T>(
         &mut self,
         key: &'static str,
         read: impl FnOnce(&mut Reader) -> Result<T, ConfigError>,
     ) -> Result<T, ConfigError> {
+        let path = self.path_of(key) + ".";
         let left = match self.take(key) {
             None => Mapping::new(),
             Some(Value::Mapping(mapping)) => mapping,
             Some(other) => {
-                let prefix = self.path_of(&format!("{key}."));
-                let keys = self.keys.iter().filter_map(|it| it.path.strip_prefix(&prefix));
+                let keys = self.keys.iter().filter_map(|it| it.path.strip_prefix(&path));
                 let mut below: Vec<&str> = keys.filter_map(|rest| rest.split('.').next()).collect();
                 below.dedup();
                 let expected = format!("a mapping of keys ({})", below.join(", "));
                 return Err(self.refuse(key, show(&other), &expected));
             }
         };
-        let path = self.path_of(&format!("{key}."));
-        let (source, keys, remarks) = (self.source, self.keys, &mut *self.remarks);
         let given = self.given.and_then(|given| given.get(key)?.as_mapping());
-        Reader { source, keys, path, given, left, known: Vec::new(), remarks }.read_all(read)
+        let (known, remarks) = (Vec::new(), &mut *self.remarks);
+        Reader { path, given, left, known, remarks, ..*self }.read_all(read)
     }
 
     fn read_all<T>(
@@ -68,7 +69,28 @@ impl<'a> Reader<'a> {
         read: impl FnOnce(&mut Reader) -> Result<T, ConfigError>,
     ) -> Result<T, ConfigError> {
         let value = read(&mut self)?;
-        self.finish()?;
+        // A rule's default that is not read is one of another choice.
+        let left = std::mem::take(&mut self.left).into_iter().map(|(key, _)| key);
+        for key in left.filter(|key| self.given.is_some_and(|given| given.contains_key(key))) {
+            let key = show(&key);
+            let path = self.path_of(&key);
+            let replaced = self.source.replaced_choice(&path).filter(|_| self.is_key(&path));
+            match replaced.map(Layer::is_set) {
+                Some(false) => {}
+                Some(true) => self.remarks.push(format!(
+                    "`{path}` does not apply to `{}name` as set, and is left out",
+                    self.path
+                )),
+                None => {
+                    return Err(ConfigError(format!(
+                        "{}: unknown key `{path}`{}; known here: {}",
+                        self.source.origin(&path),
+                        did_you_mean(&key, self.known.iter().copied()),
+                        self.known.join(", ")
+                    )));
+                }
+            }
+        }
         Ok(value)
     }
 
@@ -83,11 +105,10 @@ impl<'a> Reader<'a> {
         if let Some(former) = domain.about.former
             && let Some(value) = self.left.remove(former)
         {
-            let layer = |key| self.source.layer_of(&self.path_of(key));
-            if found.is_none() || layer(former) > layer(key) {
+            if found.is_none() || self.layer_of(former) > self.layer_of(key) {
                 self.remark(former, &format!("is now called `{}`", self.path_of(key)));
                 (written, found) = (former, Some(value));
-            } else if layer(former) == layer(key) {
+            } else if self.layer_of(former) == self.layer_of(key) {
                 let expected = format!("nothing beside `{key}`, as it is now called");
                 return Err(self.refuse(former, show(&value), &expected));
             }
@@ -103,9 +124,7 @@ impl<'a> Reader<'a> {
         key: &'static str,
         domain: &Domain<T>,
     ) -> Result<T, ConfigError> {
-        let former = domain.about.former.map(|former| self.path_of(former));
-        let also = former.map_or(String::new(), |it| format!(" or, by its former name, `{it}`"));
-        self.optional(key, domain)?.ok_or_else(|| self.absent(key, &also, &domain.about.expected))
+        self.optional(key, domain)?.ok_or_else(|| self.missing(key, &domain.about.expected))
     }
 
     /// The `name` that chooses among some.
@@ -129,8 +148,7 @@ impl<'a> Reader<'a> {
     /// Leaves a key aside if another one that speaks against it was set later: by a `--set`, which is
     /// remarked on, or by a file that extends the one of this key.
     pub fn yields(&mut self, key: &str, to: &str) -> bool {
-        let layer = |key: &str| self.source.layer_of(&self.path_of(key));
-        let yields = layer(to) > layer(key);
+        let yields = self.layer_of(to) > self.layer_of(key);
         if yields && self.source.is_set(&self.path_of(to)) {
             let to = self.path_of(to);
             self.remark(key, &format!("does not go with `{to}` as set, and is left out"));
@@ -143,56 +161,20 @@ impl<'a> Reader<'a> {
         self.remarks.push(format!("`{}` {text}", self.path_of(key)));
     }
 
-    /// Refuses whatever has not been read.
-    fn finish(self) -> Result<(), ConfigError> {
-        // A rule's default that is not read is one of another choice.
-        let is_given = |key: &&Value| self.given.is_some_and(|given| given.contains_key(key));
-        for key in self.left.keys().filter(is_given) {
-            let key = key.as_str().map_or_else(|| show(key), str::to_string);
-            let path = self.path_of(&key);
-            let is_key = self.keys.iter().any(|it| it.is_at_or_below(&path));
-            match self.source.replaced_choice(&path) {
-                Some(Replaced::ByFile) if is_key => continue,
-                Some(Replaced::BySet) if is_key => {
-                    self.remarks.push(format!(
-                        "`{path}` does not apply to `{}name` as set, and is left out",
-                        self.path
-                    ));
-                    continue;
-                }
-                _ => {}
-            }
-            return Err(ConfigError(format!(
-                "{}: unknown key `{path}`{}; known here: {}",
-                self.source.origin(&path),
-                did_you_mean(&key, self.known.iter().copied()),
-                self.known.join(", ")
-            )));
-        }
-        Ok(())
-    }
-
     /// The complaint that a key is not there.
     pub fn missing(&self, key: &str, expected: &str) -> ConfigError {
-        self.absent(key, "", expected)
-    }
-
-    fn absent(&self, key: &str, also: &str, expected: &str) -> ConfigError {
         let path = self.path_of(key);
+        let former = self.keys.iter().find(|it| it.path == path).and_then(Key::former_path);
+        let former = former.map_or(String::new(), |it| format!(" or, by its former name, `{it}`"));
         // What is not known here may be what was meant.
-        let unknown: Vec<String> = self
-            .left
-            .keys()
-            .map(|key| self.path_of(&show(key)))
-            .filter(|path| !self.keys.iter().any(|it| it.is_at_or_below(path)))
-            .map(|path| format!("`{path}`"))
-            .collect();
-        let unknown = match unknown.as_slice() {
-            [] => String::new(),
-            _ => format!(" ({} is not used here)", unknown.join(", ")),
+        let unknown = self.left.keys().map(|key| self.path_of(&show(key)));
+        let unknown = unknown.filter(|path| !self.is_key(path));
+        let unknown = match unknown.map(|path| format!("`{path}`")).collect::<Vec<_>>().join(", ") {
+            none if none.is_empty() => none,
+            unknown => format!(" ({unknown} is not used here)"),
         };
         let origin = self.source.origin(&path);
-        ConfigError(format!("{origin}: `{path}`{also} is missing; expected {expected}{unknown}"))
+        ConfigError(format!("{origin}: `{path}`{former} is missing; expected {expected}{unknown}"))
     }
 
     /// The complaint that a key's value cannot be.
@@ -203,6 +185,15 @@ impl<'a> Reader<'a> {
     /// As [`Reader::refuse`], of a value that has not been read.
     pub fn refuse_unread(&self, key: &str, expected: &str) -> ConfigError {
         self.refuse(key, self.left.get(key).map(show).unwrap_or_default(), expected)
+    }
+
+    /// Whether some configuration can have a key at this path.
+    fn is_key(&self, path: &str) -> bool {
+        self.keys.iter().any(|it| it.is_at_or_below(path))
+    }
+
+    fn layer_of(&self, key: &str) -> Option<usize> {
+        self.source.layer_of(&self.path_of(key))
     }
 
     fn path_of(&self, key: &str) -> String {

@@ -2,7 +2,7 @@
 
 use super::domain::show;
 use super::key::{Key, Preset};
-use super::names::{details, summary};
+use super::names::{in_backticks, paragraphs};
 
 /// Names that are listed in a cell.
 const MOST_NAMES: usize = 7;
@@ -21,62 +21,52 @@ pub fn reference(template: &str, keys: &[Key]) -> String {
             Some(("keys", paths)) => {
                 page += "| key | values | default | meaning |\n|---|---|---|---|\n";
                 for path in paths.split(' ') {
-                    let is_here = |key: &Key| match path.strip_suffix('.') {
-                        Some(section) => key.path.starts_with(&format!("{section}.")),
-                        None => key.path == path,
+                    let is_here = |key: &mut &Key| {
+                        key.path == path || path.ends_with('.') && key.path.starts_with(path)
                     };
-                    let (here, others) = left.into_iter().partition(|key| is_here(key));
-                    left = others;
-                    let here: Vec<&Key> = here;
-                    assert!(!here.is_empty(), "no key for `{path}`");
-                    here.iter().for_each(|key| page += &row(key));
+                    let rows: String = left.extract_if(.., is_here).map(row).collect();
+                    assert!(!rows.is_empty(), "no key for `{path}`");
+                    page += &rows;
                 }
             }
             Some(("names", path)) => {
                 let key = keys.iter().find(|key| key.path == path).expect("a key with names");
                 page += "| name | meaning |\n|---|---|\n";
-                for (name, doc) in &key.about.names {
-                    page += &cells(&[format!("`{name}`"), joined(&summary(doc), &details(doc))]);
+                for (name, doc) in &key.names {
+                    page += &cells(&[&format!("`{name}`"), &paragraphs(doc).join(". ")]);
                 }
             }
             _ => page += &format!("{line}\n"),
         }
     }
-    let left: Vec<&str> = left.iter().map(|key| key.path.as_str()).collect();
     assert!(left.is_empty(), "not in the template: {left:?}");
     page
 }
 
 fn row(key: &Key) -> String {
-    let values = match key.about.names.len() {
-        0..=MOST_NAMES => key.about.values.clone(),
-        _ => "a name, see below".to_string(),
-    };
-    let default = match &key.default {
-        Preset::Required => "–".to_string(),
-        Preset::Value(value) => format!("`{}`", show(value)),
-        Preset::Depends(words) => words.to_string(),
-    };
-    let meaning = format!("{}{}", condition(key), joined(&key.summary, &key.details));
-    cells(&[format!("`{}`", key.path), values, default, meaning])
+    let few = key.names.len() <= MOST_NAMES;
+    let values = if few { &key.values } else { "a name, see below" };
+    let default = default(key).unwrap_or("–".to_string());
+    let meaning = condition(key) + &paragraphs(key.doc).join(". ");
+    cells(&[&format!("`{}`", key.path), values, &default, &meaning])
+}
+
+/// The value where nobody gives one; none if it must be given.
+fn default(key: &Key) -> Option<String> {
+    match &key.default {
+        Preset::Required => None,
+        Preset::Value(value) => Some(format!("`{}`", show(value))),
+        Preset::Depends(words) => Some(words.to_string()),
+    }
 }
 
 /// For which choices the key is: "`mlp`: ".
 fn condition(key: &Key) -> String {
-    match key.with.last() {
-        None => String::new(),
-        Some((_, choices)) => {
-            let choices: Vec<String> = choices.iter().map(|it| format!("`{it}`")).collect();
-            format!("{}: ", choices.join(", "))
-        }
-    }
+    let colon = if key.with.is_empty() { "" } else { ": " };
+    in_backticks(&key.with) + colon
 }
 
-fn joined(summary: &str, details: &str) -> String {
-    if details.is_empty() { summary.to_string() } else { format!("{summary}. {details}") }
-}
-
-fn cells(cells: &[String]) -> String {
+fn cells(cells: &[&str]) -> String {
     let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
     format!("| {} |\n", cells.join(" | "))
 }
@@ -84,14 +74,9 @@ fn cells(cells: &[String]) -> String {
 /// A paragraph about each key, for the terminal.
 pub fn list(keys: &[Key]) -> String {
     let about = |key: &Key| {
-        let default = match &key.default {
-            Preset::Required => "required".to_string(),
-            Preset::Value(value) => format!("default {}", show(value)),
-            Preset::Depends(words) => format!("default {words}"),
-        };
-        let meaning = format!("{}{}", condition(key), key.summary);
-        let text = format!("{}\n    {meaning}\n    {}; {default}\n", key.path, key.about.values);
-        text.replace('`', "")
+        let default = default(key).map_or("required".to_string(), |it| format!("default {it}"));
+        let meaning = condition(key) + &key.summary();
+        format!("{}\n    {meaning}\n    {}; {default}\n", key.path, key.values).replace('`', "")
     };
     keys.iter().map(about).collect()
 }

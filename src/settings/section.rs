@@ -81,6 +81,7 @@ macro_rules! section {
         impl $type {
             const NAMES: &'static [$crate::settings::Name] =
                 &[$(($name, concat!($($doc, "\n"),*))),*];
+            const PRESET: Option<&'static str> = [$(Some($preset),)? None][0];
 
             /// The keys of this section.
             pub(crate) fn keys() -> Vec<$crate::settings::Key> {
@@ -90,17 +91,14 @@ macro_rules! section {
                     $field_type, [$($domain)?], [$($default $(=> $words)?)?], []);)*)?
                 $(keys.extend(<$inner>::keys());)?
                 of_each.push(keys);)*
-                $crate::settings::key::of_choices(
-                    Self::NAMES, $crate::settings::section!(@preset $($preset)?), of_each)
+                $crate::settings::key::of_choices(Self::NAMES, Self::PRESET, of_each)
             }
 
             /// Reads this section.
             pub(crate) fn read_keys(
                 reader: &mut $crate::settings::Reader $($(, $argument: $argument_type)*)?
             ) -> Result<$type, $crate::settings::ConfigError> {
-                let name = reader.choose(
-                    Self::NAMES, $crate::settings::section!(@preset $($preset)?))?;
-                let section = match name {
+                let section = match reader.choose(Self::NAMES, Self::PRESET)? {
                     $($name => {
                         $($(let $field: $field_type = $crate::settings::section!(@read reader, $field,
                             $field_type, [$($domain)?], [$($default)?], [], [$($($nested),*)?]);)*)?
@@ -114,32 +112,24 @@ macro_rules! section {
         }
     };
 
-    (@preset) => { None };
-    (@preset $preset:literal) => { Some($preset) };
+    (@preset $type:ty,) => { $crate::settings::Preset::Required };
+    (@preset $type:ty, $default:expr) => { $crate::settings::Preset::value::<$type>($default) };
+    (@preset $type:ty, $default:expr => $words:literal) => {
+        $crate::settings::Preset::Depends($words)
+    };
 
-    // A key's metadata: must be given, may be given, a section below, keys of this section.
-    (@key $keys:ident, $doc:expr, $field:ident, $type:ty, [$domain:expr], [], []) => {
+    // A key's metadata: a key, a section below, keys of this section.
+    (@key $keys:ident, $doc:expr, $field:ident, $type:ty, [$domain:expr], [$($default:tt)*], []) => {
         let domain: $crate::settings::Domain<$type> = $domain;
-        $keys.push($crate::settings::Key::new(
-            stringify!($field), $doc, &domain, $crate::settings::Preset::Required))
-    };
-    (@key $keys:ident, $doc:expr, $field:ident, $type:ty, [$domain:expr], [$default:expr], []) => {
-        let (domain, default): ($crate::settings::Domain<$type>, $type) = ($domain, $default);
-        $keys.push($crate::settings::Key::new(
-            stringify!($field), $doc, &domain, $crate::settings::Preset::value(default)))
-    };
-    (@key $keys:ident, $doc:expr, $field:ident, $type:ty,
-        [$domain:expr], [$default:expr => $words:literal], []) =>
-    {
-        let domain: $crate::settings::Domain<$type> = $domain;
-        $keys.push($crate::settings::Key::new(
-            stringify!($field), $doc, &domain, $crate::settings::Preset::Depends($words)))
+        let preset = $crate::settings::section!(@preset $type, $($default)*);
+        $keys.push(domain.key(stringify!($field), $doc, preset))
     };
     (@key $keys:ident, $doc:expr, $field:ident, $type:ty, [], [], []) => {
-        $keys.extend($crate::settings::key::below(stringify!($field), $doc, <$type>::keys()))
+        let prefix = concat!(stringify!($field), ".");
+        $keys.extend($crate::settings::key::below(prefix, $doc, <$type>::keys()))
     };
     (@key $keys:ident, $doc:expr, $field:ident, $type:ty, [], [], [flatten]) => {
-        $keys.extend($crate::settings::key::explained($doc, <$type>::keys()))
+        $keys.extend($crate::settings::key::below("", $doc, <$type>::keys()))
     };
 
     // The value of a field, in the same order.
@@ -147,10 +137,7 @@ macro_rules! section {
         $reader.required(stringify!($field), &$domain)?
     };
     (@read $reader:ident, $field:ident, $type:ty, [$domain:expr], [$default:expr], [], []) => {
-        match $reader.optional(stringify!($field), &$domain)? {
-            Some(value) => value,
-            None => $default,
-        }
+        $reader.optional(stringify!($field), &$domain)?.unwrap_or_else(|| $default)
     };
     (@read $reader:ident, $field:ident, $type:ty, [], [], [], [$($argument:expr),*]) => {
         $reader.section(stringify!($field), |reader| <$type>::read_keys(reader $(, $argument)*))?

@@ -13,40 +13,23 @@ use super::domain::show;
 /// The layers of a configuration: each says what differs from the one before.
 #[derive(Debug)]
 pub struct Source {
-    files: Vec<File>, // the last one is the configuration itself; it extends the one before, and so on
-    sets: Vec<Set>,
+    layers: Vec<Layer>, // files, each of which extends the one before, then `--set`s
+    values: Mapping,    // of all layers
 }
 
+/// A file, or a `--set`.
 #[derive(Debug)]
-struct File {
-    name: String,
-    folder: Option<PathBuf>, // none: the program carries it
+pub(super) struct Layer {
+    name: String,            // of the file, or the `--set` as the user said it
+    folder: Option<PathBuf>, // of the file; none: the program carries it
+    set: String,             // the key that is set; empty for a file
     values: Mapping,
-}
-
-#[derive(Debug)]
-struct Set {
-    path: String,
-    value: Value,
-    shown: String, // as the user said it
-}
-
-/// What has replaced the choice to which a key belongs.
-pub(super) enum Replaced {
-    /// A file that extends the key's.
-    ByFile,
-    /// A `--set`.
-    BySet,
 }
 
 impl Source {
     /// A file, or a configuration that the program carries by that name, with or without `.yaml`.
     pub fn open(config: &str) -> Result<Source, ConfigError> {
-        let file = match File::read(Path::new(config))? {
-            Some(file) => Some(file),
-            None => File::carried(config)?,
-        };
-        Source::of(file.ok_or_else(|| {
+        Source::of(Layer::find(vec![config.into()], config)?.ok_or_else(|| {
             ConfigError(format!(
                 "{config}: no such file, and the program carries no configuration of that name; it \
                  carries {}",
@@ -57,34 +40,36 @@ impl Source {
 
     /// A configuration from its text; `name` stands in complaints.
     pub fn parse(name: &str, text: &str) -> Result<Source, ConfigError> {
-        Source::of(File::parse(name.to_string(), None, text)?)
+        Source::of(Layer::parse(name.to_string(), None, text)?)
     }
 
     /// A file on top of those that it extends.
-    fn of(file: File) -> Result<Source, ConfigError> {
-        let mut files = vec![file];
-        while let Some(extends) = files[0].values.shift_remove("extends") {
+    fn of(file: Layer) -> Result<Source, ConfigError> {
+        let mut layers = vec![file];
+        while let Some(extends) = layers[0].values.shift_remove("extends") {
             let refuse = |expected: String| {
-                let (name, found) = (&files[0].name, show(&extends));
+                let (name, found) = (&layers[0].name, show(&extends));
                 ConfigError(format!("{name}: `extends` is `{found}`; expected {expected}"))
             };
             let expected =
                 "the path of a configuration, or the name of one that the program carries";
             let base = extends.as_str().ok_or_else(|| refuse(expected.to_string()))?;
-            let mut base = files[0].base(base)?.ok_or_else(|| {
+            let mut base = layers[0].base(base)?.ok_or_else(|| {
                 let names = carried::names().join(", ");
                 refuse(format!("a file, or a configuration that the program carries: {names}"))
             })?;
-            if files.iter().any(|file| is_same(&file.name, &base.name)) {
-                let mut names: Vec<&str> = files.iter().rev().map(|it| it.name.as_str()).collect();
+            if layers.iter().any(|file| is_same(&file.name, &base.name)) {
+                let mut names: Vec<&str> = layers.iter().rev().map(|it| it.name.as_str()).collect();
                 names.push(&base.name);
                 let circle = names.join(" extends ");
                 return Err(refuse(format!("a configuration outside of the circle {circle}")));
             }
             base.values.shift_remove("name"); // that of a run is its own
-            files.insert(0, base);
+            layers.insert(0, base);
         }
-        Ok(Source { files, sets: Vec::new() })
+        let mut values = Mapping::new();
+        layers.iter().for_each(|layer| lay_over(&mut values, &layer.values));
+        Ok(Source { layers, values })
     }
 
     /// Sets a value, given as `key.of.it=value` with the value in YAML, over the file's.
@@ -112,7 +97,11 @@ impl Source {
         if path == "extends" {
             return Err(ConfigError(format!("{shown}: `extends` can only stand in a file")));
         }
-        self.sets.push(Set { path: path.to_string(), value, shown: shown.to_string() });
+        put(&mut self.values, path, value.clone())
+            .map_err(|key| ConfigError(format!("{shown}: `{key}` holds a value, not keys")))?;
+        let (name, set, mut values) = (shown.to_string(), path.to_string(), Mapping::new());
+        put(&mut values, path, value).expect("nothing is in the way of a first value");
+        self.layers.push(Layer { name, folder: None, set, values });
         Ok(())
     }
 
@@ -125,72 +114,45 @@ impl Source {
         if stem.is_empty() { "run".to_string() } else { stem.to_string() }
     }
 
-    /// The files' values, each over those it extends, with the `--set`s on top.
-    pub fn merged(&self) -> Result<Mapping, ConfigError> {
-        let mut merged = Mapping::new();
-        for file in &self.files {
-            lay_over(&mut merged, &file.values);
-        }
-        for set in &self.sets {
-            let mut keys: Vec<&str> = set.path.split('.').collect();
-            let last = keys.pop().expect("a path has a key");
-            let mut mapping = &mut merged;
-            for key in keys {
-                let next = mapping
-                    .entry(Value::from(key))
-                    .or_insert_with(|| Value::Mapping(Mapping::new()));
-                if next.is_null() {
-                    *next = Value::Mapping(Mapping::new());
-                }
-                mapping = next.as_mapping_mut().ok_or_else(|| {
-                    ConfigError(format!("{}: `{key}` holds a value, not keys", set.shown))
-                })?;
-            }
-            mapping.insert(Value::from(last), set.value.clone());
-        }
-        Ok(merged)
+    /// The values of all layers.
+    pub fn values(&self) -> &Mapping {
+        &self.values
     }
 
     /// The layer that says what stands at a key, counted from the first base upwards; none: nobody
     /// says it.
     pub(super) fn layer_of(&self, path: &str) -> Option<usize> {
-        let file = self.files.iter().rposition(|file| lookup(&file.values, path).is_some());
+        let is_in = |layer: &Layer| lookup(&layer.values, path).is_some();
+        let says = |layer: &Layer| match layer.is_set() {
+            true => is_at_or_below(path, &layer.set),
+            false => is_in(layer),
+        };
         // A `--set` below a key that no file has has made that key.
-        let set = self.sets.iter().rposition(|set| {
-            is_at_or_below(path, &set.path) || file.is_none() && is_at_or_below(&set.path, path)
-        });
-        set.map(|set| self.files.len() + set).or(file)
+        self.layers.iter().rposition(says).or_else(|| self.layers.iter().rposition(is_in))
     }
 
     /// Who says what stands at a key: a file, or the last `--set` for it.
     pub(super) fn origin(&self, path: &str) -> &str {
-        match self.layer_of(path) {
-            None => self.name(),
-            Some(layer) if layer < self.files.len() => &self.files[layer].name,
-            Some(layer) => &self.sets[layer - self.files.len()].shown,
-        }
+        self.layer_of(path).map_or(self.name(), |layer| &self.layers[layer].name)
     }
 
     /// Whether a `--set` says what stands at a key.
     pub(super) fn is_set(&self, path: &str) -> bool {
-        self.layer_of(path) >= Some(self.files.len())
+        self.layer_of(path).is_some_and(|layer| self.layers[layer].is_set())
     }
 
     /// What has replaced the choice, such as `optimizer.name`, to which a file's key belongs.
-    pub(super) fn replaced_choice(&self, path: &str) -> Option<Replaced> {
-        let layer = self.layer_of(path).filter(|layer| *layer < self.files.len())?;
+    pub(super) fn replaced_choice(&self, path: &str) -> Option<&Layer> {
+        let layer = self.layer_of(path).filter(|layer| !self.layers[*layer].is_set())?;
         path.match_indices('.').find_map(|(dot, _)| {
             let name = format!("{}.name", &path[..dot]);
-            let in_files = |files: &[File]| {
-                files.iter().rev().find_map(|file| lookup(&file.values, &name).cloned())
+            let chosen = |layers: &'_ [Layer]| {
+                layers.iter().rposition(|layer| lookup(&layer.values, &name).is_some())
             };
-            let chosen = in_files(&self.files[..=layer]);
-            let by_set =
-                self.sets.iter().any(|it| it.path == name && Some(&it.value) != chosen.as_ref());
-            if by_set {
-                return Some(Replaced::BySet);
-            }
-            (in_files(&self.files) != chosen).then_some(Replaced::ByFile)
+            let value = |layer: usize| lookup(&self.layers[layer].values, &name);
+            let now = chosen(&self.layers)?;
+            let then = chosen(&self.layers[..=layer]);
+            (value(now) != then.and_then(value)).then_some(&self.layers[now])
         })
     }
 
@@ -200,54 +162,49 @@ impl Source {
     }
 
     fn name(&self) -> &str {
-        &self.files.last().expect("the configuration itself is always there").name
+        let file = self.layers.iter().rfind(|layer| !layer.is_set());
+        &file.expect("the configuration itself is always there").name
     }
 }
 
-impl File {
-    fn parse(name: String, folder: Option<PathBuf>, text: &str) -> Result<File, ConfigError> {
-        let value = serde_yaml::from_str(text)
-            .map_err(|error| ConfigError(format!("{name}: is not YAML: {error}")))?;
-        match value {
-            Value::Mapping(values) => Ok(File { name, folder, values }),
-            Value::Null => Ok(File { name, folder, values: Mapping::new() }),
-            _ => Err(ConfigError(format!("{name}: holds no mapping of keys"))),
-        }
+impl Layer {
+    fn parse(name: String, folder: Option<PathBuf>, text: &str) -> Result<Layer, ConfigError> {
+        let values = match serde_yaml::from_str(text) {
+            Ok(Value::Mapping(values)) => values,
+            Ok(Value::Null) => Mapping::new(),
+            Ok(_) => return Err(ConfigError(format!("{name}: holds no mapping of keys"))),
+            Err(error) => return Err(ConfigError(format!("{name}: is not YAML: {error}"))),
+        };
+        Ok(Layer { name, folder, set: String::new(), values })
     }
 
-    /// The file at a path, if there is one.
-    fn read(path: &Path) -> Result<Option<File>, ConfigError> {
-        if !path.exists() || path.is_dir() {
-            return Ok(None);
+    /// The first of these files that is there, or the configuration that the program carries by a name.
+    fn find(files: Vec<PathBuf>, name: &str) -> Result<Option<Layer>, ConfigError> {
+        if let Some(path) = files.iter().find(|path| path.exists() && !path.is_dir()) {
+            let name = path.display().to_string();
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| ConfigError(format!("{name}: cannot be read: {error}")))?;
+            return Layer::parse(name, path.parent().map(Path::to_path_buf), &text).map(Some);
         }
-        let name = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| ConfigError(format!("{name}: cannot be read: {error}")))?;
-        File::parse(name, path.parent().map(Path::to_path_buf), &text).map(Some)
-    }
-
-    /// The configuration that the program carries by a name.
-    fn carried(name: &str) -> Result<Option<File>, ConfigError> {
         let name = name.strip_suffix(".yaml").unwrap_or(name);
         let found = CARRIED.iter().find(|(carried, _)| *carried == name);
-        found.map(|(_, text)| File::parse(format!("configs/{name}.yaml"), None, text)).transpose()
+        found.map(|(_, text)| Layer::parse(format!("configs/{name}.yaml"), None, text)).transpose()
     }
 
-    /// What this one extends: a file beside it (`.yaml` may be left out) or as given, or a carried one.
-    fn base(&self, base: &str) -> Result<Option<File>, ConfigError> {
+    /// What this file extends: a file beside it (`.yaml` may be left out) or as given, or a carried one.
+    fn base(&self, base: &str) -> Result<Option<Layer>, ConfigError> {
+        let mut files = Vec::new();
         if let Some(folder) = &self.folder {
-            let mut paths =
-                vec![folder.join(base), folder.join(format!("{base}.yaml")), base.into()];
-            if paths[1] == Path::new(&self.name) {
-                paths.remove(1); // `mnist.yaml` can extend the carried `mnist`
-            }
-            for path in paths {
-                if let Some(file) = File::read(&path)? {
-                    return Ok(Some(file));
-                }
+            files = vec![folder.join(base), folder.join(format!("{base}.yaml")), base.into()];
+            if files[1] == Path::new(&self.name) {
+                files.remove(1); // `mnist.yaml` can extend the carried `mnist`
             }
         }
-        File::carried(base)
+        Layer::find(files, base)
+    }
+
+    pub(super) fn is_set(&self) -> bool {
+        !self.set.is_empty()
     }
 }
 
@@ -267,14 +224,27 @@ pub fn lay_over(values: &mut Mapping, above: &Mapping) {
     }
 }
 
+/// Puts a value at a path in place of what is there. The error is a key on the way that holds a value.
+fn put(values: &mut Mapping, path: &str, value: Value) -> Result<(), String> {
+    let Some((key, rest)) = path.split_once('.') else {
+        values.insert(path.into(), value);
+        return Ok(());
+    };
+    let below = values.entry(key.into()).or_insert(Value::Null);
+    if below.is_null() {
+        *below = Mapping::new().into();
+    }
+    put(below.as_mapping_mut().ok_or(key)?, rest, value)
+}
+
 /// The value at a path, such as `optimizer.name`.
-pub fn lookup<'a>(mapping: &'a Mapping, path: &str) -> Option<&'a Value> {
+pub(crate) fn lookup<'a>(values: &'a Mapping, path: &str) -> Option<&'a Value> {
     match path.split_once('.') {
-        None => mapping.get(path),
-        Some((key, rest)) => lookup(mapping.get(key)?.as_mapping()?, rest),
+        None => values.get(path),
+        Some((key, rest)) => lookup(values.get(key)?.as_mapping()?, rest),
     }
 }
 
-fn is_at_or_below(path: &str, key: &str) -> bool {
+pub(super) fn is_at_or_below(path: &str, key: &str) -> bool {
     path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
