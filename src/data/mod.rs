@@ -6,7 +6,6 @@
 //!
 //! Legend: N samples, n_0 inputs, C outputs, b batch.
 
-mod cache;
 mod dataset;
 mod fetch;
 mod file;
@@ -22,7 +21,6 @@ mod split;
 mod table;
 mod translate;
 
-pub use cache::DataCache;
 pub use dataset::{Batch, Dataset, Split, TrainingShape};
 pub use fetch::{DataDirectory, Files, Progress, Report};
 pub use file::{ArchiveKind, File, KnownFile};
