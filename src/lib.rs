@@ -6,7 +6,7 @@
 //! weights, no update locking, and no activation is stored.
 //!
 //! Where to look first:
-//! - [`trainer::FeedbackTrainer`] is the algorithm, [`network::Layer::learn`] its inner step.
+//! - [`trainer::FeedbackTrainer`] is the algorithm, [`layers::Layer::learn`] its inner step.
 //! - [`error_info::ErrorInfo`] holds its variants (F³, DFA, DRTP), with all conventions of sign
 //!   and scale; [`error_store::ErrorStore`] the errors of the previous epoch.
 //! - [`network::Block`] is what one feedback matrix teaches; write your own, or use those there.

@@ -67,7 +67,7 @@ pub struct Step {
     pub learning_rate: f64,
     /// b: a step is taken for so many rows; the last one may have fewer.
     pub batch_size: i64,
-    /// Whether the last step's gradient is measured, see [`Engine::gradient_norm`].
+    /// Whether the last step's gradient is measured, see [`Engine::gradient_norm`](super::Engine::gradient_norm).
     pub watch: bool,
 }
 
