@@ -4,7 +4,7 @@ use anyhow::Result;
 use tch::Device;
 
 use super::Plan;
-use crate::config::{Algorithm, Config, ScheduleName};
+use crate::config::{Algorithm, ScheduleName};
 use crate::data::{Dataset, Split};
 use crate::device::DeviceChoice;
 use crate::engine::{EngineSettings, Kernels, Precision};
@@ -76,7 +76,7 @@ impl Plan<'_> {
                 Box::new(PepitaTrainer::new(layers, inputs, projection_scale, dropout, generator)?)
             }
             _ => {
-                let schedule = schedule(config, layers.as_slice(), &data.train, kernels);
+                let schedule = self.schedule(layers.as_slice(), &data.train, kernels);
                 let mut trainer = FeedbackTrainer::new(layers, error_info, loss, &data.train)?;
                 if config.algorithm.learns_forward() {
                     trainer.set_schedule(schedule)?;
@@ -110,6 +110,45 @@ impl Plan<'_> {
         Ok(())
     }
 
+    /// The schedule that is asked for; `auto` goes by a model of the machine.
+    ///
+    /// - Fused kernels: layer-major. All threads share a layer's neurons, whose weights stay in the caches
+    ///   for a chunk of batches, and meet once a chunk.
+    /// - libtorch's kernels on several cores: a pipeline, if the layers can be balanced well enough to gain
+    ///   more than threads gain that share every small operation.
+    /// - Otherwise, and on a GPU, another order gains nothing.
+    fn schedule(&self, layers: &[Layer], data: &Split, kernels: Kernels) -> Box<dyn Schedule> {
+        let config = self.config;
+        let settings = &config.schedule;
+        let threads = tch::get_num_threads().max(1) as usize;
+        let by_cache = chunk_for(layers, data.input_count(), config.data.batch_size);
+        let epoch = (data.len() + config.data.batch_size - 1) / config.data.batch_size;
+        let pipelined = |stages: usize| {
+            let filled = chunk_that_fills(stages, epoch as usize);
+            let chunk = settings.chunk.unwrap_or(by_cache.min(filled));
+            Box::new(Pipelined::new(stages, chunk, threads / stages))
+        };
+        match settings.name {
+            ScheduleName::Sequential => Box::new(LayerMajor::sequential()),
+            ScheduleName::LayerMajor => {
+                let whole = settings.offload.as_ref().map(|_| epoch as usize);
+                Box::new(LayerMajor::new(settings.chunk.or(whole).unwrap_or(by_cache)))
+            }
+            ScheduleName::Pipelined => {
+                let devices = settings.devices.as_ref().map(Vec::len);
+                pipelined(devices.or(settings.stages).unwrap_or(threads).clamp(1, layers.len()))
+            }
+            ScheduleName::Auto if kernels == Kernels::Fused => Box::new(LayerMajor::new(by_cache)),
+            ScheduleName::Auto if data.inputs.device().is_cuda() => {
+                Box::new(LayerMajor::sequential())
+            }
+            ScheduleName::Auto => match best_stages(layers, threads) {
+                1 => Box::new(LayerMajor::sequential()),
+                stages => pipelined(stages),
+            },
+        }
+    }
+
     /// Draws the network's blocks, the output block last.
     fn blocks(
         &self,
@@ -139,47 +178,6 @@ impl Plan<'_> {
                 blocks.into_iter().map(|block| offloaded(block, offload)).collect()
             }
         }
-    }
-}
-
-/// The schedule that is asked for; `auto` goes by a model of the machine.
-///
-/// - Fused kernels: layer-major. All threads share a layer's neurons, whose weights stay in the caches
-///   for a chunk of batches, and meet once a chunk.
-/// - libtorch's kernels on several cores: a pipeline, if the layers can be balanced well enough to gain
-///   more than threads gain that share every small operation.
-/// - Otherwise, and on a GPU, another order gains nothing.
-fn schedule(
-    config: &Config,
-    layers: &[Layer],
-    data: &Split,
-    kernels: Kernels,
-) -> Box<dyn Schedule> {
-    let settings = &config.schedule;
-    let threads = tch::get_num_threads().max(1) as usize;
-    let by_cache = chunk_for(layers, data.input_count(), config.data.batch_size);
-    let epoch = (data.len() + config.data.batch_size - 1) / config.data.batch_size;
-    let pipelined = |stages: usize| {
-        let filled = chunk_that_fills(stages, epoch as usize);
-        let chunk = settings.chunk.unwrap_or(by_cache.min(filled));
-        Box::new(Pipelined::new(stages, chunk, threads / stages))
-    };
-    match settings.name {
-        ScheduleName::Sequential => Box::new(LayerMajor::sequential()),
-        ScheduleName::LayerMajor => {
-            let whole = settings.offload.as_ref().map(|_| epoch as usize);
-            Box::new(LayerMajor::new(settings.chunk.or(whole).unwrap_or(by_cache)))
-        }
-        ScheduleName::Pipelined => {
-            let devices = settings.devices.as_ref().map(Vec::len);
-            pipelined(devices.or(settings.stages).unwrap_or(threads).clamp(1, layers.len()))
-        }
-        ScheduleName::Auto if kernels == Kernels::Fused => Box::new(LayerMajor::new(by_cache)),
-        ScheduleName::Auto if data.inputs.device().is_cuda() => Box::new(LayerMajor::sequential()),
-        ScheduleName::Auto => match best_stages(layers, threads) {
-            1 => Box::new(LayerMajor::sequential()),
-            stages => pipelined(stages),
-        },
     }
 }
 

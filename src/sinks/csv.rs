@@ -11,11 +11,14 @@ use crate::diagnostics::LayerAngles;
 use crate::files::At;
 use crate::run::{EpochRow, Event, Observer, ValueName};
 
+/// Rows of cells.
+type Records = Vec<Vec<String>>;
+
 /// Writes a table in the course of a run: the rows of an epoch are in the file as soon as it has ended.
 pub struct CsvSink {
     path: PathBuf,
     writer: csv::Writer<File>,
-    records: Box<dyn Fn(&EpochRow) -> Vec<Vec<String>> + Send>,
+    records: Box<dyn Fn(&EpochRow) -> Records + Send>,
 }
 
 impl CsvSink {
@@ -68,7 +71,7 @@ impl CsvSink {
     fn create(
         path: &Path,
         header: Vec<String>,
-        records: impl Fn(&EpochRow) -> Vec<Vec<String>> + Send + 'static,
+        records: impl Fn(&EpochRow) -> Records + Send + 'static,
     ) -> Result<CsvSink> {
         let writer = csv::Writer::from_writer(over(path)?);
         let mut sink = CsvSink { path: path.to_path_buf(), writer, records: Box::new(records) };
@@ -77,7 +80,7 @@ impl CsvSink {
     }
 
     /// Appends rows; they are in the file when this returns.
-    fn write(&mut self, records: Vec<Vec<String>>) -> Result<()> {
+    fn write(&mut self, records: Records) -> Result<()> {
         let written = records.iter().try_for_each(|record| self.writer.write_record(record));
         written.at(&self.path, "cannot be written")?;
         self.writer.flush().at(&self.path, "cannot be written")
