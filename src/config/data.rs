@@ -44,24 +44,14 @@ impl DataConfig {
 
     /// The part of the data set that is used, and how it is divided.
     pub fn selection(&self) -> DataSelection {
-        let size = match self.validation_samples {
-            Some(samples) => Some(ValidationSize::Count(samples)),
-            None if self.validation_fraction > 0.0 => {
-                Some(ValidationSize::Share(self.validation_fraction))
-            }
-            None => None,
-        };
-        let seed = self.validation_seed;
+        let share = Some(self.validation_fraction).filter(|share| *share > 0.0);
+        let count = self.validation_samples.map(ValidationSize::Count);
+        let (size, seed) = (count.or(share.map(ValidationSize::Share)), self.validation_seed);
         DataSelection {
             set: self.set.clone(),
             train_samples: self.train_samples,
             validation: size.map(|size| ValidationSplit { size, seed }),
         }
-    }
-
-    /// Whether some of the training samples are set aside for validation.
-    pub fn has_validation(&self) -> bool {
-        self.selection().validation.is_some()
     }
 
     fn checked(self, reader: &mut Reader) -> Result<DataConfig, ConfigError> {

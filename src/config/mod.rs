@@ -7,14 +7,12 @@
 mod algorithm;
 mod data;
 mod model;
-mod optimizer;
 mod schedule;
 
 pub use crate::settings::{ConfigError, Source};
 pub use algorithm::Algorithm;
 pub use data::DataConfig;
 pub use model::{ModelConfig, Width};
-pub use optimizer::OptimizerConfig;
 pub use schedule::{ScheduleConfig, ScheduleName};
 
 use std::ops::Bound;
@@ -23,9 +21,11 @@ use std::path::PathBuf;
 use crate::data::Task;
 use crate::device::DeviceChoice;
 use crate::engine::{Kernels, Precision};
+use crate::learning_rate::{LearningRate, LearningRateSchedule};
 use crate::loss::Loss;
+use crate::optimizer::OptimizerSettings;
 use crate::run::{CheckpointSettings, EarlyStop, EpochRow, OnNan};
-use crate::settings::domain::{choice, number, path, text, truth, whole};
+use crate::settings::domain::{choice, number, path, positive, text, truth, whole};
 use crate::settings::{self, Domain, Key, Reader, section};
 use schedule::device;
 
@@ -78,11 +78,32 @@ section! {
         /// Minutes after which the current epoch is the last one; `null`: no limit.
         ///
         /// Training and evaluation count, with those of the time before a run was resumed.
-        max_minutes: Option<f64> = None, minutes().or_null();
+        max_minutes: Option<f64> = None,
+            number("a number above 0", (Bound::Excluded(0.0), Bound::Unbounded)).or_null();
         /// What to do when a loss or weight is NaN or infinite.
         on_nan: OnNan = OnNan::Stop, choice();
         /// How often the layers' gradients are compared with backpropagation's.
         diagnostics: DiagnosticsConfig => read();
+    }
+}
+
+section! {
+    /// The optimizer and its learning rate.
+    pub struct OptimizerConfig(epochs: u64) {
+        /// The optimizer.
+        #[serde(flatten)]
+        settings: OptimizerSettings => read();
+        /// Learning rate, before its schedule.
+        learning_rate: f64, positive();
+        /// Learning-rate schedule: a warm-up, then a decay.
+        schedule: LearningRateSchedule => read(learning_rate, epochs);
+    }
+}
+
+impl OptimizerConfig {
+    /// The learning rate with its schedule.
+    pub fn rate(&self) -> LearningRate {
+        LearningRate { base: self.learning_rate, schedule: self.schedule.clone() }
     }
 }
 
@@ -160,7 +181,7 @@ impl Config {
         self.check_metric(reader, "checkpoint.best", &self.checkpoint.best)?;
         self.check_metric(reader, "early_stop.metric", &self.early_stop.metric)?;
         if let Some(every) = self.diagnostics.every
-            && !self.algorithm.teaches_with_feedback()
+            && self.algorithm.feedback_init().is_none()
         {
             let expected = "null, or an algorithm that teaches with feedback: f3, dfa, drtp";
             return Err(reader.refuse("diagnostics.every", every, expected));
@@ -176,7 +197,7 @@ impl Config {
         metric: &Option<String>,
     ) -> Result<(), ConfigError> {
         let Some(metric) = metric else { return Ok(()) };
-        let validation = self.data.has_validation();
+        let validation = self.data.selection().validation.is_some();
         let names = EpochRow::names(self.data.set.task(), validation);
         if !names.contains(metric) {
             let mut expected = format!("null or one of {}", names.join(", "));
@@ -212,8 +233,4 @@ fn run_name() -> Domain<String> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         !name.is_empty() && !name.starts_with('.') && name.chars().all(allowed)
     })
-}
-
-fn minutes() -> Domain<f64> {
-    number("a number above 0", (Bound::Excluded(0.0), Bound::Unbounded))
 }

@@ -52,9 +52,13 @@ impl Reader<'_> {
             None => Mapping::new(),
             Some(Value::Mapping(mapping)) => mapping,
             Some(other) => {
-                let keys = self.keys.iter().filter_map(|it| it.path.strip_prefix(&path));
-                let mut below: Vec<&str> = keys.filter_map(|rest| rest.split('.').next()).collect();
-                below.dedup();
+                let mut below: Vec<&str> = Vec::new();
+                for rest in self.keys.iter().filter_map(|it| it.path.strip_prefix(&path)) {
+                    let key = rest.split_once('.').map_or(rest, |(key, _)| key);
+                    if !below.contains(&key) {
+                        below.push(key);
+                    }
+                }
                 let expected = format!("a mapping of keys ({})", below.join(", "));
                 return Err(self.refuse(key, show(&other), &expected));
             }

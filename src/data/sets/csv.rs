@@ -30,11 +30,11 @@ section! {
         #[serde(flatten)]
         files: CsvFiles => read();
         /// What separates the cells of a row; `\t` for a tab.
-        delimiter: char = ',', letter().or_null().then(|letter| Ok(letter.unwrap_or(',')));
+        delimiter: char = ',', letter().then(|letter| Ok(letter.unwrap_or(',')));
         /// Whether the first row names the columns; otherwise they are called 0, 1, 2, ….
         header: bool = true, truth();
         /// Start of lines that are comments; `null`: there are none.
-        comment: Option<char> = None, letter().or_null();
+        comment: Option<char> = None, letter();
         /// The column to predict; a regression can have several.
         targets: Vec<String>, columns().only(|columns| !columns.is_empty());
         /// What the network is trained for.
@@ -244,14 +244,16 @@ fn file() -> Domain<PathBuf> {
     path.then(|path| Ok(PathBuf::from(path)))
 }
 
-/// A character that is one byte.
-fn letter() -> Domain<char> {
-    Domain::new("one ASCII character, or \\t", json!({"type": "string"}), |value| {
+/// A character that is one byte, or `null`.
+fn letter() -> Domain<Option<char>> {
+    let schema = json!({"type": ["string", "null"]});
+    Domain::new("one ASCII character, or \\t", schema, |value| {
         let letter = match value.as_str() {
+            None if value.is_null() => return Ok(None),
             Some("\\t") => Some('\t'), // a tab is hard to write otherwise
             text => text.and_then(|text| text.parse().ok()),
         };
         let valid = |letter: &char| letter.is_ascii() && !matches!(letter, '\n' | '\r' | '"');
-        letter.filter(valid).ok_or_else(String::new)
+        letter.filter(valid).map(Some).ok_or_else(String::new)
     })
 }
