@@ -37,9 +37,9 @@ section! {
         Bp = "bp",
         /// Feedback alignment, for `model.name: mlp`.
         Fa = "fa" {
-            /// How the fixed matrices are made that gradients go back through.
+            /// How the fixed matrices are made that carry gradients backwards.
             ///
-            /// They are [n_{i+1}, n_i] in place of [C, n_i].
+            /// Their shape is [n_{i+1}, n_i] instead of [C, n_i].
             feedback_init: FeedbackInit => read();
         },
         /// The error modulates the input of a second forward pass; for `model.name: mlp`.

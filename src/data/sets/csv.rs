@@ -29,11 +29,11 @@ section! {
         /// Where the rows are.
         #[serde(flatten)]
         files: CsvFiles => read();
-        /// What separates the cells of a row; `\t` for a tab.
+        /// Character between the cells of a row; `\t` is a tab.
         delimiter: char = ',', letter().then(|letter| Ok(letter.unwrap_or(',')));
         /// Whether the first row names the columns; otherwise they are called 0, 1, 2, ….
         header: bool = true, truth();
-        /// Start of lines that are comments; `null`: there are none.
+        /// Character with which comment lines start; `null`: there are none.
         comment: Option<char> = None, letter();
         /// The column to predict; a regression can have several.
         targets: Vec<String>, columns().only(|columns| !columns.is_empty());
@@ -49,11 +49,11 @@ section! {
         ///
         /// `""` stands for empty cells.
         missing: Option<String> = None, text("a text").or_null();
-        /// Ending that is removed from classes, as the `.` in the test file of census income.
+        /// Ending that is removed from classes, such as the `.` in the test file of census income.
         class_suffix: Option<String> = None, text("a text").or_null();
-        /// Whether inputs and numeric targets have mean 0 and standard deviation 1.
+        /// Whether inputs and numeric targets are scaled to mean 0 and standard deviation 1.
         ///
-        /// By the training set. Images are in [0, 1] otherwise.
+        /// Both are those of the training set. With `false`, images are in [0, 1].
         standardize: bool = true, truth();
     }
 }
