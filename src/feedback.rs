@@ -20,7 +20,7 @@ section! {
         DiscreteUniform = "discrete_uniform" {
             /// Factor of every element.
             scalar: f64 = 1.0, factor();
-            /// Numbers that are chosen from, or combined.
+            /// Numbers to choose from, or to combine.
             values: Vec<f64>, numbers();
         },
         /// `scalar` times [I, -I, I, …] along the width, cut at n: the paper's ±I.
@@ -57,7 +57,7 @@ section! {
         CartesianProduct = "cartesian_product" {
             /// Factor of every element.
             scalar: f64 = 1.0, factor();
-            /// Numbers that are chosen from, or combined.
+            /// Numbers to choose from, or to combine.
             values: Vec<f64>, numbers();
         },
         /// One column drawn from U(-1, 1), repeated n times.

@@ -1,5 +1,7 @@
 //! `f3-tch completions`: scripts by which a shell completes the command line.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Command, CommandFactory};
@@ -29,9 +31,8 @@ impl CompletionsArgs {
 fn with_keys(command: Command) -> Command {
     let command = command.mut_args(|argument| match argument.get_id().as_str() {
         "set" => {
-            let mut keys: Vec<String> =
-                config::keys().iter().map(|key| format!("{}=", key.path)).collect();
-            keys.dedup();
+            let keys = config::keys().into_iter().map(|key| key.path + "=");
+            let keys: BTreeSet<String> = keys.collect();
             argument.value_parser(PossibleValuesParser::new(keys))
         }
         _ => argument,

@@ -37,9 +37,9 @@ section! {
         Bp = "bp",
         /// Feedback alignment, for `model.name: mlp`.
         Fa = "fa" {
-            /// How the fixed matrices are made that gradients go back through.
+            /// How the fixed matrices are made that carry gradients backwards.
             ///
-            /// They are [n_{i+1}, n_i] in place of [C, n_i].
+            /// Their shape is [n_{i+1}, n_i] instead of [C, n_i].
             feedback_init: FeedbackInit => read();
         },
         /// The error modulates the input of a second forward pass; for `model.name: mlp`.
@@ -59,10 +59,6 @@ model: {width: 1024, activation: relu}
 loss: cross_entropy
 optimizer: {name: sgd, learning_rate: 0.1, momentum: 0.9}
 ";
-const PEPITA_SCHEDULE: &str = "
-optimizer: {schedule: {name: multi_step, milestones: [60, 90], gamma: 0.1}}
-";
-const PEPITA_MOMENTUM: &str = "optimizer: {classical_momentum: true}";
 
 fn default_error_info(loss: Loss) -> ErrorInfo {
     match loss {
@@ -83,11 +79,6 @@ impl Algorithm {
         }
     }
 
-    /// Whether the hidden layers are taught by matrices that carry the output's error.
-    pub fn teaches_with_feedback(&self) -> bool {
-        self.feedback_init().is_some()
-    }
-
     /// Whether the hidden layers learn on the way forward, from what is known before: only then may
     /// layers and batches take their turns in another order.
     pub fn learns_forward(&self) -> bool {
@@ -102,20 +93,19 @@ impl Algorithm {
     pub(super) fn defaults(values: &Mapping) -> Mapping {
         let given = |path| lookup(values, path);
         let mut defaults = Mapping::new();
-        if given("algorithm.name").and_then(|name| name.as_str()) != Some("pepita") {
-            return defaults;
-        }
         let mut add = |yaml| {
             lay_over(&mut defaults, &serde_yaml::from_str(yaml).expect("the defaults are YAML"))
         };
-        add(PEPITA);
-        if given("optimizer.learning_rate").is_none() {
-            add(PEPITA_SCHEDULE); // it goes with the authors' learning rate
-        }
-        let without = given("optimizer.momentum").and_then(|it| it.as_f64()) == Some(0.0);
-        let nesterov = given("optimizer.nesterov").and_then(|it| it.as_bool()) == Some(true);
-        if !without && !nesterov {
-            add(PEPITA_MOMENTUM);
+        if given("algorithm.name").and_then(|name| name.as_str()) == Some("pepita") {
+            add(PEPITA);
+            if given("optimizer.learning_rate").is_none() {
+                // It goes with the authors' learning rate.
+                add("optimizer: {schedule: {name: multi_step, milestones: [60, 90], gamma: 0.1}}");
+            }
+            let without = given("optimizer.momentum").and_then(|it| it.as_f64()) == Some(0.0);
+            if !without && given("optimizer.nesterov") != Some(&true.into()) {
+                add("optimizer: {classical_momentum: true}");
+            }
         }
         defaults
     }
@@ -126,31 +116,27 @@ impl Algorithm {
         model: &ModelConfig,
         loss: Loss,
     ) -> Result<Algorithm, ConfigError> {
-        let is_mlp = matches!(model, ModelConfig::Mlp { .. });
-        match &self {
-            Algorithm::Fa { .. } | Algorithm::Pepita { .. } if !is_mlp => {
-                let found = if let Algorithm::Fa { .. } = self { "fa" } else { "pepita" };
-                let expected = "one of f3, dfa, drtp, llo, bp with this model; `fa` and `pepita` are \
-                                defined for `model.name: mlp`";
-                return Err(reader.refuse("name", found, expected));
-            }
-            Algorithm::F3 { error_info, .. }
-                if loss == Loss::CrossEntropy && reader.has("error_info") =>
-            {
-                let with_logits = [
-                    ErrorInfo::DelayedError,
-                    ErrorInfo::DelayedErrorOneHot,
-                    ErrorInfo::CurrentError,
-                ];
-                if with_logits.contains(error_info) {
-                    reader.remark(
-                        "error_info",
-                        "compares the targets with logits, since `loss` is `cross_entropy`; \
-                         `delayed_error_softmax` compares them with probabilities",
-                    );
-                }
-            }
-            _ => {}
+        let for_mlp = match self {
+            Algorithm::Fa { .. } => Some("fa"),
+            Algorithm::Pepita { .. } => Some("pepita"),
+            _ => None,
+        };
+        if let (Some(name), ModelConfig::Cnn { .. } | ModelConfig::Vit { .. }) = (for_mlp, model) {
+            let expected = "one of f3, dfa, drtp, llo, bp with this model; `fa` and `pepita` are \
+                            defined for `model.name: mlp`";
+            return Err(reader.refuse("name", name, expected));
+        }
+        use ErrorInfo::{CurrentError, DelayedError, DelayedErrorOneHot};
+        if let Algorithm::F3 { error_info, .. } = self
+            && matches!(error_info, DelayedError | DelayedErrorOneHot | CurrentError)
+            && loss == Loss::CrossEntropy
+            && reader.has("error_info")
+        {
+            reader.remark(
+                "error_info",
+                "compares the targets with logits, since `loss` is `cross_entropy`; \
+                 `delayed_error_softmax` compares them with probabilities",
+            );
         }
         Ok(self)
     }

@@ -15,16 +15,16 @@ section! {
         /// The data set.
         #[serde(flatten)]
         set: Arc<dyn DataSet> => read();
-        /// How many training samples are used, the first ones; `null`: all.
+        /// Number of training samples that are used (the first ones); `null`: all.
         train_samples: Option<usize> = None, whole(1..=usize::MAX).or_null();
         /// Share of the training samples that is set aside for validation.
         ///
-        /// They are not trained on, and measured as `validation_*`. For classification, every class gives
-        /// the same share of its samples.
+        /// They are not trained on; metrics on them are called `validation_*`. For classification, the
+        /// same share of every class is taken.
         validation_fraction: f64 = 0.0, share();
-        /// How many training samples are set aside, in place of `data.validation_fraction`.
+        /// Number of training samples that are set aside, instead of `data.validation_fraction`.
         validation_samples: Option<usize> = None, whole(1..=usize::MAX).or_null();
-        /// Seed of the choice of validation samples.
+        /// Seed for the choice of the validation samples.
         validation_seed: u64 = 1, whole(0..=u64::MAX);
         /// Samples per training step.
         batch_size: i64 = 50, whole(1..=i64::MAX);
@@ -44,24 +44,14 @@ impl DataConfig {
 
     /// The part of the data set that is used, and how it is divided.
     pub fn selection(&self) -> DataSelection {
-        let size = match self.validation_samples {
-            Some(samples) => Some(ValidationSize::Count(samples)),
-            None if self.validation_fraction > 0.0 => {
-                Some(ValidationSize::Share(self.validation_fraction))
-            }
-            None => None,
-        };
-        let seed = self.validation_seed;
+        let share = Some(self.validation_fraction).filter(|share| *share > 0.0);
+        let count = self.validation_samples.map(ValidationSize::Count);
+        let (size, seed) = (count.or(share.map(ValidationSize::Share)), self.validation_seed);
         DataSelection {
             set: self.set.clone(),
             train_samples: self.train_samples,
             validation: size.map(|size| ValidationSplit { size, seed }),
         }
-    }
-
-    /// Whether some of the training samples are set aside for validation.
-    pub fn has_validation(&self) -> bool {
-        self.selection().validation.is_some()
     }
 
     fn checked(self, reader: &mut Reader) -> Result<DataConfig, ConfigError> {

@@ -7,14 +7,12 @@
 mod algorithm;
 mod data;
 mod model;
-mod optimizer;
 mod schedule;
 
 pub use crate::settings::{ConfigError, Source};
 pub use algorithm::Algorithm;
 pub use data::DataConfig;
 pub use model::{ModelConfig, Width};
-pub use optimizer::OptimizerConfig;
 pub use schedule::{ScheduleConfig, ScheduleName};
 
 use std::ops::Bound;
@@ -23,16 +21,18 @@ use std::path::PathBuf;
 use crate::data::Task;
 use crate::device::DeviceChoice;
 use crate::engine::{Kernels, Precision};
+use crate::learning_rate::{LearningRate, LearningRateSchedule};
 use crate::loss::Loss;
+use crate::optimizer::OptimizerSettings;
 use crate::run::{CheckpointSettings, EarlyStop, EpochRow, OnNan};
-use crate::settings::domain::{choice, number, path, text, truth, whole};
+use crate::settings::domain::{choice, number, path, positive, text, truth, whole};
 use crate::settings::{self, Domain, Key, Reader, section};
 use schedule::device;
 
 section! {
     /// All settings of a run.
     pub struct Config(source: &Source) => checked {
-        /// Runs are kept in `runs/<name>/<number>`.
+        /// Name of the run, which is kept in `runs/<name>/<number>`.
         name: String = source.stem() => "the file's name", run_name();
         /// Seed of weights, feedback and the order of samples.
         seed: u64 = 1, whole(0..=u64::MAX);
@@ -58,14 +58,14 @@ section! {
         /// File whose weights and biases the network starts with; `null`: random numbers.
         ///
         /// A `model.safetensors`, a checkpoint or a run's folder. Blocks are matched in their order, so
-        /// the algorithms may differ (but for `pepita`, whose networks have no biases); feedback
-        /// matrices are taken where both have them.
+        /// the algorithms may differ (except for `pepita`, whose networks have no biases); feedback
+        /// matrices are taken over where both networks have them.
         init_from: Option<PathBuf> = None, path("a file").or_null();
         /// In which order layers and batches are computed.
         schedule: ScheduleConfig => read(&algorithm);
         /// How fully connected layers are computed on the CPU.
         kernels: Kernels = Kernels::Auto, choice();
-        /// Numbers that are multiplied.
+        /// Number format of matrix products.
         precision: Precision = Precision::Float32, choice();
         /// Whether CUDA records the step of a batch once an epoch and replays it.
         ///
@@ -73,16 +73,37 @@ section! {
         cuda_graph: bool = false, truth();
         /// When checkpoints are written.
         checkpoint: CheckpointSettings => read();
-        /// Whether the run ends when it gets no better.
+        /// When the run ends before its last epoch.
         early_stop: EarlyStop => read();
         /// Minutes after which the current epoch is the last one; `null`: no limit.
         ///
-        /// Training and evaluation count, with those of the time before a run was resumed.
-        max_minutes: Option<f64> = None, minutes().or_null();
+        /// Training and evaluation count, also from before the run was resumed.
+        max_minutes: Option<f64> = None,
+            number("a number above 0", (Bound::Excluded(0.0), Bound::Unbounded)).or_null();
         /// What to do when a loss or weight is NaN or infinite.
         on_nan: OnNan = OnNan::Stop, choice();
         /// How often the layers' gradients are compared with backpropagation's.
         diagnostics: DiagnosticsConfig => read();
+    }
+}
+
+section! {
+    /// The optimizer and its learning rate.
+    pub struct OptimizerConfig(epochs: u64) {
+        /// The optimizer.
+        #[serde(flatten)]
+        settings: OptimizerSettings => read();
+        /// Learning rate, before its schedule.
+        learning_rate: f64, positive();
+        /// Learning-rate schedule: a warm-up, then a decay.
+        schedule: LearningRateSchedule => read(learning_rate, epochs);
+    }
+}
+
+impl OptimizerConfig {
+    /// The learning rate with its schedule.
+    pub fn rate(&self) -> LearningRate {
+        LearningRate { base: self.learning_rate, schedule: self.schedule.clone() }
     }
 }
 
@@ -92,7 +113,7 @@ section! {
     pub struct DiagnosticsConfig {
         /// Epochs between two comparisons of gradients with backpropagation's; `null`: never.
         every: Option<usize> = None, whole(1..=1_000_000_000).or_null();
-        /// How many training samples are compared, the first ones.
+        /// Number of training samples for the comparison (the first ones).
         samples: i64 = 1000, whole(1..=i64::MAX);
     }
 }
@@ -116,7 +137,7 @@ impl Config {
     /// Reads and checks a configuration. Beside it come remarks for people, such as on keys of the file
     /// that do not apply to what a `--set` has chosen in their place.
     pub fn read(source: &Source) -> Result<(Config, Vec<String>), ConfigError> {
-        let defaults = Algorithm::defaults(source.values());
+        let defaults = Algorithm::defaults(&source.values);
         source.read(defaults, &keys(), |reader| Config::read_keys(reader, source))
     }
 
@@ -157,10 +178,9 @@ impl Config {
                             `schedule.name: pipelined` or `layer_major`";
             return Err(reader.refuse("cuda_graph", true, expected));
         }
-        self.check_metric(reader, "checkpoint.best", &self.checkpoint.best)?;
-        self.check_metric(reader, "early_stop.metric", &self.early_stop.metric)?;
+        self.check_metrics(reader)?;
         if let Some(every) = self.diagnostics.every
-            && !self.algorithm.teaches_with_feedback()
+            && self.algorithm.feedback_init().is_none()
         {
             let expected = "null, or an algorithm that teaches with feedback: f3, dfa, drtp";
             return Err(reader.refuse("diagnostics.every", every, expected));
@@ -169,31 +189,25 @@ impl Config {
     }
 
     /// Refuses a metric that the run does not have; remarks on one that uses the test set.
-    fn check_metric(
-        &self,
-        reader: &mut Reader,
-        key: &str,
-        metric: &Option<String>,
-    ) -> Result<(), ConfigError> {
-        let Some(metric) = metric else { return Ok(()) };
-        let validation = self.data.has_validation();
+    fn check_metrics(&self, reader: &mut Reader) -> Result<(), ConfigError> {
+        let validation = self.data.selection().validation.is_some();
         let names = EpochRow::names(self.data.set.about().task, validation);
-        if !names.contains(metric) {
-            let mut expected = format!("null or one of {}", names.join(", "));
-            if metric.starts_with("validation_") && !validation {
-                expected += "; for a validation set, set `data.validation_fraction` or \
-                             `data.validation_samples`";
+        let metrics = [&self.checkpoint.best, &self.early_stop.metric];
+        for (key, metric) in ["checkpoint.best", "early_stop.metric"].into_iter().zip(metrics) {
+            let Some(metric) = metric else { continue };
+            if !names.contains(metric) {
+                let mut expected = format!("null or one of {}", names.join(", "));
+                if metric.starts_with("validation_") && !validation {
+                    expected += "; for a validation set, set `data.validation_fraction` or \
+                                 `data.validation_samples`";
+                }
+                return Err(reader.refuse(key, metric, &expected));
             }
-            return Err(reader.refuse(key, metric, &expected));
-        }
-        if metric.starts_with("test_") {
-            reader.remark(
-                key,
-                &format!(
-                    "is `{metric}`, so the test set chooses the epoch; `data.validation_fraction` \
-                     takes a validation set for that from the training set"
-                ),
-            );
+            if metric.starts_with("test_") {
+                let text = "so the test set chooses the epoch; `data.validation_fraction` takes a \
+                            validation set for that from the training set";
+                reader.remark(key, &format!("is `{metric}`, {text}"));
+            }
         }
         Ok(())
     }
@@ -212,8 +226,4 @@ fn run_name() -> Domain<String> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         !name.is_empty() && !name.starts_with('.') && name.chars().all(allowed)
     })
-}
-
-fn minutes() -> Domain<f64> {
-    number("a number above 0", (Bound::Excluded(0.0), Bound::Unbounded))
 }

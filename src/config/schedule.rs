@@ -25,10 +25,9 @@ section! {
         ///
         /// At most one for each layer. Each stage has an equal share of the threads.
         stages: Option<usize> = None, whole(1..=1024).or_null();
-        /// Device of each stage of `pipelined`; `null`: that of the data.
+        /// Device of each stage of `pipelined`, such as `[cuda:0, cuda:1]`; `null`: that of the data.
         ///
-        /// Such as `[cuda:0, cuda:1]`. The data are on `device`, or on the first of these with
-        /// `device: auto`.
+        /// The data are on `device`, or with `device: auto` on the first device of the list.
         devices: Option<Vec<DeviceChoice>> = None, devices().or_null();
         /// Folder in which `layer_major` keeps parameters and optimizer states; `null`: in memory.
         ///
@@ -52,11 +51,7 @@ named! {
 }
 
 impl ScheduleConfig {
-    fn checked(
-        self,
-        reader: &mut Reader,
-        algorithm: &Algorithm,
-    ) -> Result<ScheduleConfig, ConfigError> {
+    fn checked(self, reader: &mut Reader, algorithm: &Algorithm) -> Result<Self, ConfigError> {
         let pipelined = self.name == ScheduleName::Pipelined;
         let reordered = pipelined || self.name == ScheduleName::LayerMajor;
         if reordered && !algorithm.learns_forward() {

@@ -12,7 +12,7 @@ use crate::error_store::ErrorStatistics;
 use crate::layers::LayerNorms;
 use crate::metrics::{Better, Evaluation, Metric};
 use crate::settings::Domain;
-use crate::settings::domain::any;
+use crate::settings::domain::show;
 
 /// What is known at the end of an epoch; epoch 0 is before training.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -107,10 +107,11 @@ impl ValueName {
     }
 }
 
-/// The values of a key that names a loss or metric; whether a run has it depends on its data.
+/// The values of a key that names a loss or metric. Anything is read, since only who knows the data can
+/// tell which names there are.
 pub(crate) fn metric_name() -> Domain<String> {
     let names: BTreeSet<String> = ValueName::known().map(|name| name.to_string()).collect();
-    any("the name of a metric", json!({"enum": names}))
+    Domain::new("the name of a metric", json!({"enum": names}), |value| Ok(show(value)))
 }
 
 impl fmt::Display for ValueName {

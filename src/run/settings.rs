@@ -123,8 +123,8 @@ named! {
     pub enum OnNan {
         /// The run ends with an error.
         ///
-        /// It names the first layer that is not finite and, where there are checkpoints and parameters
-        /// do not live in files, the batch.
+        /// The error names the first layer with such a value, and also the batch if there are
+        /// checkpoints and `schedule.offload` is not used.
         Stop = "stop",
         /// The run goes on, with a warning that names the layer.
         Warn = "warn",
@@ -136,13 +136,13 @@ section! {
     pub struct CheckpointSettings => checked {
         /// Epochs between two checkpoints; `null`: none.
         ///
-        /// They are in `checkpoints/` of the run's folder; without any, the run cannot be resumed.
+        /// They are in `checkpoints/` in the run's folder. A run without checkpoints cannot be resumed.
         every: Option<u64> = Some(1), whole(1..=1_000_000_000).or_null();
-        /// How many of the newest checkpoints stay.
+        /// How many of the newest checkpoints are kept.
         ///
-        /// With more than one, a damaged one costs an epoch, not the run.
+        /// With more than one, a damaged checkpoint only costs an epoch.
         keep: usize = 2, whole(1..=1_000_000);
-        /// Metric whose best epoch is kept as well; `null`: none is.
+        /// Metric whose best epoch is kept as well; `null`: none.
         ///
         /// A loss or metric by its name in `metrics.csv`, such as `validation_loss` or
         /// `test_accuracy`; the checkpoint is `checkpoints/best.safetensors`.

@@ -174,13 +174,18 @@ pub fn path(expected: &str) -> Domain<PathBuf> {
 
 /// A value on one line.
 pub(crate) fn show(value: &Value) -> String {
+    on_one_line(value, str::to_string)
+}
+
+/// A value on one line, with its texts as a function writes them.
+pub(super) fn on_one_line(value: &Value, write: fn(&str) -> String) -> String {
     match value {
         Value::Sequence(items) => {
-            let items: Vec<String> = items.iter().map(show).collect();
+            let items: Vec<String> = items.iter().map(|it| on_one_line(it, write)).collect();
             format!("[{}]", items.join(", "))
         }
         Value::Mapping(_) => "a mapping".to_string(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => write(text),
         other => serde_yaml::to_string(other).unwrap_or_default().trim().to_string(),
     }
 }

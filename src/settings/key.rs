@@ -82,11 +82,11 @@ pub fn below(prefix: &str, doc: &'static str, mut keys: Vec<Key>) -> Vec<Key> {
 pub fn of_choices(
     names: &[Name],
     default: Option<&'static str>,
-    of_each: Vec<Vec<Key>>,
+    of_each: Vec<Vec<Vec<Key>>>,
 ) -> Vec<Key> {
     let mut all: Vec<(Key, Vec<&'static str>)> = Vec::new();
     for ((choice, _), keys) in names.iter().zip(of_each) {
-        for key in keys {
+        for key in keys.into_iter().flatten() {
             match all.iter_mut().find(|(known, _)| *known == key) {
                 Some((_, choices)) => choices.push(choice),
                 None => all.push((key, vec![choice])),

@@ -35,7 +35,7 @@ pub trait Kinds: Sized + 'static {
 
     /// The keys of a section that takes one of these kinds.
     fn keys() -> Vec<Key> {
-        let keys = Self::KINDS.iter().map(|kind| (kind.keys)());
+        let keys = Self::KINDS.iter().map(|kind| vec![(kind.keys)()]);
         of_choices(&names::<Self>(), None, keys.collect())
     }
 

@@ -1,5 +1,6 @@
 //! Reading one mapping of a configuration, key by key, so that every complaint can name its key.
 
+use std::collections::HashSet;
 use std::fmt::Display;
 
 use serde_yaml::{Mapping, Value};
@@ -32,8 +33,8 @@ impl Source {
         read: impl FnOnce(&mut Reader) -> Result<T, ConfigError>,
     ) -> Result<(T, Vec<String>), ConfigError> {
         let (mut left, mut remarks) = (defaults, Vec::new());
-        lay_over(&mut left, self.values());
-        let (path, given, known) = (String::new(), Some(self.values()), Vec::new());
+        lay_over(&mut left, &self.values);
+        let (path, given, known) = (String::new(), Some(&self.values), Vec::new());
         let remarks_here = &mut remarks;
         let reader = Reader { source: self, keys, path, given, left, known, remarks: remarks_here };
         Ok((reader.read_all(read)?, remarks))
@@ -53,8 +54,9 @@ impl Reader<'_> {
             Some(Value::Mapping(mapping)) => mapping,
             Some(other) => {
                 let keys = self.keys.iter().filter_map(|it| it.path.strip_prefix(&path));
-                let mut below: Vec<&str> = keys.filter_map(|rest| rest.split('.').next()).collect();
-                below.dedup();
+                let mut seen = HashSet::new(); // some keys are those of several choices
+                let below = keys.filter_map(|it| it.split('.').next());
+                let below: Vec<&str> = below.filter(|key| seen.insert(*key)).collect();
                 let expected = format!("a mapping of keys ({})", below.join(", "));
                 return Err(self.refuse(key, show(&other), &expected));
             }

@@ -2,6 +2,7 @@
 
 use serde_yaml::Value;
 
+use super::domain::on_one_line;
 use super::key::Key;
 
 /// A mapping as YAML, with what its keys mean.
@@ -26,7 +27,7 @@ fn collect(value: &Value, path: &str, keys: &[Key], lines: &mut Vec<(String, Opt
             collect(value, &format!("{path}."), keys, lines);
         } else {
             let comment = keys.iter().find(|it| it.path == path).map(comment);
-            lines.push((format!("{indent}{key}: {}", scalar(value)), comment));
+            lines.push((format!("{indent}{key}: {}", on_one_line(value, quoted)), comment));
         }
     }
 }
@@ -38,18 +39,6 @@ fn comment(key: &Key) -> String {
     match names.join(" | ") {
         names if names.is_empty() || names.len() > 75 => summary,
         names => format!("{summary}: {names}"),
-    }
-}
-
-/// A value on one line of YAML, wherever on a line it stands.
-fn scalar(value: &Value) -> String {
-    match value {
-        Value::String(text) => quoted(text),
-        Value::Sequence(items) => {
-            let items: Vec<String> = items.iter().map(scalar).collect();
-            format!("[{}]", items.join(", "))
-        }
-        other => serde_yaml::to_string(other).unwrap_or_default().trim_end().to_string(),
     }
 }
 

@@ -27,36 +27,26 @@ macro_rules! section {
     ($(#[$attribute:meta])* $vis:vis struct $type:ident
         $(($($argument:ident: $argument_type:ty),*))? $(=> $check:ident)?
     {
-        $($(#[doc = $doc:literal])* $(#[serde($serde:ident)])?
+        $($(#[doc = $doc:literal])* $(#[serde($flat:ident)])?
         $field:ident: $field_type:ty $(= $default:expr $(=> $words:literal)?)? $(, $domain:expr)?
             $(=> read($($nested:expr),*))?;)*
     }) => {
         $(#[$attribute])*
         #[derive(Clone, Debug, serde::Serialize)]
         $vis struct $type {
-            $($(#[doc = $doc])* $(#[serde($serde)])? pub $field: $field_type,)*
+            $($(#[doc = $doc])* $(#[serde($flat)])? pub $field: $field_type,)*
         }
 
-        impl $type {
-            /// The keys of this section.
-            pub(crate) fn keys() -> Vec<$crate::settings::Key> {
-                let mut keys = Vec::new();
-                $($crate::settings::section!(@key keys, concat!($($doc, "\n"),*), $field, $field_type,
-                    [$($domain)?], [$($default $(=> $words)?)?], [$($serde)?]);)*
-                keys
+        $crate::settings::section!(
+            @impl $type, reader, [$($($argument: $argument_type),*)?], [$($check)?],
+            [$($crate::settings::section!(@keys concat!($($doc, "\n"),*), $field, $field_type,
+                [$($domain)?], [$($default $(=> $words)?)?], [$($flat)?])),*].concat(),
+            {
+                $(let $field: $field_type = $crate::settings::section!(@read reader, $field,
+                    $field_type, [$($domain)?], [$($default)?], [$($flat)?], [$($($nested),*)?]);)*
+                $type { $($field),* }
             }
-
-            /// Reads this section.
-            pub(crate) fn read_keys(
-                reader: &mut $crate::settings::Reader $($(, $argument: $argument_type)*)?
-            ) -> Result<$type, $crate::settings::ConfigError> {
-                $(let $field: $field_type = $crate::settings::section!(@read reader, $field, $field_type,
-                    [$($domain)?], [$($default)?], [$($serde)?], [$($($nested),*)?]);)*
-                let section = $type { $($field),* };
-                $crate::settings::section!(
-                    @finish reader, section, [$($check)?], [$($($argument),*)?])
-            }
-        }
+        );
     };
 
     ($(#[$attribute:meta])* $vis:vis enum $type:ident
@@ -82,34 +72,60 @@ macro_rules! section {
             const NAMES: &'static [$crate::settings::Name] =
                 &[$(($name, concat!($($doc, "\n"),*))),*];
             const PRESET: Option<&'static str> = [$(Some($preset),)? None][0];
+        }
 
+        $crate::settings::section!(
+            @impl $type, reader, [$($($argument: $argument_type),*)?], [$($check)?],
+            $crate::settings::key::of_choices(Self::NAMES, Self::PRESET, vec![$(vec![
+                $($($crate::settings::section!(@keys concat!($($field_doc, "\n"),*), $field,
+                    $field_type, [$($domain)?], [$($default $(=> $words)?)?], [])),*)?
+                $(<$inner>::keys())?
+            ]),*]),
+            match reader.choose(Self::NAMES, Self::PRESET)? {
+                $($name => {
+                    $($(let $field: $field_type = $crate::settings::section!(@read reader, $field,
+                        $field_type, [$($domain)?], [$($default)?], [], [$($($nested),*)?]);)*)?
+                    $type::$variant $({ $($field),* })? $((<$inner>::read_keys(reader)?))?
+                })*
+                _ => unreachable!("only names of this list are chosen"),
+            }
+        );
+    };
+
+    (@impl $type:ident, $reader:ident, [$($argument:ident: $argument_type:ty),*],
+        [$($check:ident)?], $keys:expr, $read:expr) =>
+    {
+        impl $type {
             /// The keys of this section.
             pub(crate) fn keys() -> Vec<$crate::settings::Key> {
-                let mut of_each = Vec::new();
-                $(#[allow(unused_mut)] let mut keys = Vec::new();
-                $($($crate::settings::section!(@key keys, concat!($($field_doc, "\n"),*), $field,
-                    $field_type, [$($domain)?], [$($default $(=> $words)?)?], []);)*)?
-                $(keys.extend(<$inner>::keys());)?
-                of_each.push(keys);)*
-                $crate::settings::key::of_choices(Self::NAMES, Self::PRESET, of_each)
+                $keys
             }
 
             /// Reads this section.
             pub(crate) fn read_keys(
-                reader: &mut $crate::settings::Reader $($(, $argument: $argument_type)*)?
+                $reader: &mut $crate::settings::Reader $(, $argument: $argument_type)*
             ) -> Result<$type, $crate::settings::ConfigError> {
-                let section = match reader.choose(Self::NAMES, Self::PRESET)? {
-                    $($name => {
-                        $($(let $field: $field_type = $crate::settings::section!(@read reader, $field,
-                            $field_type, [$($domain)?], [$($default)?], [], [$($($nested),*)?]);)*)?
-                        $type::$variant $({ $($field),* })? $((<$inner>::read_keys(reader)?))?
-                    })*
-                    _ => unreachable!("only names of this list are chosen"),
-                };
-                $crate::settings::section!(
-                    @finish reader, section, [$($check)?], [$($($argument),*)?])
+                let section = $read;
+                $crate::settings::section!(@checked section, $($check)?, ($reader $(, $argument)*))
             }
         }
+    };
+    (@checked $section:ident, $($check:ident)?, $arguments:tt) => {{
+        $(let $section = $section.$check $arguments?;)?
+        Ok($section)
+    }};
+
+    // What is known of a field: of a key, of the keys of a section below, or of keys of this section.
+    (@keys $doc:expr, $field:ident, $type:ty, [$domain:expr], [$($default:tt)*], []) => {{
+        let domain: $crate::settings::Domain<$type> = $domain;
+        let default = $crate::settings::section!(@preset $type, $($default)*);
+        vec![domain.key(stringify!($field), $doc, default)]
+    }};
+    (@keys $doc:expr, $field:ident, $type:ty, [], [], []) => {
+        $crate::settings::key::below(concat!(stringify!($field), "."), $doc, <$type>::keys())
+    };
+    (@keys $doc:expr, $field:ident, $type:ty, [], [], [flatten]) => {
+        $crate::settings::key::below("", $doc, <$type>::keys())
     };
 
     (@preset $type:ty,) => { $crate::settings::Preset::Required };
@@ -118,21 +134,7 @@ macro_rules! section {
         $crate::settings::Preset::Depends($words)
     };
 
-    // A key's metadata: a key, a section below, keys of this section.
-    (@key $keys:ident, $doc:expr, $field:ident, $type:ty, [$domain:expr], [$($default:tt)*], []) => {
-        let domain: $crate::settings::Domain<$type> = $domain;
-        let preset = $crate::settings::section!(@preset $type, $($default)*);
-        $keys.push(domain.key(stringify!($field), $doc, preset))
-    };
-    (@key $keys:ident, $doc:expr, $field:ident, $type:ty, [], [], []) => {
-        let prefix = concat!(stringify!($field), ".");
-        $keys.extend($crate::settings::key::below(prefix, $doc, <$type>::keys()))
-    };
-    (@key $keys:ident, $doc:expr, $field:ident, $type:ty, [], [], [flatten]) => {
-        $keys.extend($crate::settings::key::below("", $doc, <$type>::keys()))
-    };
-
-    // The value of a field, in the same order.
+    // The value of a field: of a key without or with a default, or of a section, as above.
     (@read $reader:ident, $field:ident, $type:ty, [$domain:expr], [], [], []) => {
         $reader.required(stringify!($field), &$domain)?
     };
@@ -144,11 +146,6 @@ macro_rules! section {
     };
     (@read $reader:ident, $field:ident, $type:ty, [], [], [flatten], [$($argument:expr),*]) => {
         <$type>::read_keys($reader $(, $argument)*)?
-    };
-
-    (@finish $reader:ident, $section:ident, [], [$($argument:ident),*]) => { Ok($section) };
-    (@finish $reader:ident, $section:ident, [$check:ident], [$($argument:ident),*]) => {
-        $section.$check($reader $(, $argument)*)
     };
 }
 pub(crate) use section;

@@ -14,7 +14,7 @@ use super::domain::show;
 #[derive(Debug)]
 pub struct Source {
     layers: Vec<Layer>, // files, each of which extends the one before, then `--set`s
-    values: Mapping,    // of all layers
+    pub(crate) values: Mapping, // of all layers
 }
 
 /// A file, or a `--set`.
@@ -58,7 +58,10 @@ impl Source {
                 let names = carried::names().join(", ");
                 refuse(format!("a file, or a configuration that the program carries: {names}"))
             })?;
-            if layers.iter().any(|file| is_same(&file.name, &base.name)) {
+            let whole = |file: &Layer| {
+                std::fs::canonicalize(&file.name).unwrap_or(file.name.clone().into())
+            };
+            if layers.iter().any(|file| whole(file) == whole(&base)) {
                 let mut names: Vec<&str> = layers.iter().rev().map(|it| it.name.as_str()).collect();
                 names.push(&base.name);
                 let circle = names.join(" extends ");
@@ -114,11 +117,6 @@ impl Source {
         if stem.is_empty() { "run".to_string() } else { stem.to_string() }
     }
 
-    /// The values of all layers.
-    pub fn values(&self) -> &Mapping {
-        &self.values
-    }
-
     /// The layer that says what stands at a key, counted from the first base upwards; none: nobody
     /// says it.
     pub(super) fn layer_of(&self, path: &str) -> Option<usize> {
@@ -127,7 +125,7 @@ impl Source {
             true => is_at_or_below(path, &layer.set),
             false => is_in(layer),
         };
-        // A `--set` below a key that no file has has made that key.
+        // Where nobody says it, a `--set` below the key has made it.
         self.layers.iter().rposition(says).or_else(|| self.layers.iter().rposition(is_in))
     }
 
@@ -146,7 +144,7 @@ impl Source {
         let layer = self.layer_of(path).filter(|layer| !self.layers[*layer].is_set())?;
         path.match_indices('.').find_map(|(dot, _)| {
             let name = format!("{}.name", &path[..dot]);
-            let chosen = |layers: &'_ [Layer]| {
+            let chosen = |layers: &[Layer]| {
                 layers.iter().rposition(|layer| lookup(&layer.values, &name).is_some())
             };
             let value = |layer: usize| lookup(&self.layers[layer].values, &name);
@@ -206,12 +204,6 @@ impl Layer {
     pub(super) fn is_set(&self) -> bool {
         !self.set.is_empty()
     }
-}
-
-/// Whether two names are of one file.
-fn is_same(a: &str, b: &str) -> bool {
-    let whole = |name: &str| std::fs::canonicalize(name).unwrap_or_else(|_| PathBuf::from(name));
-    a == b || whole(a) == whole(b)
 }
 
 /// Puts values over others; mappings are merged.

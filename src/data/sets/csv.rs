@@ -28,12 +28,12 @@ section! {
         /// Where the rows are.
         #[serde(flatten)]
         files: CsvFiles => read();
-        /// What separates the cells of a row; `\t` for a tab.
-        delimiter: char = ',', letter().or_null().then(|letter| Ok(letter.unwrap_or(',')));
+        /// Character between the cells of a row; `\t` is a tab.
+        delimiter: char = ',', letter().then(|letter| Ok(letter.unwrap_or(',')));
         /// Whether the first row names the columns; otherwise they are called 0, 1, 2, ….
         header: bool = true, truth();
-        /// Start of lines that are comments; `null`: there are none.
-        comment: Option<char> = None, letter().or_null();
+        /// Character with which comment lines start; `null`: there are none.
+        comment: Option<char> = None, letter();
         /// The column to predict; a regression can have several.
         targets: Vec<String>, columns().only(|columns| !columns.is_empty());
         /// What the network is trained for.
@@ -48,11 +48,11 @@ section! {
         ///
         /// `""` stands for empty cells.
         missing: Option<String> = None, text("a text").or_null();
-        /// Ending that is removed from classes, as the `.` in the test file of census income.
+        /// Ending that is removed from classes, such as the `.` in the test file of census income.
         class_suffix: Option<String> = None, text("a text").or_null();
-        /// Whether inputs and numeric targets have mean 0 and standard deviation 1.
+        /// Whether inputs and numeric targets are scaled to mean 0 and standard deviation 1.
         ///
-        /// By the training set. Images are in [0, 1] otherwise.
+        /// Both are those of the training set. With `false`, images are in [0, 1].
         standardize: bool = true, truth();
     }
 }
@@ -225,14 +225,16 @@ fn file() -> Domain<PathBuf> {
     path.then(|path| Ok(PathBuf::from(path)))
 }
 
-/// A character that is one byte.
-fn letter() -> Domain<char> {
-    Domain::new("one ASCII character, or \\t", json!({"type": "string"}), |value| {
+/// A character that is one byte, or `null`.
+fn letter() -> Domain<Option<char>> {
+    let schema = json!({"type": ["string", "null"]});
+    Domain::new("one ASCII character, or \\t", schema, |value| {
         let letter = match value.as_str() {
+            None if value.is_null() => return Ok(None),
             Some("\\t") => Some('\t'), // a tab is hard to write otherwise
             text => text.and_then(|text| text.parse().ok()),
         };
         let valid = |letter: &char| letter.is_ascii() && !matches!(letter, '\n' | '\r' | '"');
-        letter.filter(valid).ok_or_else(String::new)
+        letter.filter(valid).map(Some).ok_or_else(String::new)
     })
 }

@@ -6,9 +6,9 @@ macro_rules! standardized {
         $crate::settings::section! {
             $(#[doc = $doc])*
             pub struct $type {
-                /// Whether inputs and numeric targets have mean 0 and standard deviation 1.
+                /// Whether inputs and numeric targets are scaled to mean 0 and standard deviation 1.
                 ///
-                /// By the training set. Images are in [0, 1] otherwise.
+                /// Both are those of the training set. With `false`, images are in [0, 1].
                 standardize: bool = true, $crate::settings::domain::truth();
             }
         }

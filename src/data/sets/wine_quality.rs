@@ -21,9 +21,9 @@ section! {
     pub struct WineQuality {
         /// What the network is trained for.
         task: Task = Task::Regression, choice();
-        /// Whether inputs and numeric targets have mean 0 and standard deviation 1.
+        /// Whether inputs and numeric targets are scaled to mean 0 and standard deviation 1.
         ///
-        /// By the training set. Images are in [0, 1] otherwise.
+        /// Both are those of the training set. With `false`, images are in [0, 1].
         standardize: bool = true, truth();
     }
 }
