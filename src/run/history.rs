@@ -111,8 +111,8 @@ impl ValueName {
     }
 }
 
-/// The values of a key that names a loss or metric. Anything is read, since only who knows the data can
-/// tell which names there are.
+/// The values of a key that names a loss or metric. Any value is read; the configuration checks it once it
+/// knows the data, on which the names depend.
 pub(crate) fn metric_name() -> Domain<String> {
     let tasks = [Task::Classification, Task::Regression];
     let names = tasks.into_iter().flat_map(|task| EpochRow::names(task, true));
