@@ -107,8 +107,8 @@ impl ValueName {
     }
 }
 
-/// The values of a key that names a loss or metric. Anything is read, since only who knows the data can
-/// tell which names there are.
+/// The values of a key that names a loss or metric. Any value is read; the configuration checks it once it
+/// knows the data, on which the names depend.
 pub(crate) fn metric_name() -> Domain<String> {
     let names: BTreeSet<String> = ValueName::known().map(|name| name.to_string()).collect();
     Domain::new("the name of a metric", json!({"enum": names}), |value| Ok(show(value)))

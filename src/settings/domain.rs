@@ -77,7 +77,7 @@ impl<T: 'static> Domain<T> {
         self
     }
 
-    /// How a table calls the values, where a complaint is not to be quoted.
+    /// What a table calls the values, where that is not what a complaint expects.
     fn shown_as(mut self, values: &str) -> Domain<T> {
         self.about.values = values.to_string();
         self
