@@ -52,14 +52,19 @@ impl Mlp {
         generator: &mut Generator,
         device: Device,
     ) -> impl Iterator<Item = Result<Dense>> {
-        let sizes = self.layers().into_iter();
-        let bias = self.bias;
-        sizes.map(move |(m, n, activation)| match bias {
-            true => Dense::new(m, n, activation, generator, device),
-            false => {
-                let init = WeightInit::PyTorch;
-                Dense::without_bias(m, n, activation, init, generator, device)
-            }
+        self.drawn((!self.bias).then_some(WeightInit::PyTorch), generator, device)
+    }
+
+    /// The layers one by one: as PyTorch draws them, or without biases where `unbiased` says how.
+    fn drawn(
+        &self,
+        unbiased: Option<WeightInit>,
+        generator: &mut Generator,
+        device: Device,
+    ) -> impl Iterator<Item = Result<Dense>> {
+        self.layers().into_iter().map(move |(m, n, activation)| match unbiased {
+            None => Dense::new(m, n, activation, generator, device),
+            Some(init) => Dense::without_bias(m, n, activation, init, generator, device),
         })
     }
 
@@ -70,13 +75,7 @@ impl Mlp {
         generator: &mut Generator,
         device: Device,
     ) -> Result<Vec<Box<dyn Block>>> {
-        let dense: Result<Vec<Dense>> = self
-            .layers()
-            .into_iter()
-            .map(|(m, n, activation)| {
-                Dense::without_bias(m, n, activation, init, generator, device)
-            })
-            .collect();
+        let dense: Result<Vec<Dense>> = self.drawn(Some(init), generator, device).collect();
         Ok(boxed(dense?))
     }
 
