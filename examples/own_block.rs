@@ -49,7 +49,7 @@ impl Block for Gated {
 
 /// Trains on the digits that the library carries; gives the accuracy in percent before and after.
 pub fn train() -> Result<(f64, f64)> {
-    let data = Digits.load(&DataDirectory::locate(None), Device::Cpu, &mut |_| {})?;
+    let data = Digits {}.load(&DataDirectory::locate(None), Device::Cpu, &mut |_| {})?;
     let mut generator = Generator::new(1)?;
     let blocks: Vec<Box<dyn Block>> = vec![
         Box::new(Gated::new(64, 100, &mut generator)?),

@@ -29,7 +29,7 @@ pub fn train() -> Result<Vec<f64>> {
     let (inputs, hidden, outputs) = (2, vec![100, 100], 2);
     let (activation, output_activation) = (Activation::Tanh, Activation::Sigmoid);
     let shape = Mlp { inputs, hidden, activation, outputs, output_activation, bias: true };
-    let blocks = shape.blocks(&mut generator, Device::Cpu)?;
+    let blocks = shape.blocks(&mut generator, Device::Cpu).collect::<Result<_>>()?;
     let adam = OptimizerSettings::Adam(AdamSettings::default());
     let settings = EngineSettings::new(adam).with_kernels(Kernels::Auto);
     let layers =

@@ -2,13 +2,13 @@
 //!
 //! Legend: C outputs, n width of the hidden layer; B `[C, n]`.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
 use crate::generator::Generator;
 use crate::settings::domain::{any, number};
-use crate::settings::{Domain, section};
+use crate::settings::{Domain, Refusal, section};
 
 section! {
     /// How a feedback matrix B `[C, n]` is made; it is never trained.
@@ -76,31 +76,28 @@ fn numbers() -> Domain<Vec<f64>> {
 }
 
 impl FeedbackInit {
-    /// Refuses a width n for which this matrix does not exist.
-    pub fn check(&self, outputs: i64, width: i64) -> Result<()> {
+    /// Refuses a width n for which this matrix does not exist, with the reason.
+    pub fn check(&self, outputs: i64, width: i64) -> Result<(), String> {
         let FeedbackInit::CartesianProduct { values, .. } = self else {
             return Ok(());
         };
-        let combinations = u32::try_from(outputs)
-            .ok()
-            .and_then(|outputs| (values.len() as u64).checked_pow(outputs));
-        match combinations {
-            Some(combinations) if combinations == width.cast_unsigned() => Ok(()),
-            Some(combinations) => bail!(
-                "`cartesian_product` of {} values over {outputs} outputs has {combinations} \
-                 columns, so every hidden layer must have width {combinations}, not {width}",
-                values.len()
-            ),
-            None => bail!(
-                "`cartesian_product` of {} values over {outputs} outputs has too many columns",
-                values.len()
-            ),
+        let count = values.len() as u64;
+        let what = format!("`cartesian_product` of {count} values over {outputs} outputs has");
+        match u32::try_from(outputs).ok().and_then(|outputs| count.checked_pow(outputs)) {
+            Some(columns) if columns == width.cast_unsigned() => Ok(()),
+            Some(columns) => Err(format!(
+                "{what} {columns} columns, so every hidden layer must have width {columns}, not {width}"
+            )),
+            None => Err(format!("{what} too many columns")),
         }
     }
 
     /// Makes B `[C, n]` on the CPU; of all kinds only three draw from the generator.
     pub fn build(&self, outputs: i64, width: i64, generator: &mut Generator) -> Result<Tensor> {
-        self.check(outputs, width)?;
+        self.check(outputs, width).map_err(|reason| {
+            let expected = format!("one that has such a matrix: {reason}");
+            Refusal::new("algorithm.feedback_init.name", "cartesian_product", expected)
+        })?;
         let float = (Kind::Float, Device::Cpu);
         let shape = [outputs, width];
         let identities = |second: f64| {

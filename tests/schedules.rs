@@ -336,7 +336,7 @@ fn blocks(hidden: usize, generator: &mut Generator) -> Vec<Box<dyn Block>> {
         output_activation: Activation::Sigmoid,
         bias: true,
     };
-    mlp.blocks(generator, Device::Cpu).unwrap()
+    mlp.blocks(generator, Device::Cpu).collect::<anyhow::Result<_>>().unwrap()
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::generator::Generator;
 use crate::model::{self, Description};
 use crate::process::use_threads;
 use crate::run::{ConfigText, Run, Settings};
+use crate::settings::Refusal;
 
 /// Where the samples of a run come from.
 pub enum DataFrom<'a> {
@@ -37,12 +38,19 @@ pub enum DataFrom<'a> {
 /// # Errors
 /// If the configuration does not go with the data, or there is no memory for the network.
 pub fn assemble(config: &Config, source: &Source, data: DataFrom) -> Result<(Run, Option<String>)> {
+    put_together(config, data).map_err(|error| match error.downcast() {
+        Ok(Refusal { key, found, expected }) => source.refuse(key, found, &expected).into(),
+        Err(error) => error,
+    })
+}
+
+fn put_together(config: &Config, data: DataFrom) -> Result<(Run, Option<String>)> {
     let (directory, progress) = match data {
-        DataFrom::Memory(data) => return Ok((make(config, source, data, config.threads)?, None)),
+        DataFrom::Memory(data) => return Ok((make(config, data, config.threads)?, None)),
         DataFrom::Files(directory, progress) => (directory, progress),
     };
     if let Some(shape) = config.data.set.about().training_shape {
-        Plan { config, source, shape }.check()?; // before anything is fetched
+        Plan { config, shape }.check()?; // before anything is fetched
     }
     // The data go where the pipeline begins.
     let first = config.schedule.devices.as_ref().and_then(|devices| devices.first().copied());
@@ -54,7 +62,7 @@ pub fn assemble(config: &Config, source: &Source, data: DataFrom) -> Result<(Run
     let threads = Some(config.threads.unwrap_or_else(cores));
     let _threads = use_threads(threads);
     let data = config.data.set.load(directory, chosen.device, progress)?;
-    Ok((make(config, source, data.into(), threads)?, chosen.remark))
+    Ok((make(config, data.into(), threads)?, chosen.remark))
 }
 
 impl Run {
@@ -63,8 +71,7 @@ impl Run {
     /// # Errors
     /// As [`assemble`].
     pub fn new(config: &Config, data: impl Into<Arc<Dataset>>) -> Result<Run> {
-        let source = Source::parse("the configuration", &config.to_yaml())?;
-        make(config, &source, data.into(), config.threads)
+        make(config, data.into(), config.threads)
     }
 }
 
@@ -76,27 +83,18 @@ impl ConfigText {
     }
 }
 
-/// A configuration, where it was read from, and the shape of the data that it is to go with.
+/// A configuration, and the shape of the data that it is to go with.
 struct Plan<'a> {
     config: &'a Config,
-    source: &'a Source,
     shape: TrainingShape,
 }
 
 /// Draws the network, and puts together what the run needs.
-fn make(
-    config: &Config,
-    source: &Source,
-    data: Arc<Dataset>,
-    threads: Option<usize>,
-) -> Result<Run> {
+fn make(config: &Config, data: Arc<Dataset>, threads: Option<usize>) -> Result<Run> {
     let _threads = use_threads(threads);
-    let plan = Plan { config, source, shape: data.training_shape() };
+    let plan = Plan { config, shape: data.training_shape() };
     plan.check()?;
-    let data = config.data.selection().of(data).map_err(|error| match error.downcast() {
-        Ok(error) => plan.refuse_selection(error).into(),
-        Err(error) => error,
-    })?;
+    let data = config.data.selection().of(data)?;
     let longest = data.parts().map(|(_, split)| split.len()).max().unwrap_or(0);
     let every = config.diagnostics.every.map(|every| every as u64);
     let samples = config.diagnostics.samples;

@@ -1,24 +1,22 @@
 //! The network of a configuration, and the rule and the layer order that train it.
 
-use anyhow::Result;
-use tch::Device;
+use anyhow::{Result, bail};
 
 use super::Plan;
-use crate::config::{Algorithm, ScheduleName};
+use crate::config::ScheduleName;
 use crate::data::{Dataset, Split};
 use crate::device::DeviceChoice;
 use crate::engine::{EngineSettings, Kernels, Precision};
-use crate::error_info::ErrorInfo;
 use crate::generator::Generator;
 use crate::layers::{Layer, Layers};
-use crate::loss::Loss;
 use crate::model;
-use crate::network::{Architecture, Block, WeightInit, move_to};
+use crate::network::{Architecture, Block, move_to};
 use crate::offload::Offload;
 use crate::schedule::{
     LayerMajor, Pipelined, Schedule, best_stages, chunk_for, chunk_that_fills, stages,
 };
-use crate::trainer::{BackpropTrainer, FeedbackTrainer, PepitaTrainer, RecordedTrainer, Trainer};
+use crate::settings::Refusal;
+use crate::trainer::{Parts, RecordedTrainer, Trainer};
 
 impl Plan<'_> {
     /// Draws the network and gives the rule that trains it, and the kernels that compute it.
@@ -28,8 +26,7 @@ impl Plan<'_> {
         data: &Dataset,
         generator: &mut Generator,
     ) -> Result<(Box<dyn Trainer>, Kernels)> {
-        let Plan { config, source, .. } = self;
-        let loss = config.loss;
+        let config = self.config;
         let device = data.train.inputs.device();
         let settings = EngineSettings {
             optimizer: config.optimizer.settings,
@@ -37,59 +34,38 @@ impl Plan<'_> {
             precision: config.precision,
             offload: config.schedule.offload.as_deref().map(Offload::new).transpose()?,
         };
-        let blocks = self.blocks(architecture, generator, device, settings.offload.as_ref())?;
-        let feedback = config.algorithm.feedback_init();
-        if let (Some(init), Some((output, hidden))) = (feedback, blocks.split_last()) {
-            for block in hidden {
-                self.check_feedback(init, output.outputs(), block.outputs())?;
-            }
-        }
+        let blocks = config.algorithm.blocks(architecture, generator, device)?;
+        let blocks = blocks.map(|block| offloaded(block?, settings.offload.as_ref()));
+        let blocks = blocks.collect::<Result<Vec<_>>>()?;
         if let Some(devices) = &config.schedule.devices {
             self.place(&blocks, devices)?;
         }
         let kernels = settings.choose(blocks.iter().map(Box::as_ref)).map_err(|error| {
-            source.refuse("kernels", "fused", &format!("`aten` or `auto`: {error:#}"))
+            Refusal::new("kernels", "fused", format!("`aten` or `auto`: {error:#}"))
         })?;
         if let Err(error) = settings.check_precision(kernels) {
-            return Err(source.refuse("precision", "bf16", &format!("float32: {error}")).into());
+            bail!(Refusal::new("precision", "bf16", format!("float32: {error}")));
         }
         if config.precision == Precision::Tf32 && !device.is_cuda() {
             let expected = "float32, or `device: cuda`, where tf32 is computed";
-            return Err(source.refuse("precision", "tf32", expected).into());
+            bail!(Refusal::new("precision", "tf32", expected));
         }
-        let layers = Layers::new(blocks, feedback, &settings, generator)?;
+        let layers = Layers::new(blocks, config.algorithm.feedback_init(), &settings, generator)?;
         if let Some(path) = &config.init_from {
             model::init(&layers, &model::of(path))?;
         }
-        let error_info = match &config.algorithm {
-            Algorithm::F3 { error_info, .. } => *error_info,
-            Algorithm::Dfa { .. } if loss == Loss::CrossEntropy => ErrorInfo::CurrentErrorSoftmax,
-            Algorithm::Dfa { .. } => ErrorInfo::CurrentError,
-            Algorithm::Drtp { .. } => ErrorInfo::OneHotTarget,
-            // Without feedback matrices no hidden layer learns, whatever it would be taught with.
-            _ => ErrorInfo::Zeros,
-        };
-        let trainer: Box<dyn Trainer> = match config.algorithm {
-            Algorithm::Bp | Algorithm::Fa { .. } => Box::new(BackpropTrainer::new(layers, loss)),
-            Algorithm::Pepita { projection_scale, dropout } => {
-                let inputs = data.train.input_count();
-                Box::new(PepitaTrainer::new(layers, inputs, projection_scale, dropout, generator)?)
-            }
-            _ => {
-                let schedule = self.schedule(layers.as_slice(), &data.train, kernels);
-                let mut trainer = FeedbackTrainer::new(layers, error_info, loss, &data.train)?;
-                if config.algorithm.learns_forward() {
-                    trainer.set_schedule(schedule)?;
-                }
-                Box::new(trainer)
-            }
-        };
+        let schedule = self.schedule(layers.as_slice(), &data.train, kernels);
+        let parts = Parts { layers, data: &data.train, loss: config.loss, generator };
+        let mut trainer = config.algorithm.trainer(parts)?;
+        if config.algorithm.learns_forward() {
+            trainer.set_schedule(schedule)?;
+        }
         if !config.cuda_graph {
             return Ok((trainer, kernels));
         }
         if !device.is_cuda() {
             let expected = "false, or `device: cuda`: it is CUDA that records";
-            return Err(source.refuse("cuda_graph", true, expected).into());
+            bail!(Refusal::new("cuda_graph", true, expected));
         }
         Ok((Box::new(RecordedTrainer::new(trainer)?), kernels))
     }
@@ -99,7 +75,7 @@ impl Plan<'_> {
         if devices.len() > blocks.len() {
             let shown = DeviceChoice::list(devices);
             let expected = format!("at most {} devices, one for each layer", blocks.len());
-            return Err(self.source.refuse("schedule.devices", shown, &expected).into());
+            bail!(Refusal::new("schedule.devices", shown, expected));
         }
         let mut left = blocks.iter();
         let counts = stages(blocks.iter().map(Box::as_ref), devices.len());
@@ -146,37 +122,6 @@ impl Plan<'_> {
                 1 => Box::new(LayerMajor::sequential()),
                 stages => pipelined(stages),
             },
-        }
-    }
-
-    /// Draws the network's blocks, the output block last.
-    fn blocks(
-        &self,
-        architecture: &Architecture,
-        generator: &mut Generator,
-        device: Device,
-        offload: Option<&Offload>,
-    ) -> Result<Vec<Box<dyn Block>>> {
-        match (architecture, &self.config.algorithm) {
-            (Architecture::Mlp(mlp), Algorithm::Fa { feedback_init }) => {
-                let widths = [&mlp.hidden[..], &[mlp.outputs]].concat();
-                for pair in widths.windows(2) {
-                    self.check_feedback(feedback_init, pair[1], pair[0])?;
-                }
-                mlp.blocks_for_feedback_alignment(feedback_init, generator, device)
-            }
-            (Architecture::Mlp(mlp), Algorithm::Pepita { .. }) => {
-                mlp.blocks_without_bias(WeightInit::He, generator, device)
-            }
-            (Architecture::Mlp(mlp), _) => {
-                // Drawn one by one: all of them may be more than fits into memory.
-                let dense = mlp.lazily(generator, device);
-                dense.map(|block| offloaded(Box::new(block?), offload)).collect()
-            }
-            _ => {
-                let blocks = architecture.shape().blocks(generator, device)?;
-                blocks.into_iter().map(|block| offloaded(block, offload)).collect()
-            }
         }
     }
 }

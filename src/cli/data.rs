@@ -1,10 +1,8 @@
 //! `f3-tch data`: data sets on this machine.
 
-use std::sync::Arc;
-
 use anyhow::Result;
 use clap::Subcommand;
-use f3_tch::data::{About, DATA_SETS, DataDirectory, DataSet};
+use f3_tch::data::{About, DataDirectory, DataSet, KnownDataSet};
 
 use super::progress::show_fetching;
 use super::{DataDirArgs, print};
@@ -15,7 +13,7 @@ pub enum DataCommand {
     Fetch {
         /// Such as mnist
         #[arg(required = true, value_name = "NAME", value_parser = dataset)]
-        names: Vec<Arc<dyn DataSet>>,
+        names: Vec<KnownDataSet>,
         #[command(flatten)]
         data_dir: DataDirArgs,
     },
@@ -34,8 +32,8 @@ impl DataCommand {
                 Ok(())
             }
             DataCommand::List => {
-                let known = DATA_SETS.iter().filter(|it| it.default().is_some());
-                let lines = known.map(|it| format!("{:14}  {}\n", it.name, it.summary));
+                let lines = KnownDataSet::all()
+                    .map(|((name, summary), _)| format!("{name:14}  {}\n", summary.trim()));
                 print(&lines.collect::<String>())
             }
         }
@@ -56,14 +54,10 @@ fn describe(set: &dyn DataSet, directory: &DataDirectory) -> Result<String> {
     })
 }
 
-fn dataset(name: &str) -> Result<Arc<dyn DataSet>, String> {
-    let known = DATA_SETS.iter().filter_map(|it| Some((it.name, it.default()?)));
-    let known: Vec<(&str, Arc<dyn DataSet>)> = known.collect();
-    match known.iter().find(|(known, _)| *known == name) {
-        Some((_, set)) => Ok(set.clone()),
-        None => {
-            let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
-            Err(format!("known data sets: {}", names.join(", ")))
-        }
-    }
+fn dataset(name: &str) -> Result<KnownDataSet, String> {
+    let found = KnownDataSet::all().find(|((known, _), _)| *known == name);
+    found.map(|(_, set)| set).ok_or_else(|| {
+        let names: Vec<&str> = KnownDataSet::all().map(|((name, _), _)| name).collect();
+        format!("known data sets: {}", names.join(", "))
+    })
 }

@@ -1,20 +1,18 @@
 //! The section `data`: the data set, and which of its samples are used for what.
 
-use std::sync::Arc;
-
 use serde_yaml::Mapping;
 
 use super::{ConfigError, Source};
-use crate::data::{DataSelection, DataSet, ValidationSize, ValidationSplit};
+use crate::data::{DataSelection, KnownDataSet, ValidationSize, ValidationSplit};
 use crate::settings::domain::{share, whole};
-use crate::settings::{Kinds, Reader, section};
+use crate::settings::{Reader, section};
 
 section! {
     /// The data set, and which of its samples are used for what.
     pub struct DataConfig => checked {
         /// The data set.
         #[serde(flatten)]
-        set: Arc<dyn DataSet> => read();
+        set: KnownDataSet => read();
         /// Number of training samples that are used (the first ones); `null`: all.
         train_samples: Option<usize> = None, whole(1..=usize::MAX).or_null();
         /// Share of the training samples that is set aside for validation.

@@ -4,16 +4,15 @@
 //! `--set`), the key, what was found and what would do. A key is declared once, in the section that it
 //! configures; see [`crate::settings`].
 
-mod algorithm;
 mod data;
-mod model;
 mod schedule;
 
 pub use crate::settings::{ConfigError, Source};
-pub use algorithm::Algorithm;
 pub use data::DataConfig;
-pub use model::{ModelConfig, Width};
 pub use schedule::{ScheduleConfig, ScheduleName};
+
+pub use crate::network::ModelConfig;
+pub use crate::trainer::Algorithm;
 
 use std::ops::Bound;
 use std::path::PathBuf;
@@ -27,6 +26,7 @@ use crate::optimizer::OptimizerSettings;
 use crate::run::{CheckpointSettings, EarlyStop, EpochRow, OnNan};
 use crate::settings::domain::{choice, number, path, positive, text, truth, whole};
 use crate::settings::{self, Domain, Key, Reader, section};
+use crate::trainer::Beside;
 use schedule::device;
 
 section! {
@@ -49,10 +49,12 @@ section! {
         /// The network.
         model: ModelConfig => read();
         /// What the output layer minimises.
-        loss: Loss = default_loss(data.set.about().task, &model) => "by the data and the model",
-            choice();
+        loss: Loss = match data.set.about().task {
+            Task::Classification => model.loss_of_classes(),
+            Task::Regression => Loss::MeanSquaredError,
+        } => "by the data and the model", choice();
         /// The learning rule.
-        algorithm: Algorithm => read(&model, loss);
+        algorithm: Algorithm => read(loss);
         /// The optimizer and its learning-rate schedule.
         optimizer: OptimizerConfig => read(epochs);
         /// File whose weights and biases the network starts with; `null`: random numbers.
@@ -137,8 +139,15 @@ impl Config {
     /// Reads and checks a configuration. Beside it come remarks for people, such as on keys of the file
     /// that do not apply to what a `--set` has chosen in their place.
     pub fn read(source: &Source) -> Result<(Config, Vec<String>), ConfigError> {
-        let defaults = Algorithm::defaults(&source.values);
-        source.read(defaults, &keys(), |reader| Config::read_keys(reader, source))
+        let keys = keys();
+        // Whatever is wrong here is found again below; the loss does not matter for defaults.
+        let rule = source.peek(&keys, |reader| {
+            let section =
+                |reader: &mut Reader| Algorithm::read_keys(reader, Loss::MeanSquaredError);
+            reader.section("algorithm", section)
+        });
+        let defaults = rule.map(|rule| rule.defaults(&source.values)).unwrap_or_default();
+        source.read(defaults, &keys, |reader| Config::read_keys(reader, source))
     }
 
     /// The whole configuration as YAML, with a comment on every key.
@@ -148,20 +157,11 @@ impl Config {
 
     /// What one section says against another.
     fn checked(self, reader: &mut Reader, _source: &Source) -> Result<Config, ConfigError> {
-        let task = self.data.set.about().task;
-        let pepita = matches!(self.algorithm, Algorithm::Pepita { .. });
-        if pepita && task == Task::Regression {
-            let name = self.data.set.about().name;
-            let expected = "a data set of classes (or `data.task: classification`): `pepita` \
-                            classifies with softmax outputs";
-            return Err(reader.refuse("data.name", name, expected));
-        }
+        let (data, loss) = (self.data.set.about(), self.loss);
+        let task = data.task;
+        self.algorithm.check(reader, &Beside { data, model: &*self.model, loss })?;
         if task == Task::Regression && self.loss != Loss::MeanSquaredError {
             let expected = "mse, since the targets are numbers, not classes";
-            return Err(reader.refuse("loss", self.loss, expected));
-        }
-        if pepita && self.loss != Loss::CrossEntropy {
-            let expected = "cross_entropy: `pepita` classifies with softmax outputs";
             return Err(reader.refuse("loss", self.loss, expected));
         }
         if self.precision == Precision::Bf16
@@ -173,7 +173,7 @@ impl Config {
         }
         let reordered =
             !matches!(self.schedule.name, ScheduleName::Auto | ScheduleName::Sequential);
-        if self.cuda_graph && (pepita || reordered) {
+        if self.cuda_graph && (reordered || !self.algorithm.can_be_recorded()) {
             let expected = "false with `pepita`, which draws its masks on the host, and with \
                             `schedule.name: pipelined` or `layer_major`";
             return Err(reader.refuse("cuda_graph", true, expected));
@@ -210,14 +210,6 @@ impl Config {
             }
         }
         Ok(())
-    }
-}
-
-fn default_loss(task: Task, model: &ModelConfig) -> Loss {
-    match (task, model) {
-        (Task::Regression, _) => Loss::MeanSquaredError,
-        (Task::Classification, ModelConfig::Vit { .. }) => Loss::CrossEntropy,
-        (Task::Classification, _) => Loss::BinaryCrossEntropy,
     }
 }
 

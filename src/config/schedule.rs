@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::ConfigError;
-use super::algorithm::Algorithm;
 use crate::device::DeviceChoice;
 use crate::settings::domain::{any, choice, path, whole};
 use crate::settings::{Domain, Reader, named, section};
+use crate::trainer::Algorithm;
 
 section! {
     /// In which order layers and batches take their turns.

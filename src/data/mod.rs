@@ -1,6 +1,6 @@
 //! Data sets: described by settings, fetched, prepared, and in memory as tensors.
 //!
-//! A kind of data set is a file in `sets/` with a [`DataSet`] and an entry in [`DATA_SETS`]. Its
+//! A kind of data set is a file in `sets/` with a [`DataSet`] and a line in [`KnownDataSet`]. Its
 //! published files are found or fetched ([`Files`]) and prepared as a [`Dataset`]. Nothing is
 //! printed: callers are told of a [`Progress`].
 //!
@@ -26,10 +26,10 @@ pub use fetch::{DataDirectory, Files, Progress, Report};
 pub use file::{ArchiveKind, File, KnownFile};
 pub use preparation::{Coding, Column, Inputs, Preparation, Scaling, Targets};
 pub use samples::Samples;
-pub use selection::{DataSelection, SelectionError, ValidationSize, ValidationSplit};
-pub use set::{About, DataSet, Registration};
+pub use selection::{DataSelection, ValidationSize, ValidationSplit};
+pub use set::{About, DataSet};
 pub use sets::{
-    Cifar10, Csv, CsvFiles, DATA_SETS, Digits, Encoding, FashionMnist, Mnist, Sgemm, WineQuality,
+    Cifar10, Csv, CsvFiles, Digits, Encoding, FashionMnist, KnownDataSet, Mnist, Sgemm, WineQuality,
 };
 pub use sources::{Place, Publication};
 pub use table::{Header, TableFormat};

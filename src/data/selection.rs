@@ -1,20 +1,20 @@
 //! The part of a data set that a run uses, and the validation set that is held out of it.
 
 use std::cmp::Reverse;
-use std::fmt;
 use std::sync::Arc;
 
 use anyhow::Result;
 use tch::Device;
 
-use super::{DataDirectory, DataSet, Dataset, Report, Task};
+use super::{DataDirectory, Dataset, KnownDataSet, Report, Task};
 use crate::generator::Generator;
+use crate::settings::Refusal;
 
 /// A data set, how many of its training samples are used, and which of them are held out.
 #[derive(Clone, Debug)]
 pub struct DataSelection {
     /// The data set.
-    pub set: Arc<dyn DataSet>,
+    pub set: KnownDataSet,
     /// How many training samples are used, the first ones; none: all.
     pub train_samples: Option<usize>,
     /// The validation set, taken out of those; none: no validation set.
@@ -39,39 +39,16 @@ pub enum ValidationSize {
     Count(usize),
 }
 
-/// A number of samples that a data set does not have.
-#[derive(Debug)]
-pub struct SelectionError {
-    /// The key of a configuration that asks for it.
-    pub key: &'static str,
-    /// The key's value.
-    pub found: String,
-    /// What the value could be.
-    pub expected: String,
-}
-
-impl fmt::Display for SelectionError {
-    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        let SelectionError { key, found, expected } = self;
-        write!(formatter, "`{key}` is `{found}`; expected {expected}")
-    }
-}
-
-impl std::error::Error for SelectionError {}
-
 impl DataSelection {
     /// How many samples are trained on, of the training samples that there are.
     ///
     /// # Errors
     /// If there are not enough.
-    pub fn training_samples(&self, mut samples: i64) -> Result<i64, SelectionError> {
+    pub fn training_samples(&self, mut samples: i64) -> Result<i64, Refusal> {
         if let Some(wanted) = self.train_samples {
             if wanted as i64 > samples {
-                return Err(SelectionError {
-                    key: "data.train_samples",
-                    found: wanted.to_string(),
-                    expected: format!("null, or at most the {samples} training samples"),
-                });
+                let expected = format!("null, or at most the {samples} training samples");
+                return Err(Refusal::new("data.train_samples", wanted, expected));
             }
             samples = wanted as i64;
         }
@@ -85,7 +62,7 @@ impl DataSelection {
     /// taken as it is.
     ///
     /// # Errors
-    /// [`SelectionError`] if it does not have enough samples.
+    /// [`Refusal`] if it does not have enough samples.
     pub fn of(&self, data: impl Into<Arc<Dataset>>) -> Result<Arc<Dataset>> {
         let data = data.into();
         self.training_samples(data.training_shape().samples)?;
@@ -103,7 +80,7 @@ impl DataSelection {
         }))
     }
 
-    /// Loads the data set, as [`DataSet::load`] does, and takes the part of it.
+    /// Loads the data set, as [`DataSet::load`](super::DataSet::load) does, and takes the part of it.
     pub fn load(
         &self,
         directory: &DataDirectory,
@@ -114,19 +91,12 @@ impl DataSelection {
     }
 }
 
-impl PartialEq for DataSelection {
-    fn eq(&self, other: &DataSelection) -> bool {
-        let rest = |it: &DataSelection| (it.train_samples, it.validation);
-        *self.set == *other.set && rest(self) == rest(other)
-    }
-}
-
 impl ValidationSize {
     /// How many of `samples` training samples it is.
     ///
     /// # Errors
     /// If the validation set or the rest of the training set would be empty.
-    fn of(self, samples: i64) -> Result<i64, SelectionError> {
+    fn of(self, samples: i64) -> Result<i64, Refusal> {
         let count = match self {
             ValidationSize::Share(share) => (share * samples as f64).round() as i64,
             ValidationSize::Count(count) => i64::try_from(count).unwrap_or(i64::MAX),
@@ -139,12 +109,12 @@ impl ValidationSize {
         )))
     }
 
-    fn refuse(self, expected: String) -> SelectionError {
+    fn refuse(self, expected: String) -> Refusal {
         let (key, found) = match self {
             ValidationSize::Share(share) => ("data.validation_fraction", share.to_string()),
             ValidationSize::Count(count) => ("data.validation_samples", count.to_string()),
         };
-        SelectionError { key, found, expected }
+        Refusal { key, found, expected }
     }
 }
 
@@ -160,7 +130,7 @@ impl Dataset {
     /// whole training set, validation samples included.
     ///
     /// # Errors
-    /// [`SelectionError`] if the validation set would be empty, or the training set or one of its
+    /// [`Refusal`] if the validation set would be empty, or the training set or one of its
     /// classes.
     pub fn with_validation(self, split: ValidationSplit) -> Result<Dataset> {
         let samples = self.train.len();
@@ -241,7 +211,7 @@ mod tests {
     fn validation_samples_are_taken_from_the_training_samples_that_are_used() {
         let validation = ValidationSplit { size: Count(30), seed: 1 };
         let of = |train_samples, validation| {
-            let set = Arc::new(Digits);
+            let set = KnownDataSet::Digits(Digits {});
             let selection = DataSelection { set, train_samples, validation };
             selection.load(&DataDirectory::locate(None), Device::Cpu, &mut |_| {})
         };
@@ -256,7 +226,7 @@ mod tests {
         assert_eq!(sum(&cut.train) + sum(held_out), sum(&first));
         for (samples, key) in [(1439, "data.train_samples"), (30, "data.validation_samples")] {
             let error = of(Some(samples), Some(validation)).err().unwrap();
-            assert_eq!(error.downcast::<SelectionError>().unwrap().key, key);
+            assert_eq!(error.downcast::<Refusal>().unwrap().key, key);
         }
     }
 

@@ -1,27 +1,19 @@
 //! A kind of data set, with its settings.
 
-use std::fmt::Debug;
-use std::sync::Arc;
-
 use anyhow::Result;
-use serde::{Serialize, Serializer};
-use serde_yaml::{Mapping, Value};
 use tch::Device;
 
 use super::fetch::{Files, fetch};
 use super::translate::translate;
 use super::{
-    DATA_SETS, DataDirectory, Dataset, Header, Preparation, Publication, Report, TableFormat, Task,
+    DataDirectory, Dataset, Header, Preparation, Publication, Report, TableFormat, Task,
     TrainingShape,
 };
-use crate::settings::{Kind, Kinds};
 
 /// What is known of a data set before its files are read.
 pub struct About {
     /// Its name in configurations, and that of its folder in the data directory.
     pub name: &'static str,
-    /// Its other keys in a configuration and their values: a mapping, or null.
-    pub settings: Value,
     /// What a network is trained for.
     pub task: Task,
     /// Whether inputs and numeric targets are to have mean 0 and standard deviation 1.
@@ -38,10 +30,9 @@ pub struct About {
 impl About {
     /// A classification of samples that nothing else is known of. In tables of them, commas separate
     /// numbers, such as pixels, whose columns may have names or not.
-    pub fn new(name: &'static str, settings: &impl Serialize) -> About {
+    pub fn new(name: &'static str) -> About {
         About {
             name,
-            settings: serde_yaml::to_value(settings).expect("settings are plain data"),
             task: Task::Classification,
             standardize: false,
             training_shape: None,
@@ -53,9 +44,9 @@ impl About {
 
 /// One kind of data set, with the settings by which it is prepared.
 ///
-/// To add one, write a file in `sets/` that implements this trait and declares its keys, and enter its
-/// [`Registration`] in the list there.
-pub trait DataSet: Send + Sync + Debug {
+/// To add one, write a file in `sets/` that declares its keys and implements this trait, and enter it in
+/// [`KnownDataSet`](super::KnownDataSet).
+pub trait DataSet {
     /// What is known before its files are read.
     fn about(&self) -> About;
 
@@ -101,32 +92,4 @@ pub trait DataSet: Send + Sync + Debug {
         let raw = self.prepare(&files, false, Device::Cpu)?;
         translate(raw, preparation)?.map(|split| Ok(split.to_device(device)))
     }
-}
-
-/// The keys of a configuration: `name`, then the settings.
-impl Serialize for dyn DataSet {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let About { name, settings, .. } = self.about();
-        let mut keys = Mapping::from_iter([("name".into(), name.into())]);
-        if let Value::Mapping(settings) = settings {
-            keys.extend(settings);
-        }
-        keys.serialize(serializer)
-    }
-}
-
-/// Data sets with the same name and settings are equal.
-impl PartialEq for dyn DataSet {
-    fn eq(&self, other: &dyn DataSet) -> bool {
-        let (one, other) = (self.about(), other.about());
-        one.name == other.name && one.settings == other.settings
-    }
-}
-
-/// How configurations and `f3-tch data` find a kind of data set: its name, one line for people, its
-/// keys and how they are read.
-pub type Registration = Kind<Arc<dyn DataSet>>;
-
-impl Kinds for Arc<dyn DataSet> {
-    const KINDS: &'static [Registration] = DATA_SETS;
 }

@@ -35,7 +35,9 @@ impl Model {
         let description = Description::of(&file)?;
         file::check_size(&file, &description.architecture)?;
         // What is drawn here is overwritten.
-        let blocks = description.architecture.shape().blocks(&mut Generator::new(0)?, device)?;
+        let mut generator = Generator::new(0)?;
+        let blocks = description.architecture.shape().blocks(&mut generator, device);
+        let blocks = blocks.collect::<Result<Vec<_>>>()?;
         file::fill_blocks(&mut file, blocks.iter().map(Box::as_ref))?;
         let blocks = forward_only(blocks, description.kernels == Kernels::Fused);
         Ok(Model { blocks, description })

@@ -9,9 +9,47 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use tch::Device;
 
-use super::{Block, ConvolutionBlock, Dense, Shape};
-use crate::activation::Activation;
+use super::{
+    Activation, Architecture, Block, Blocks, ConvolutionBlock, Dense, Ends, Network, Shape,
+};
 use crate::generator::Generator;
+use crate::settings::domain::{choice, text};
+use crate::settings::{Domain, Refusal, section};
+
+section! {
+    /// A convolutional network as a configuration asks for it.
+    pub struct CnnSettings {
+        /// Hidden blocks, such as `32C5-pool-64C5-pool-1000FC`.
+        ///
+        /// 32 filters of 5 x 5 (kernels are odd) that keep the image's size, 2 x 2 max-pooling (part
+        /// of the block before it), 1000 fully connected units.
+        topology: Topology, topology();
+        /// Activation of the hidden layers.
+        activation: Activation = Activation::Tanh, choice();
+    }
+}
+
+fn topology() -> Domain<Topology> {
+    text("hidden blocks such as 32C5-pool-64C5-pool-1000FC")
+        .then(|text| text.parse().map_err(|reason| format!(": {reason}")))
+}
+
+impl Network for CnnSettings {
+    fn size(&self) -> (&'static str, String) {
+        ("model.topology", self.topology.to_string())
+    }
+
+    fn architecture(&self, ends: Ends) -> Result<Architecture, Refusal> {
+        let (image, Ends { outputs, output_activation, .. }) = (ends.image("cnn")?, ends);
+        let CnnSettings { topology, activation } = self.clone();
+        let cnn = Cnn { image, topology, activation, outputs, output_activation };
+        cnn.weight_count().map_err(|error| {
+            let expected = format!("one that the images allow: {error}");
+            Refusal::new("model.topology", &cnn.topology, expected)
+        })?;
+        Ok(Architecture::Cnn(cnn))
+    }
+}
 
 /// A convolutional network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,35 +97,28 @@ impl Shape for Cnn {
     }
 
     /// A block for each stage, and the output layer.
-    fn blocks(&self, generator: &mut Generator, device: Device) -> Result<Vec<Box<dyn Block>>> {
+    fn blocks<'a>(&'a self, generator: &'a mut Generator, device: Device) -> Blocks<'a> {
         let mut image = self.image;
         let mut inputs: i64 = image.iter().product();
-        let mut blocks: Vec<Box<dyn Block>> = Vec::new();
-        for &stage in &self.topology.0 {
+        let output = Stage::Dense { width: self.outputs };
+        let hidden = self.topology.0.iter().map(|stage| (*stage, self.activation));
+        let stages = hidden.chain([(output, self.output_activation)]);
+        Box::new(stages.map(move |(stage, activation)| {
             let block: Box<dyn Block> = match stage {
                 Stage::Convolution { channels, kernel, pool } => {
                     let block = ConvolutionBlock::new(
-                        image,
-                        channels,
-                        kernel,
-                        pool,
-                        self.activation,
-                        generator,
-                        device,
+                        image, channels, kernel, pool, activation, generator, device,
                     )?;
                     image = block.output_image();
                     Box::new(block)
                 }
                 Stage::Dense { width } => {
-                    Box::new(Dense::new(inputs, width, self.activation, generator, device)?)
+                    Box::new(Dense::new(inputs, width, activation, generator, device)?)
                 }
             };
             inputs = block.outputs();
-            blocks.push(block);
-        }
-        let output = Dense::new(inputs, self.outputs, self.output_activation, generator, device)?;
-        blocks.push(Box::new(output));
-        Ok(blocks)
+            Ok(block)
+        }))
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use tch::{Device, Tensor};
 
 use super::block::{Block, trainable};
-use super::initialise::{self, WeightInit};
+use super::initialise;
 use crate::activation::Activation;
 use crate::generator::Generator;
 
@@ -36,7 +36,7 @@ impl ConvolutionBlock {
     ) -> Result<ConvolutionBlock> {
         let output_image = ConvolutionBlock::image_after(image, channels, pool)?;
         let shape = [channels, image[0], kernel, kernel];
-        let weight = initialise::weight(&shape, WeightInit::PyTorch, generator, device)?;
+        let weight = initialise::weight(&shape, generator, device)?;
         let bias = initialise::bias(&shape, generator, device)?;
         Ok(ConvolutionBlock {
             weight: trainable(weight),

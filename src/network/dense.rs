@@ -6,7 +6,7 @@ use anyhow::Result;
 use tch::{Device, Kind, Tensor};
 
 use super::block::{Block, Gradients, Tape};
-use super::initialise::{self, WeightInit};
+use super::initialise;
 use crate::activation::Activation;
 use crate::generator::Generator;
 use crate::native::dense::DenseActivation;
@@ -29,21 +29,20 @@ impl Dense {
         device: Device,
     ) -> Result<Dense> {
         let shape = [outputs, inputs];
-        let weight = initialise::weight(&shape, WeightInit::PyTorch, generator, device)?;
+        let weight = initialise::weight(&shape, generator, device)?;
         let bias = initialise::bias(&shape, generator, device)?;
         Ok(Dense::of(weight, Some(bias), activation))
     }
 
-    /// Draws W alone; there is no bias.
+    /// Draws W alone, from U(-√(6/m), √(6/m)), He et al.'s for ReLU; there is no bias.
     pub fn without_bias(
         inputs: i64,
         outputs: i64,
         activation: Activation,
-        init: WeightInit,
         generator: &mut Generator,
         device: Device,
     ) -> Result<Dense> {
-        let weight = initialise::weight(&[outputs, inputs], init, generator, device)?;
+        let weight = initialise::he_weight(&[outputs, inputs], generator, device)?;
         Ok(Dense::of(weight, None, activation))
     }
 

@@ -5,29 +5,21 @@ use tch::{Device, Tensor};
 
 use crate::generator::Generator;
 
-/// How a weight is drawn that sums over `fan_in` inputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WeightInit {
-    /// U(-1/√fan_in, 1/√fan_in), the default of PyTorch's layers.
-    PyTorch,
-    /// U(-√(6/fan_in), √(6/fan_in)), He et al.'s for ReLU.
-    He,
+/// A weight of this shape, whose first dimension counts the outputs, as PyTorch's layers draw it: from
+/// U(-1/√fan_in, 1/√fan_in), where fan_in counts the inputs of an output.
+pub(super) fn weight(shape: &[i64], generator: &mut Generator, device: Device) -> Result<Tensor> {
+    // Kaiming's bound with a = √5, in the order of operations that PyTorch rounds in.
+    let bound = 3f64.sqrt() * ((2.0f64 / 6.0).sqrt() / fan_in(shape).sqrt());
+    uniform(shape, bound, generator, device)
 }
 
-/// A weight of this shape, whose first dimension counts the outputs.
-pub(super) fn weight(
+/// A weight of this shape from U(-√(6/fan_in), √(6/fan_in)), He et al.'s for ReLU.
+pub(super) fn he_weight(
     shape: &[i64],
-    init: WeightInit,
     generator: &mut Generator,
     device: Device,
 ) -> Result<Tensor> {
-    let fan_in = shape[1..].iter().product::<i64>() as f64;
-    let bound = match init {
-        // Kaiming's bound with a = √5, in the order of operations that PyTorch rounds in.
-        WeightInit::PyTorch => 3f64.sqrt() * ((2.0f64 / 6.0).sqrt() / fan_in.sqrt()),
-        WeightInit::He => (6.0 / fan_in).sqrt(),
-    };
-    uniform(shape, bound, generator, device)
+    uniform(shape, (6.0 / fan_in(shape)).sqrt(), generator, device)
 }
 
 /// A bias beside a weight of this shape, drawn as in PyTorch's layers.
@@ -36,8 +28,11 @@ pub(super) fn bias(
     generator: &mut Generator,
     device: Device,
 ) -> Result<Tensor> {
-    let fan_in = weight_shape[1..].iter().product::<i64>() as f64;
-    uniform(&weight_shape[..1], 1.0 / fan_in.sqrt(), generator, device)
+    uniform(&weight_shape[..1], 1.0 / fan_in(weight_shape).sqrt(), generator, device)
+}
+
+fn fan_in(shape: &[i64]) -> f64 {
+    shape[1..].iter().product::<i64>() as f64
 }
 
 fn uniform(shape: &[i64], bound: f64, generator: &mut Generator, device: Device) -> Result<Tensor> {

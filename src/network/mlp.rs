@@ -2,14 +2,101 @@
 //!
 //! Legend: n_0 inputs, n_1 … n_{K-1} outputs of the hidden blocks, C outputs.
 
+use std::fmt;
+
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tch::Device;
 
-use super::{Block, Dense, Shape, WeightInit};
-use crate::activation::Activation;
+use super::{Activation, Architecture, Block, Blocks, Dense, Ends, Network, Shape};
 use crate::feedback::FeedbackInit;
 use crate::generator::Generator;
+use crate::settings::domain::{any, choice, whole};
+use crate::settings::{ConfigError, Domain, Reader, Refusal, section};
+
+/// More hidden layers than this are taken for a mistake.
+const MOST_LAYERS: usize = 10_000;
+
+section! {
+    /// A fully connected network as a configuration asks for it.
+    pub struct MlpSettings => checked {
+        /// Number of hidden layers.
+        hidden_layers: usize = 1, whole(0..=MOST_LAYERS);
+        /// Width of all hidden layers, or a list with the width of each: `[500, 300]`.
+        width: Width = Width::All(500), widths();
+        /// Activation of the hidden layers.
+        activation: Activation = Activation::Tanh, choice();
+    }
+}
+
+impl MlpSettings {
+    /// A list of widths says how many layers there are.
+    fn checked(mut self, reader: &mut Reader) -> Result<MlpSettings, ConfigError> {
+        if let Width::Each(widths) = &self.width {
+            let contradicts = reader.has("hidden_layers") && self.hidden_layers != widths.len();
+            if contradicts && !reader.yields("hidden_layers", "width") {
+                let expected = format!("as many as `model.width` lists ({})", widths.len());
+                return Err(reader.refuse("hidden_layers", self.hidden_layers, &expected));
+            }
+            self.hidden_layers = widths.len();
+        }
+        Ok(self)
+    }
+
+    fn widths(&self) -> Vec<i64> {
+        match &self.width {
+            Width::All(width) => vec![*width; self.hidden_layers],
+            Width::Each(widths) => widths.clone(),
+        }
+    }
+}
+
+impl Network for MlpSettings {
+    fn hidden_widths(&self) -> Option<Vec<i64>> {
+        Some(self.widths())
+    }
+
+    fn size(&self) -> (&'static str, String) {
+        ("model.width", self.width.to_string())
+    }
+
+    fn architecture(&self, ends: Ends) -> Result<Architecture, Refusal> {
+        let Ends { inputs, outputs, output_activation, bias, .. } = ends;
+        let (hidden, activation) = (self.widths(), self.activation);
+        Ok(Architecture::Mlp(Mlp { inputs, hidden, activation, outputs, output_activation, bias }))
+    }
+}
+
+/// One width for all hidden layers, or one for each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Width {
+    /// The same for all.
+    All(i64),
+    /// In forward order.
+    Each(Vec<i64>),
+}
+
+impl fmt::Display for Width {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Width::All(width) => write!(formatter, "{width}"),
+            Width::Each(widths) => write!(formatter, "{widths:?}"),
+        }
+    }
+}
+
+fn widths() -> Domain<Width> {
+    let width = json!({"type": "integer", "minimum": 1});
+    let schema = json!({"anyOf": [width, {"type": "array", "items": width}]});
+    any("a width of at least 1, or a list of them", schema).only(|width| match width {
+        Width::All(width) => *width >= 1,
+        Width::Each(widths) => {
+            widths.len() <= MOST_LAYERS && widths.iter().all(|width| *width >= 1)
+        }
+    })
+}
 
 /// A fully connected network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,58 +112,28 @@ pub struct Mlp {
     pub outputs: i64,
     /// Activation of the output layer.
     pub output_activation: Activation,
-    /// Whether layers have biases.
+    /// Whether layers have biases; weights without them are drawn as [`Dense::without_bias`] says.
     pub bias: bool,
 }
 
 impl Mlp {
     /// Inputs, outputs and activation of each layer.
-    fn layers(&self) -> Vec<(i64, i64, Activation)> {
-        let mut sizes = Vec::new();
-        let mut inputs = self.inputs;
-        for &width in &self.hidden {
-            sizes.push((inputs, width, self.activation));
-            inputs = width;
-        }
-        sizes.push((inputs, self.outputs, self.output_activation));
-        sizes
+    fn layers(&self) -> impl Iterator<Item = (i64, i64, Activation)> {
+        let hidden = self.hidden.iter().map(|width| (*width, self.activation));
+        let outputs = hidden.chain([(self.outputs, self.output_activation)]);
+        let inputs = [self.inputs].into_iter().chain(self.hidden.iter().copied());
+        inputs.zip(outputs).map(|(inputs, (outputs, activation))| (inputs, outputs, activation))
     }
 
-    fn dense(&self, generator: &mut Generator, device: Device) -> Result<Vec<Dense>> {
-        self.lazily(generator, device).collect()
-    }
-
-    /// As [`Shape::blocks`], each drawn when it is asked for.
-    pub fn lazily(
+    fn dense(
         &self,
         generator: &mut Generator,
         device: Device,
     ) -> impl Iterator<Item = Result<Dense>> {
-        self.drawn((!self.bias).then_some(WeightInit::PyTorch), generator, device)
-    }
-
-    /// The layers one by one: as PyTorch draws them, or without biases where `unbiased` says how.
-    fn drawn(
-        &self,
-        unbiased: Option<WeightInit>,
-        generator: &mut Generator,
-        device: Device,
-    ) -> impl Iterator<Item = Result<Dense>> {
-        self.layers().into_iter().map(move |(m, n, activation)| match unbiased {
-            None => Dense::new(m, n, activation, generator, device),
-            Some(init) => Dense::without_bias(m, n, activation, init, generator, device),
+        self.layers().map(move |(m, n, activation)| match self.bias {
+            true => Dense::new(m, n, activation, generator, device),
+            false => Dense::without_bias(m, n, activation, generator, device),
         })
-    }
-
-    /// Weights alone, without biases.
-    pub fn blocks_without_bias(
-        &self,
-        init: WeightInit,
-        generator: &mut Generator,
-        device: Device,
-    ) -> Result<Vec<Box<dyn Block>>> {
-        let dense: Result<Vec<Dense>> = self.drawn(Some(init), generator, device).collect();
-        Ok(boxed(dense?))
     }
 
     /// As [`Shape::blocks`]; then, for each layer but the first, the fixed matrix `[n_{i+1}, n_i]`
@@ -87,14 +144,15 @@ impl Mlp {
         generator: &mut Generator,
         device: Device,
     ) -> Result<Vec<Box<dyn Block>>> {
-        let mut dense = self.dense(generator, device)?.into_iter();
+        let dense: Result<Vec<Dense>> = self.dense(generator, device).collect();
+        let mut dense = dense?.into_iter();
         let mut aligned = Vec::from_iter(dense.next());
         for block in dense {
             let matrix =
                 init.build(block.weight().size()[0], block.weight().size()[1], generator)?;
             aligned.push(block.propagating_through(matrix.to_device(device)));
         }
-        Ok(boxed(aligned))
+        aligned.into_iter().map(Ok).map(boxed).collect()
     }
 }
 
@@ -108,14 +166,14 @@ impl Shape for Mlp {
     }
 
     fn weight_count(&self) -> Result<f64> {
-        Ok(self.layers().iter().map(|(m, n, _)| *m as f64 * *n as f64).sum())
+        Ok(self.layers().map(|(m, n, _)| m as f64 * n as f64).sum())
     }
 
-    fn blocks(&self, generator: &mut Generator, device: Device) -> Result<Vec<Box<dyn Block>>> {
-        Ok(boxed(self.dense(generator, device)?))
+    fn blocks<'a>(&'a self, generator: &'a mut Generator, device: Device) -> Blocks<'a> {
+        Box::new(self.dense(generator, device).map(boxed))
     }
 }
 
-fn boxed(dense: Vec<Dense>) -> Vec<Box<dyn Block>> {
-    dense.into_iter().map(|block| Box::new(block) as Box<dyn Block>).collect()
+fn boxed(dense: Result<Dense>) -> Result<Box<dyn Block>> {
+    Ok(Box::new(dense?))
 }

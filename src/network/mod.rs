@@ -1,25 +1,24 @@
 //! What networks are made of: blocks, each taught by one feedback matrix, and the architectures
 //! that draw them.
 
-mod architecture;
 mod block;
 mod cnn;
 mod convolution;
 mod dense;
 mod initialise;
+mod kinds;
 mod mlp;
 mod transformer;
 mod vit;
 
-pub use architecture::{Architecture, Shape};
 pub(crate) use block::move_to;
 pub use block::{Block, Gradients, Tape, tensor_names, trainable};
-pub use cnn::{Cnn, Stage, Topology};
+pub use cnn::{Cnn, CnnSettings, Stage, Topology};
 pub use convolution::ConvolutionBlock;
 pub use dense::Dense;
-pub use initialise::WeightInit;
-pub use mlp::Mlp;
+pub use kinds::{Architecture, Blocks, Ends, ModelConfig, Network, Shape};
+pub use mlp::{Mlp, MlpSettings, Width};
 pub use transformer::TransformerBlock;
-pub use vit::Vit;
+pub use vit::{Vit, VitSettings};
 
 pub use crate::activation::Activation;

@@ -6,7 +6,7 @@ use anyhow::Result;
 use tch::{Device, Kind, Tensor};
 
 use super::block::{Block, trainable};
-use super::initialise::{self, WeightInit};
+use super::initialise;
 use super::vit::Vit;
 use crate::generator::Generator;
 
@@ -49,7 +49,7 @@ impl TransformerBlock {
         let (width, inner) = (shape.token_width, shape.heads * shape.head_size);
         let mut linear = |inputs: i64, outputs: i64, with_bias: bool| -> Result<Linear> {
             let size = [outputs, inputs];
-            let weight = initialise::weight(&size, WeightInit::PyTorch, generator, device)?;
+            let weight = initialise::weight(&size, generator, device)?;
             let bias = match with_bias {
                 true => Some(trainable(initialise::bias(&size, generator, device)?)),
                 false => None,

@@ -4,9 +4,68 @@ use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use tch::Device;
 
-use super::{Block, Dense, Shape, TransformerBlock};
-use crate::activation::Activation;
+use super::{
+    Activation, Architecture, Block, Blocks, Dense, Ends, Network, Shape, TransformerBlock,
+};
 use crate::generator::Generator;
+use crate::loss::Loss;
+use crate::settings::domain::{choice, whole};
+use crate::settings::{Refusal, section};
+
+const MOST_UNITS: i64 = 100_000;
+
+section! {
+    /// A Vision Transformer as a configuration asks for it.
+    pub struct VitSettings {
+        /// Height and width of a patch.
+        patch_size: i64 = 7, whole(1..=MOST_UNITS);
+        /// Width of a token.
+        token_width: i64 = 32, whole(1..=MOST_UNITS);
+        /// Number of transformer blocks.
+        blocks: i64 = 4, whole(1..=MOST_UNITS);
+        /// Heads of each block's attention.
+        heads: i64 = 8, whole(1..=MOST_UNITS);
+        /// Width of a head.
+        head_size: i64 = 64, whole(1..=MOST_UNITS);
+        /// Width of the perceptron inside each block.
+        mlp_width: i64 = 128, whole(1..=MOST_UNITS);
+        /// Activation of the hidden layers.
+        activation: Activation = Activation::Tanh, choice();
+    }
+}
+
+impl Network for VitSettings {
+    fn loss_of_classes(&self) -> Loss {
+        Loss::CrossEntropy
+    }
+
+    fn size(&self) -> (&'static str, String) {
+        ("model.token_width", self.token_width.to_string())
+    }
+
+    fn architecture(&self, ends: Ends) -> Result<Architecture, Refusal> {
+        let (image, Ends { outputs, output_activation, .. }) = (ends.image("vit")?, ends);
+        let VitSettings { patch_size, token_width, blocks, heads, head_size, mlp_width, .. } =
+            *self;
+        let vit = Vit {
+            image,
+            patch_size,
+            token_width,
+            blocks,
+            heads,
+            head_size,
+            mlp_width,
+            activation: self.activation,
+            outputs,
+            output_activation,
+        };
+        vit.tokens().map_err(|error| {
+            let expected = format!("a size that divides the images: {error}");
+            Refusal::new("model.patch_size", patch_size, expected)
+        })?;
+        Ok(Architecture::Vit(vit))
+    }
+}
 
 /// The sizes of a Vision Transformer as Flügel et al. train it: no class token, no positional
 /// encoding; all tokens go to the head.
@@ -67,16 +126,17 @@ impl Shape for Vit {
 
     /// The embedding with the first transformer block, the other transformer blocks, the hidden
     /// layer of the head, the output layer.
-    fn blocks(&self, generator: &mut Generator, device: Device) -> Result<Vec<Box<dyn Block>>> {
-        let mut blocks: Vec<Box<dyn Block>> = Vec::new();
-        for index in 0..self.blocks {
-            blocks.push(Box::new(TransformerBlock::new(self, index == 0, generator, device)?));
-        }
-        let width = self.tokens()? * self.token_width;
-        let outputs = self.outputs;
-        blocks.push(Box::new(Dense::new(width, width, self.activation, generator, device)?));
-        let output = Dense::new(width, outputs, self.output_activation, generator, device)?;
-        blocks.push(Box::new(output));
-        Ok(blocks)
+    fn blocks<'a>(&'a self, generator: &'a mut Generator, device: Device) -> Blocks<'a> {
+        Box::new((0..self.blocks + 2).map(move |index| -> Result<Box<dyn Block>> {
+            if index < self.blocks {
+                return Ok(Box::new(TransformerBlock::new(self, index == 0, generator, device)?));
+            }
+            let width = self.tokens()? * self.token_width;
+            let (outputs, activation) = match index == self.blocks {
+                true => (width, self.activation),
+                false => (self.outputs, self.output_activation),
+            };
+            Ok(Box::new(Dense::new(width, outputs, activation, generator, device)?))
+        }))
     }
 }

@@ -8,7 +8,6 @@
 mod carried;
 pub(crate) mod domain;
 pub(crate) mod key;
-mod kind;
 mod names;
 mod reader;
 mod reference;
@@ -20,7 +19,6 @@ mod source;
 pub use carried::names as carried_names;
 pub use domain::Domain;
 pub use key::{Key, Preset};
-pub use kind::{Kind, Kinds};
 pub(crate) use names::named;
 pub use names::{Name, Named};
 pub use reader::Reader;
@@ -44,3 +42,34 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+/// A key's value that does not go with something that a configuration cannot know, such as the data.
+#[derive(Debug)]
+pub struct Refusal {
+    /// The key.
+    pub key: &'static str,
+    /// Its value.
+    pub found: String,
+    /// What the value could be.
+    pub expected: String,
+}
+
+impl Refusal {
+    /// A refusal of what was found.
+    pub fn new(
+        key: &'static str,
+        found: impl fmt::Display,
+        expected: impl Into<String>,
+    ) -> Refusal {
+        Refusal { key, found: found.to_string(), expected: expected.into() }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        let Refusal { key, found, expected } = self;
+        write!(formatter, "`{key}` is `{found}`; expected {expected}")
+    }
+}
+
+impl std::error::Error for Refusal {}

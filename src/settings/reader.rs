@@ -9,7 +9,7 @@ use super::ConfigError;
 use super::domain::{Domain, choice_of, show};
 use super::key::Key;
 use super::names::{Name, did_you_mean};
-use super::source::{Layer, Source, lay_over};
+use super::source::{Layer, Source, lay_over, lookup};
 
 /// A mapping of the configuration, from which keys are taken as they are read; what is left at the
 /// end is not known.
@@ -24,6 +24,15 @@ pub struct Reader<'a> {
 }
 
 impl Source {
+    /// Reads some of a configuration beforehand; none if that cannot be done.
+    pub fn peek<T>(
+        &self,
+        keys: &[Key],
+        read: impl FnOnce(&mut Reader) -> Result<T, ConfigError>,
+    ) -> Option<T> {
+        read(&mut self.reader(Mapping::new(), keys, &mut Vec::new())).ok()
+    }
+
     /// Reads all of a configuration, with a rule's defaults beneath it; `keys` are all that it can have.
     /// Beside it come remarks for people.
     pub fn read<T>(
@@ -32,12 +41,20 @@ impl Source {
         keys: &[Key],
         read: impl FnOnce(&mut Reader) -> Result<T, ConfigError>,
     ) -> Result<(T, Vec<String>), ConfigError> {
-        let (mut left, mut remarks) = (defaults, Vec::new());
+        let mut remarks = Vec::new();
+        Ok((self.reader(defaults, keys, &mut remarks).read_all(read)?, remarks))
+    }
+
+    fn reader<'a>(
+        &'a self,
+        defaults: Mapping,
+        keys: &'a [Key],
+        remarks: &'a mut Vec<String>,
+    ) -> Reader<'a> {
+        let mut left = defaults;
         lay_over(&mut left, &self.values);
         let (path, given, known) = (String::new(), Some(&self.values), Vec::new());
-        let remarks_here = &mut remarks;
-        let reader = Reader { source: self, keys, path, given, left, known, remarks: remarks_here };
-        Ok((reader.read_all(read)?, remarks))
+        Reader { source: self, keys, path, given, left, known, remarks }
     }
 }
 
@@ -142,9 +159,9 @@ impl Reader<'_> {
         }
     }
 
-    /// Whether the file, what it extends, or a `--set` gives a key.
+    /// Whether the file, what it extends, or a `--set` gives a key, of this section or one below.
     pub fn has(&self, key: &str) -> bool {
-        self.given.is_some_and(|given| given.contains_key(key))
+        self.given.is_some_and(|given| lookup(given, key).is_some())
     }
 
     /// Leaves a key aside if another one that speaks against it was set later: by a `--set`, which is

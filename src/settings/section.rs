@@ -22,7 +22,8 @@
 ///   for what no single key can tell.
 ///
 /// An enum is a section whose `name` chooses the variant: `Step = "step" { keys }`, or
-/// `Adam = "adam" (AdamSettings)` with a section of its own; `enum E = "step"` has a default.
+/// `Adam = "adam" (AdamSettings)` with a section of its own; `enum E = "step"` has a default. With
+/// `enum E: Trait`, whose variants all have sections of their own, these are used through the trait.
 macro_rules! section {
     ($(#[$attribute:meta])* $vis:vis struct $type:ident
         $(($($argument:ident: $argument_type:ty),*))? $(=> $check:ident)?
@@ -39,14 +40,37 @@ macro_rules! section {
 
         $crate::settings::section!(
             @impl $type, reader, [$($($argument: $argument_type),*)?], [$($check)?],
-            [$($crate::settings::section!(@keys concat!($($doc, "\n"),*), $field, $field_type,
-                [$($domain)?], [$($default $(=> $words)?)?], [$($flat)?])),*].concat(),
+            <[Vec<$crate::settings::Key>]>::concat(&[$($crate::settings::section!(@keys
+                concat!($($doc, "\n"),*), $field, $field_type, [$($domain)?],
+                [$($default $(=> $words)?)?], [$($flat)?])),*]),
             {
                 $(let $field: $field_type = $crate::settings::section!(@read reader, $field,
                     $field_type, [$($domain)?], [$($default)?], [$($flat)?], [$($($nested),*)?]);)*
                 $type { $($field),* }
             }
         );
+    };
+
+    ($(#[$attribute:meta])* $vis:vis enum $type:ident
+        $(($($argument:ident: $argument_type:ty),*))? $(= $preset:literal)?: $trait:ident
+    {
+        $($(#[doc = $doc:literal])* $variant:ident = $name:literal
+            ($inner:ident $(, $known:ident)*)),* $(,)?
+    }) => {
+        $crate::settings::section! {
+            $(#[$attribute])*
+            $vis enum $type $(($($argument: $argument_type),*))? $(= $preset)? {
+                $($(#[doc = $doc])* $variant = $name ($inner $(, $known)*)),*
+            }
+        }
+
+        impl std::ops::Deref for $type {
+            type Target = dyn $trait;
+
+            fn deref(&self) -> &Self::Target {
+                match self { $($type::$variant(kind) => kind),* }
+            }
+        }
     };
 
     ($(#[$attribute:meta])* $vis:vis enum $type:ident
@@ -58,7 +82,7 @@ macro_rules! section {
             $field:ident: $field_type:ty $(= $default:expr $(=> $words:literal)?)? $(, $domain:expr)?
                 $(=> read($($nested:expr),*))?;)*
         })?
-        $(($inner:ty))?),* $(,)?
+        $(($inner:ty $(, $known:expr)*))?),* $(,)?
     }) => {
         $(#[$attribute])*
         #[derive(Clone, Debug, serde::Serialize)]
@@ -85,7 +109,7 @@ macro_rules! section {
                 $($name => {
                     $($(let $field: $field_type = $crate::settings::section!(@read reader, $field,
                         $field_type, [$($domain)?], [$($default)?], [], [$($($nested),*)?]);)*)?
-                    $type::$variant $({ $($field),* })? $((<$inner>::read_keys(reader)?))?
+                    $type::$variant $({ $($field),* })? $((<$inner>::read_keys(reader $(, $known)*)?))?
                 })*
                 _ => unreachable!("only names of this list are chosen"),
             }
@@ -105,6 +129,7 @@ macro_rules! section {
             pub(crate) fn read_keys(
                 $reader: &mut $crate::settings::Reader $(, $argument: $argument_type)*
             ) -> Result<$type, $crate::settings::ConfigError> {
+                let _ = &$reader; // not every section has keys
                 let section = $read;
                 $crate::settings::section!(@checked section, $($check)?, ($reader $(, $argument)*))
             }

@@ -1,12 +1,60 @@
 //! Backpropagation, the rival: the same blocks, kernels and optimizer, with true gradients.
 
 use anyhow::Result;
+use tch::Device;
 
 use super::Trainer;
+use super::rule::{Beside, Parts, Rule};
 use crate::data::Batch;
 use crate::engine::Step;
+use crate::feedback::FeedbackInit;
+use crate::generator::Generator;
 use crate::layers::Layers;
 use crate::loss::Loss;
+use crate::network::{Architecture, Blocks};
+use crate::settings::{ConfigError, Reader, section};
+
+section! {
+    /// Backpropagation has no settings.
+    pub struct Bp {}
+}
+
+section! {
+    /// Settings of feedback alignment (FA).
+    pub struct Fa {
+        /// How the fixed matrices are made that carry gradients backwards.
+        ///
+        /// Their shape is [n_{i+1}, n_i] instead of [C, n_i].
+        feedback_init: FeedbackInit => read();
+    }
+}
+
+impl Rule for Bp {
+    fn trainer(&self, Parts { layers, loss, .. }: Parts) -> Result<Box<dyn Trainer>> {
+        Ok(Box::new(BackpropTrainer { layers, loss }))
+    }
+}
+
+impl Rule for Fa {
+    fn check(&self, reader: &mut Reader, beside: &Beside) -> Result<(), ConfigError> {
+        beside.check_mlp("fa", reader)
+    }
+
+    fn blocks<'a>(
+        &'a self,
+        architecture: &'a Architecture,
+        generator: &'a mut Generator,
+        device: Device,
+    ) -> Result<Blocks<'a>> {
+        let mlp = architecture.mlp()?;
+        let blocks = mlp.blocks_for_feedback_alignment(&self.feedback_init, generator, device)?;
+        Ok(Box::new(blocks.into_iter().map(Ok)))
+    }
+
+    fn trainer(&self, parts: Parts) -> Result<Box<dyn Trainer>> {
+        Bp {}.trainer(parts)
+    }
+}
 
 /// Backpropagation from block to block; what the blocks recorded is kept for one batch.
 ///

@@ -70,20 +70,6 @@ impl FeedbackTrainer {
         Ok(FeedbackTrainer { layers, error_info, loss, store, schedule })
     }
 
-    /// Sets the order in which layers and batches take their turns, from the next epoch on. The
-    /// numbers stay the same, to the bit.
-    ///
-    /// # Errors
-    /// Where the error information is of the current batch, layers cannot learn before the output is
-    /// known: there is only one order then.
-    pub fn set_schedule(&mut self, schedule: Box<dyn Schedule>) -> Result<()> {
-        if self.error_info.timing() == Timing::Current {
-            bail!("layers that are taught by the current error cannot learn in another order");
-        }
-        self.schedule = schedule;
-        Ok(())
-    }
-
     /// One epoch of Algorithm 1 in the order of the schedule. Errors are read as they were before the
     /// epoch, and written when all of them are there.
     fn learn_epoch(&mut self, epoch: &Epoch, on_samples: &mut dyn FnMut(i64)) -> Result<()> {
@@ -175,6 +161,14 @@ impl Trainer for FeedbackTrainer {
 
     fn layers(&self) -> &Layers {
         &self.layers
+    }
+
+    fn set_schedule(&mut self, schedule: Box<dyn Schedule>) -> Result<()> {
+        if self.error_info.timing() == Timing::Current {
+            bail!("layers that are taught by the current error cannot learn in another order");
+        }
+        self.schedule = schedule;
+        Ok(())
     }
 
     fn error_store_mut(&mut self) -> Option<&mut ErrorStore> {

@@ -2,15 +2,19 @@
 
 mod backprop;
 mod feedback;
+mod feedback_rules;
 mod pepita;
 mod recorded;
+mod rule;
 
-pub use backprop::BackpropTrainer;
+pub use backprop::{BackpropTrainer, Bp, Fa};
 pub use feedback::FeedbackTrainer;
-pub use pepita::PepitaTrainer;
+pub use feedback_rules::{Dfa, Drtp, F3, Llo};
+pub use pepita::{Pepita, PepitaTrainer};
 pub use recorded::RecordedTrainer;
+pub use rule::{Algorithm, Beside, Parts, Rule};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use tch::Tensor;
 
 use crate::data::{Batch, Split};
@@ -18,11 +22,9 @@ use crate::engine::Step;
 use crate::error_store::ErrorStore;
 use crate::generator::Generator;
 use crate::layers::Layers;
+use crate::schedule::Schedule;
 
-/// Trains the layers that it owns, batch by batch.
-///
-/// A new learning rule that can be told apart from [`FeedbackTrainer`] by more than its error
-/// information is a new file beside this one, with one arm in `assemble.rs`.
+/// Trains the layers that it owns, batch by batch. [`Rule`] makes one from a configuration.
 pub trait Trainer: Send {
     /// Takes one step on a batch.
     fn train_batch(&mut self, batch: &Batch, step: &Step) -> Result<()>;
@@ -33,6 +35,15 @@ pub trait Trainer: Send {
     /// The per-sample errors, if this rule keeps them.
     fn error_store_mut(&mut self) -> Option<&mut ErrorStore> {
         None
+    }
+
+    /// Sets the order in which layers and batches take their turns, from the next epoch on. The
+    /// numbers stay the same, to the bit.
+    ///
+    /// # Errors
+    /// Where layers cannot learn before the output is known, there is only one order.
+    fn set_schedule(&mut self, _schedule: Box<dyn Schedule>) -> Result<()> {
+        bail!("layers that do not learn on the way forward cannot learn in another order")
     }
 
     /// Every tensor that the next step depends on, by names of their own; to write to one is to set it.

@@ -3,13 +3,86 @@
 //! Legend: b batch, n_0 inputs, C outputs, h_l `[b, n_l]` output of layer l, m_l its dropout mask.
 
 use anyhow::Result;
+use serde_yaml::Mapping;
 use tch::{Device, Tensor};
 
 use super::Trainer;
-use crate::data::Batch;
+use super::rule::{Beside, Parts, Rule};
+use crate::data::{Batch, Task};
 use crate::engine::Step;
 use crate::generator::Generator;
 use crate::layers::Layers;
+use crate::loss::Loss;
+use crate::settings::domain::{positive, share};
+use crate::settings::{ConfigError, Reader, lay_over, lookup, section};
+
+section! {
+    /// Settings of PEPITA.
+    pub struct Pepita {
+        /// Size of the matrix that carries the error to the input, as a multiple of √(6/inputs).
+        projection_scale: f64 = 0.05, positive();
+        /// Share of the hidden units that are left out of a step.
+        dropout: f64 = 0.1, share();
+    }
+}
+
+/// What PEPITA's authors trained with: defaults that take the place of the other rules'.
+const DEFAULTS: &str = "
+data: {standardize: false, batch_size: 64}
+model: {width: 1024, activation: relu}
+loss: cross_entropy
+optimizer: {name: sgd, learning_rate: 0.1, momentum: 0.9}
+";
+
+impl Rule for Pepita {
+    fn has_biases(&self) -> bool {
+        false
+    }
+
+    /// Its masks are drawn on the host.
+    fn can_be_recorded(&self) -> bool {
+        false
+    }
+
+    fn defaults(&self, given: &Mapping) -> Mapping {
+        let given = |path| lookup(given, path);
+        let mut defaults = Mapping::new();
+        let mut add = |yaml| {
+            lay_over(&mut defaults, &serde_yaml::from_str(yaml).expect("the defaults are YAML"))
+        };
+        add(DEFAULTS);
+        if given("optimizer.learning_rate").is_none() {
+            // It goes with the authors' learning rate.
+            add("optimizer: {schedule: {name: multi_step, milestones: [60, 90], gamma: 0.1}}");
+        }
+        let without = given("optimizer.momentum").and_then(|it| it.as_f64()) == Some(0.0);
+        if !without && given("optimizer.nesterov") != Some(&true.into()) {
+            add("optimizer: {classical_momentum: true}");
+        }
+        defaults
+    }
+
+    fn check(&self, reader: &mut Reader, beside: &Beside) -> Result<(), ConfigError> {
+        beside.check_mlp("pepita", reader)?;
+        if beside.data.task == Task::Regression {
+            let expected = "a data set of classes (or `data.task: classification`): `pepita` \
+                            classifies with softmax outputs";
+            return Err(reader.refuse("data.name", beside.data.name, expected));
+        }
+        if beside.loss != Loss::CrossEntropy {
+            let expected = "cross_entropy: `pepita` classifies with softmax outputs";
+            return Err(reader.refuse("loss", beside.loss, expected));
+        }
+        Ok(())
+    }
+
+    fn trainer(&self, parts: Parts) -> Result<Box<dyn Trainer>> {
+        let Parts { layers, data, generator, .. } = parts;
+        let Pepita { projection_scale, dropout } = *self;
+        let inputs = data.input_count();
+        Ok(Box::new(PepitaTrainer::new(layers, inputs, projection_scale, dropout, generator)?))
+    }
+}
 
 /// Trains with two forward passes and no backward one. The network is fully connected and puts out
 /// logits; p is their softmax.

@@ -10,8 +10,10 @@ use crate::data::{
 
 standardized! {
     /// CIFAR-10.
-    Cifar10, KIND, "cifar10", "colour photographs, 32 x 32, 10 classes, 50,000 + 10,000"
+    Cifar10
 }
+
+const NAME: &str = "cifar10";
 
 impl DataSet for Cifar10 {
     fn about(&self) -> About {
@@ -20,7 +22,7 @@ impl DataSet for Cifar10 {
             standardize: self.standardize,
             training_shape: Some(shape),
             publication: Some(&PUBLICATION),
-            ..About::new(KIND.name, self)
+            ..About::new(NAME)
         }
     }
 
@@ -37,7 +39,7 @@ impl DataSet for Cifar10 {
         };
         let (train, test) = files.contents.split_at(5);
         let parts = [part(train)?, part(test)?];
-        Ok(prepare::images(KIND.name, &CLASSES, ([3, 32, 32], 255.0, scaling), parts, device))
+        Ok(prepare::images(NAME, &CLASSES, ([3, 32, 32], 255.0, scaling), parts, device))
     }
 }
 

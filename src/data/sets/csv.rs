@@ -7,7 +7,6 @@ mod reading;
 use std::collections::HashSet;
 use std::ops::Bound;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -15,9 +14,7 @@ use serde_json::json;
 use serde_yaml::Value;
 use tch::{Device, Kind};
 
-use crate::data::{
-    About, DataSet, Dataset, Files, Header, Registration, TableFormat, Task, prepare,
-};
+use crate::data::{About, DataSet, Dataset, Files, Header, TableFormat, Task, prepare};
 use crate::settings::domain::{choice, number, show, text, truth, whole};
 use crate::settings::{ConfigError, Domain, Key, Reader, named, section};
 use reading::Reading;
@@ -157,13 +154,6 @@ impl CsvFiles {
     }
 }
 
-pub(super) const KIND: Registration = Registration {
-    name: "csv",
-    summary: "tables of your own",
-    keys: Csv::keys,
-    read: |reader| Ok(Arc::new(Csv::read_keys(reader)?)),
-};
-
 impl DataSet for Csv {
     fn about(&self) -> About {
         About {
@@ -176,7 +166,7 @@ impl DataSet for Csv {
                 kind: Kind::Float,
                 others: self.targets.len() + self.ignore.len(),
             },
-            ..About::new(KIND.name, self)
+            ..About::new("csv")
         }
     }
 

@@ -1,32 +1,24 @@
 //! 1,797 handwritten digits of 8 x 8 pixels from the UCI repository (Alpaydin & Kaynak 1998, CC BY
 //! 4.0), which the program carries.
 
-use std::sync::Arc;
-
 use anyhow::Result;
-use serde::Serialize;
 use tch::{Device, Tensor};
 
 use super::mnist::DIGITS;
-use crate::data::{
-    About, DataSet, Dataset, File, Files, Registration, Scaling, TrainingShape, idx, prepare,
-};
+use crate::data::{About, DataSet, Dataset, File, Files, Scaling, TrainingShape, idx, prepare};
+use crate::settings::section;
 
-/// The small handwritten digits; pixels are in [0, 1].
-#[derive(Clone, Debug, Serialize)]
-pub struct Digits;
+section! {
+    /// The small handwritten digits; pixels are in [0, 1].
+    pub struct Digits {}
+}
 
-pub(super) const KIND: Registration = Registration {
-    name: "digits",
-    summary: "handwritten digits, 8 x 8, 10 classes, 1,438 + 359",
-    keys: Vec::new,
-    read: |_| Ok(Arc::new(Digits)),
-};
+const NAME: &str = "digits";
 
 impl DataSet for Digits {
     fn about(&self) -> About {
         let shape = TrainingShape { samples: 1_438, outputs: 10, image: Some([1, 8, 8]) };
-        About { training_shape: Some(shape), ..About::new(KIND.name, self) }
+        About { training_shape: Some(shape), ..About::new(NAME) }
     }
 
     /// Every fifth sample is a test sample.
@@ -41,6 +33,6 @@ impl DataSet for Digits {
             (images.index_select(0, &positions), labels.index_select(0, &positions))
         });
         let scaling = vec![Scaling::NONE];
-        Ok(prepare::images(KIND.name, &DIGITS, ([1, 8, 8], 16.0, scaling), parts, device))
+        Ok(prepare::images(NAME, &DIGITS, ([1, 8, 8], 16.0, scaling), parts, device))
     }
 }

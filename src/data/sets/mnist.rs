@@ -11,13 +11,16 @@ use crate::data::{
 
 standardized! {
     /// MNIST.
-    Mnist, KIND, "mnist", "handwritten digits, 28 x 28, 10 classes, 60,000 + 10,000"
+    Mnist
 }
 
 standardized! {
     /// Fashion-MNIST.
-    FashionMnist, FASHION, "fashion_mnist", "clothing, 28 x 28, 10 classes, 60,000 + 10,000"
+    FashionMnist
 }
+
+const MNIST: &str = "mnist";
+const FASHION: &str = "fashion_mnist";
 
 pub(super) const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
 
@@ -33,12 +36,12 @@ impl DataSet for Mnist {
             standardize: self.standardize,
             training_shape: Some(SHAPE),
             publication: Some(&MNIST_FILES),
-            ..About::new(KIND.name, self)
+            ..About::new(MNIST)
         }
     }
 
     fn prepare(&self, files: &Files, standardize: bool, device: Device) -> Result<Dataset> {
-        load(KIND.name, &DIGITS, files, standardize, device)
+        load(MNIST, &DIGITS, files, standardize, device)
     }
 }
 
@@ -48,13 +51,13 @@ impl DataSet for FashionMnist {
             standardize: self.standardize,
             training_shape: Some(SHAPE),
             publication: Some(&FASHION_FILES),
-            ..About::new(FASHION.name, self)
+            ..About::new(FASHION)
         }
     }
 
     fn prepare(&self, files: &Files, standardize: bool, device: Device) -> Result<Dataset> {
         let classes: Vec<&str> = CLOTHES.split(", ").collect();
-        load(FASHION.name, &classes, files, standardize, device)
+        load(FASHION, &classes, files, standardize, device)
     }
 }
 

@@ -1,8 +1,8 @@
 //! The data sets: a file for each format.
 
-/// Declares a data set whose only key is `standardize`, and its registration.
+/// Declares a data set whose only key is `standardize`.
 macro_rules! standardized {
-    ($(#[doc = $doc:literal])* $type:ident, $kind:ident, $name:literal, $summary:literal) => {
+    ($(#[doc = $doc:literal])* $type:ident) => {
         $crate::settings::section! {
             $(#[doc = $doc])*
             pub struct $type {
@@ -12,13 +12,6 @@ macro_rules! standardized {
                 standardize: bool = true, $crate::settings::domain::truth();
             }
         }
-
-        pub(super) const $kind: $crate::data::Registration = $crate::data::Registration {
-            name: $name,
-            summary: $summary,
-            keys: $type::keys,
-            read: |reader| Ok(std::sync::Arc::new($type::read_keys(reader)?)),
-        };
     };
 }
 
@@ -36,18 +29,38 @@ pub use mnist::{FashionMnist, Mnist};
 pub use sgemm::Sgemm;
 pub use wine_quality::WineQuality;
 
-use super::Registration;
+use super::DataSet;
+use crate::settings::{Name, Source, section};
 
-/// All kinds of data sets, in the order in which they are listed.
-pub static DATA_SETS: &[Registration] = &[
-    mnist::KIND,
-    mnist::FASHION,
-    digits::KIND,
-    cifar10::KIND,
-    wine_quality::KIND,
-    sgemm::KIND,
-    csv::KIND,
-];
+section! {
+    /// The data set.
+    pub enum KnownDataSet: DataSet {
+        /// handwritten digits, 28 x 28, 10 classes, 60,000 + 10,000
+        Mnist = "mnist" (Mnist),
+        /// clothing, 28 x 28, 10 classes, 60,000 + 10,000
+        FashionMnist = "fashion_mnist" (FashionMnist),
+        /// handwritten digits, 8 x 8, 10 classes, 1,438 + 359
+        Digits = "digits" (Digits),
+        /// colour photographs, 32 x 32, 10 classes, 50,000 + 10,000
+        Cifar10 = "cifar10" (Cifar10),
+        /// 12 measurements of a wine, quality 0 to 10, 5,197 + 1,300
+        WineQuality = "wine_quality" (WineQuality),
+        /// 14 settings of a GPU kernel, run time, 773,120 + 193,280
+        Sgemm = "sgemm" (Sgemm),
+        /// tables of your own
+        Csv = "csv" (Csv),
+    }
+}
+
+impl KnownDataSet {
+    /// Those that need no settings, with these left at their defaults.
+    pub fn all() -> impl Iterator<Item = (Name, KnownDataSet)> {
+        KnownDataSet::NAMES.iter().filter_map(|(name, summary)| {
+            let source = Source::parse("a data set", &format!("name: {name}")).ok()?;
+            Some(((*name, *summary), source.peek(&[], KnownDataSet::read_keys)?))
+        })
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -55,15 +68,15 @@ mod tests {
 
     #[test]
     fn every_data_set_is_found_under_its_name() {
-        for registration in DATA_SETS {
-            let Some(set) = registration.default() else { continue };
+        for ((name, _), set) in KnownDataSet::all() {
             let about = set.about();
-            assert_eq!(about.name, registration.name);
-            assert!(about.training_shape.is_some(), "{}", about.name);
-            let keys = serde_yaml::to_value(&*set).unwrap();
-            assert_eq!(keys["name"], registration.name);
+            assert_eq!(about.name, name);
+            assert!(about.training_shape.is_some(), "{name}");
+            let keys = serde_yaml::to_value(&set).unwrap();
+            assert_eq!(keys["name"], name);
             let standardize = keys.get("standardize").is_some_and(|it| *it == true);
-            assert_eq!(standardize, about.standardize, "{}", about.name);
+            assert_eq!(standardize, about.standardize, "{name}");
         }
+        assert_eq!(KnownDataSet::all().count(), KnownDataSet::NAMES.len() - 1, "all but csv");
     }
 }

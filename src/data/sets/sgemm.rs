@@ -13,8 +13,10 @@ use crate::data::{
 
 standardized! {
     /// SGEMM.
-    Sgemm, KIND, "sgemm", "14 settings of a GPU kernel, run time, 773,120 + 193,280"
+    Sgemm
 }
+
+const NAME: &str = "sgemm";
 
 impl DataSet for Sgemm {
     fn about(&self) -> About {
@@ -24,7 +26,7 @@ impl DataSet for Sgemm {
             training_shape: Some(TrainingShape { samples: 773_120, outputs: 1, image: None }),
             publication: Some(&PUBLICATION),
             table_format: TableFormat::default(),
-            ..About::new(KIND.name, self)
+            ..About::new(NAME)
         }
     }
 
@@ -42,7 +44,7 @@ impl DataSet for Sgemm {
         };
         let parts = (stacked(train), stacked(test));
         let targets = Targets::numbers(["Run (ms)"]);
-        Ok(prepare::rows(KIND.name, columns, targets, parts, standardize, device))
+        Ok(prepare::rows(NAME, columns, targets, parts, standardize, device))
     }
 }
 

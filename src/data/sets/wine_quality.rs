@@ -1,8 +1,6 @@
 //! Wine Quality: 6,497 Portuguese wines, red and white (Cortez et al. 2009), prepared as in the
 //! paper.
 
-use std::sync::Arc;
-
 use anyhow::Result;
 use tch::{Device, Kind, Tensor};
 
@@ -10,8 +8,8 @@ use crate::data::preparation::one_hot;
 use crate::data::prepare;
 use crate::data::table::Rows;
 use crate::data::{
-    About, Coding, Column, DataSet, Dataset, Files, KnownFile, Place, Publication, Registration,
-    Split, TableFormat, Targets, Task, TrainingShape,
+    About, Coding, Column, DataSet, Dataset, Files, KnownFile, Place, Publication, Split,
+    TableFormat, Targets, Task, TrainingShape,
 };
 use crate::settings::domain::{choice, truth};
 use crate::settings::section;
@@ -28,12 +26,7 @@ section! {
     }
 }
 
-pub(super) const KIND: Registration = Registration {
-    name: "wine_quality",
-    summary: "12 measurements of a wine, quality 0 to 10, 5,197 + 1,300",
-    keys: WineQuality::keys,
-    read: |reader| Ok(Arc::new(WineQuality::read_keys(reader)?)),
-};
+const NAME: &str = "wine_quality";
 
 impl DataSet for WineQuality {
     fn about(&self) -> About {
@@ -44,7 +37,7 @@ impl DataSet for WineQuality {
             training_shape: Some(TrainingShape { samples: 5_197, outputs, image: None }),
             publication: Some(&PUBLICATION),
             table_format: TableFormat { delimiter: b';', ..TableFormat::default() },
-            ..About::new(KIND.name, self)
+            ..About::new(NAME)
         }
     }
 
@@ -74,7 +67,7 @@ impl DataSet for WineQuality {
             Task::Regression => (quality, Targets::numbers(["quality"])),
         };
         let parts = Split::new(wines.narrow(1, 0, 12), targets).train_test(0.2, 1)?;
-        Ok(prepare::rows(KIND.name, columns, meaning, parts, standardize, device))
+        Ok(prepare::rows(NAME, columns, meaning, parts, standardize, device))
     }
 }
 
