@@ -166,19 +166,14 @@ impl Optimizer for Adam {
         gradients: &[&Tensor],
         learning_rate: f64,
     ) -> Result<()> {
+        let AdamSettings { betas, eps, weight_decay } = self.settings;
         native::fused_adam(
             parameters,
             gradients,
             &references(&self.first_moments),
             &references(&self.second_moments),
             &self.step,
-            AdamStep {
-                learning_rate,
-                beta1: self.settings.betas[0],
-                beta2: self.settings.betas[1],
-                weight_decay: self.settings.weight_decay,
-                eps: self.settings.eps,
-            },
+            AdamStep { learning_rate, betas, weight_decay, eps },
         )
     }
 
