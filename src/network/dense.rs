@@ -28,9 +28,7 @@ impl Dense {
         generator: &mut Generator,
         device: Device,
     ) -> Result<Dense> {
-        let shape = [outputs, inputs];
-        let weight = initialise::weight(&shape, generator, device)?;
-        let bias = initialise::bias(&shape, generator, device)?;
+        let (weight, bias) = initialise::weight_and_bias(&[outputs, inputs], generator, device)?;
         Ok(Dense::of(weight, Some(bias), activation))
     }
 
@@ -53,10 +51,9 @@ impl Dense {
 
     /// Makes gradients go backwards through a fixed matrix R `[n, m]` in place of W: feedback
     /// alignment (Lillicrap et al. 2016).
-    pub fn propagating_through(mut self, matrix: Tensor) -> Dense {
+    pub fn propagate_through(&mut self, matrix: Tensor) {
         assert_eq!(matrix.size(), self.weight.size(), "R has the shape of W");
         self.backward_weight = Some(matrix);
-        self
     }
 
     /// W `[n, m]`.
@@ -135,7 +132,7 @@ impl Block for Dense {
     }
 
     /// δz = δh ⊙ σ'(z), δW = δzᵀ x, δb = Σ_batch δz; δx = δz W (or δz R, see
-    /// [`Dense::propagating_through`]).
+    /// [`Dense::propagate_through`]).
     fn gradients(&self, tape: &Tape, output_gradient: &Tensor, input_too: bool) -> Gradients {
         let known = tape.kept.as_ref().unwrap_or(&tape.output);
         let preactivation = self.activation.backward(output_gradient, known);

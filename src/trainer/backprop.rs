@@ -47,8 +47,7 @@ impl Rule for Fa {
         device: Device,
     ) -> Result<Blocks<'a>> {
         let mlp = architecture.mlp()?;
-        let blocks = mlp.blocks_for_feedback_alignment(&self.feedback_init, generator, device)?;
-        Ok(Box::new(blocks.into_iter().map(Ok)))
+        mlp.blocks_for_feedback_alignment(&self.feedback_init, generator, device)
     }
 
     fn trainer(&self, parts: Parts) -> Result<Box<dyn Trainer>> {
@@ -59,8 +58,7 @@ impl Rule for Fa {
 /// Backpropagation from block to block; what the blocks recorded is kept for one batch.
 ///
 /// On blocks that propagate through fixed matrices
-/// ([`Dense::propagating_through`](crate::network::Dense::propagating_through)) this is feedback
-/// alignment.
+/// ([`Dense::propagate_through`](crate::network::Dense::propagate_through)) this is feedback alignment.
 pub struct BackpropTrainer {
     layers: Layers,
     loss: Loss,
