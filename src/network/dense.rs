@@ -9,7 +9,6 @@ use super::block::{Block, Gradients, Tape};
 use super::initialise;
 use crate::activation::Activation;
 use crate::generator::Generator;
-use crate::native::dense::DenseActivation;
 
 /// h = σ(x Wᵀ + b), with x `[b, m]`, W `[n, m]`, b `[n]`, h `[b, n]`.
 pub struct Dense {
@@ -66,15 +65,8 @@ impl Dense {
         self.bias.as_ref()
     }
 
-    /// Its activation as the fused kernels know it, if they do.
-    pub(crate) fn kernel_activation(&self) -> Option<DenseActivation> {
-        match self.activation {
-            Activation::Identity => Some(DenseActivation::Identity),
-            Activation::Tanh => Some(DenseActivation::Tanh),
-            Activation::Relu => Some(DenseActivation::Relu),
-            Activation::Sigmoid => Some(DenseActivation::Sigmoid),
-            Activation::Gelu => None,
-        }
+    pub(crate) fn activation(&self) -> Activation {
+        self.activation
     }
 
     /// The same block, with the same parameters in memory.
@@ -86,11 +78,6 @@ impl Dense {
             activation: self.activation,
             backward_weight: same(&self.backward_weight),
         }
-    }
-
-    /// ∂L/∂z `[b, n]` from ∂L/∂h and h.
-    pub(crate) fn preactivation_gradient(&self, output_gradient: &Tensor, h: &Tensor) -> Tensor {
-        self.activation.backward(output_gradient, h)
     }
 
     /// What gradients go backwards through: W, or the fixed matrix in its place.
