@@ -27,7 +27,7 @@ impl Generator {
     /// An int64 tensor of the given shape on the CPU, drawn i.i.d. from 0, 1, …, `bound` - 1.
     pub fn integers(&mut self, shape: &[i64], bound: i64) -> Result<Tensor> {
         let mut tensor = Tensor::f_empty(shape, (Kind::Int64, Device::Cpu))?;
-        self.0.integers(&mut tensor, 0, bound)?;
+        self.0.integers(&mut tensor, bound)?;
         Ok(tensor)
     }
 

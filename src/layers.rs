@@ -6,10 +6,11 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
-use crate::engine::{Engine, EngineSettings, Signal, Step, norm, parameters};
+use crate::engine::{Engine, EngineSettings, Signal, Step, large_state, norm, parameters};
 use crate::feedback::FeedbackInit;
 use crate::generator::Generator;
 use crate::loss::Loss;
+use crate::native::drop_pages;
 use crate::network::{Block, Tape, tensor_names};
 use crate::optimizer::Optimizer;
 
@@ -18,12 +19,13 @@ use crate::optimizer::Optimizer;
 pub struct Layer {
     engine: Box<dyn Engine>,
     feedback: Option<Tensor>, // B [C, n]; none: feedback does not teach this layer
+    offloaded: bool,          // whether parameters and optimizer state live in files
 }
 
 impl Layer {
     /// A layer of an engine and, if feedback teaches it, its matrix B `[C, n]`.
     pub fn new(engine: Box<dyn Engine>, feedback: Option<Tensor>) -> Layer {
-        Layer { engine, feedback }
+        Layer { engine, feedback, offloaded: false }
     }
 
     /// What the layer computes.
@@ -50,9 +52,19 @@ impl Layer {
         self.device().map_or_else(|| tensor.shallow_clone(), |device| tensor.to_device(device))
     }
 
+    /// What a turn of the layer has given; now the system may take back the memory of what lives in
+    /// files.
+    fn rested<T>(&self, outcome: T) -> Result<T> {
+        if self.offloaded {
+            let state = large_state(self.engine.as_ref());
+            parameters(self.block()).into_iter().chain(state).try_for_each(drop_pages)?;
+        }
+        Ok(outcome)
+    }
+
     /// h `[r, n]` from x `[r, m]`.
     pub fn forward(&self, input: &Tensor) -> Result<Tensor> {
-        self.engine.forward(input)
+        self.rested(self.engine.forward(input)?)
     }
 
     /// As [`Layer::forward`] for one batch, keeping what a later [`Layer::teach`] or
@@ -67,10 +79,11 @@ impl Layer {
     ///
     /// A layer without feedback only passes its inputs on.
     pub fn learn(&mut self, input: &Tensor, error: &Tensor, step: &Step) -> Result<Tensor> {
-        match &self.feedback {
-            Some(matrix) => self.engine.learn(input, Signal::Feedback { error, matrix }, step),
-            None => self.engine.pass(input, step.batch_size),
-        }
+        let h = match &self.feedback {
+            Some(matrix) => self.engine.learn(input, error, Signal::Feedback(matrix), step)?,
+            None => self.engine.pass(input, step.batch_size)?,
+        };
+        self.rested(h)
     }
 
     /// As [`Layer::learn`], for the output layer: each batch's step is along the gradient of the mean
@@ -82,36 +95,35 @@ impl Layer {
         loss: Loss,
         step: &Step,
     ) -> Result<Tensor> {
-        self.engine.learn(input, Signal::Targets { targets, loss }, step)
+        let h = self.engine.learn(input, targets, Signal::Loss(loss), step)?;
+        self.rested(h)
     }
 
     /// One step along e · B on a recorded batch; nothing without feedback.
     pub fn teach(&mut self, tape: &Tape, error: &Tensor, step: &Step) -> Result<()> {
-        let Some(matrix) = &self.feedback else {
-            return Ok(());
-        };
-        self.engine.step(tape, Signal::Feedback { error, matrix }, step, false).map(|_| ())
+        if let Some(matrix) = &self.feedback {
+            self.engine.step(tape, error, Signal::Feedback(matrix), step, false)?;
+        }
+        self.rested(())
     }
 
-    /// One step along the gradient δh `[b, n]` of the recorded outputs.
-    pub fn update(&mut self, tape: &Tape, output_gradient: &Tensor, step: &Step) -> Result<()> {
-        self.engine.step(tape, Signal::Gradient(output_gradient), step, false).map(|_| ())
-    }
-
-    /// As [`Layer::update`]; also gives δx `[b, m]` of the weights before the step.
-    pub fn update_and_backpropagate(
+    /// One step along the gradient δh `[b, n]` of the recorded outputs; gives δx `[b, m]`, of the
+    /// weights before the step, if `input_too`.
+    pub fn update(
         &mut self,
         tape: &Tape,
         output_gradient: &Tensor,
         step: &Step,
-    ) -> Result<Tensor> {
-        let gradient = self.engine.step(tape, Signal::Gradient(output_gradient), step, true)?;
-        gradient.context("the gradient of the input was asked for")
+        input_too: bool,
+    ) -> Result<Option<Tensor>> {
+        let outcome = self.engine.step(tape, output_gradient, Signal::Gradient, step, input_too)?;
+        self.rested(outcome)
     }
 
     /// One step along gradients of the parameters, in their order, wherever these come from.
     pub fn apply(&mut self, gradients: &[Tensor], step: &Step) -> Result<()> {
-        self.engine.apply(gradients, step)
+        self.engine.apply(gradients, step)?;
+        self.rested(())
     }
 
     /// The L2 norm of all parameters together.
@@ -158,16 +170,19 @@ impl Layers {
         settings.check_precision(kernels)?;
         let output = blocks.pop().context("a network has an output block")?;
         let outputs = output.outputs();
+        let untaught = |block| -> Result<Layer> {
+            let (engine, offloaded) = (settings.build(block, kernels)?, settings.offload.is_some());
+            Ok(Layer { engine, feedback: None, offloaded })
+        };
         let mut layers = Vec::new();
         for block in blocks {
-            let device = block.parameters().first().map(|(_, parameter)| parameter.device());
-            let matrix = feedback
-                .map(|init| init.build(outputs, block.outputs(), generator))
-                .transpose()?
-                .map(|matrix| device.map_or(matrix.shallow_clone(), |it| matrix.to_device(it)));
-            layers.push(Layer::new(settings.build(block, kernels)?, matrix));
+            let matrix = feedback.map(|init| init.build(outputs, block.outputs(), generator));
+            let matrix = matrix.transpose()?;
+            let mut layer = untaught(block)?;
+            layer.feedback = matrix.map(|matrix| layer.bring(&matrix));
+            layers.push(layer);
         }
-        layers.push(Layer::new(settings.build(output, kernels)?, None));
+        layers.push(untaught(output)?);
         Ok(Layers(layers))
     }
 
@@ -215,7 +230,7 @@ impl Layers {
 
     /// Whether parameters and optimizer states live in files.
     pub(crate) fn are_offloaded(&self) -> bool {
-        self.0.iter().any(|layer| layer.engine.is_offloaded())
+        self.0.iter().any(|layer| layer.offloaded)
     }
 
     /// The devices of the layers that have parameters, in forward order.

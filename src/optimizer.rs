@@ -166,19 +166,14 @@ impl Optimizer for Adam {
         gradients: &[&Tensor],
         learning_rate: f64,
     ) -> Result<()> {
+        let AdamSettings { betas, eps, weight_decay } = self.settings;
         native::fused_adam(
             parameters,
             gradients,
             &references(&self.first_moments),
             &references(&self.second_moments),
             &self.step,
-            AdamStep {
-                learning_rate,
-                beta1: self.settings.betas[0],
-                beta2: self.settings.betas[1],
-                weight_decay: self.settings.weight_decay,
-                eps: self.settings.eps,
-            },
+            AdamStep { learning_rate, betas, weight_decay, eps },
         )
     }
 
@@ -197,16 +192,12 @@ impl FusedOptimizer for Adam {
         let taken = self.step.double_value(&[]);
         let _ = self.step.g_add_scalar_(count as f64);
         let coming = (1..=count).map(|step| taken + step as f64);
+        let scales = coming.clone().map(|t| (1.0 / (1.0 - beta2.powf(t)).sqrt()) as f32).collect();
+        let moments = [&self.first_moments[..], &self.second_moments];
         Steps {
-            rule: Rule::Adam { betas, eps },
+            rule: Rule::Adam { betas, eps, scales, moments },
             weight_decay: weight_decay as f32,
-            step_sizes: coming
-                .clone()
-                .map(|t| (learning_rate / (1.0 - beta1.powf(t))) as f32)
-                .collect(),
-            scales: coming.map(|t| (1.0 / (1.0 - beta2.powf(t)).sqrt()) as f32).collect(),
-            first: &self.first_moments,
-            second: &self.second_moments,
+            step_sizes: coming.map(|t| (learning_rate / (1.0 - beta1.powf(t))) as f32).collect(),
         }
     }
 }
@@ -259,12 +250,9 @@ impl FusedOptimizer for Sgd {
     fn take(&mut self, count: usize, learning_rate: f64) -> Steps<'_> {
         let SgdSettings { momentum, nesterov, weight_decay, .. } = self.settings;
         Steps {
-            rule: Rule::Sgd { momentum: momentum as f32, nesterov },
+            rule: Rule::Sgd { momentum: momentum as f32, nesterov, buffers: &self.buffers },
             weight_decay: weight_decay as f32,
             step_sizes: vec![learning_rate as f32; count],
-            scales: Vec::new(),
-            first: &self.buffers,
-            second: &[],
         }
     }
 }

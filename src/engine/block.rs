@@ -3,8 +3,8 @@
 use anyhow::Result;
 use tch::Tensor;
 
-use super::{Engine, Forward, Norm, Signal, Step, parameters, step_along};
-use crate::network::{Block, Gradients, Tape};
+use super::{Engine, Norm, Signal, Step, parameters, step_along};
+use crate::network::{Block, Tape};
 use crate::optimizer::{Optimizer, OptimizerSettings};
 
 /// Computes a block and its gradients as the block itself says, and steps it with libtorch's fused
@@ -23,19 +23,17 @@ impl BlockEngine {
     }
 }
 
-impl Forward for BlockEngine {
+impl Engine for BlockEngine {
     fn block(&self) -> &dyn Block {
         self.block.as_ref()
     }
 
-    fn forward(&self, input: &Tensor) -> Result<Tensor> {
-        Ok(self.block.forward(input))
-    }
-}
-
-impl Engine for BlockEngine {
     fn optimizer(&self) -> &dyn Optimizer {
         self.optimizer.as_ref()
+    }
+
+    fn forward(&self, input: &Tensor) -> Result<Tensor> {
+        Ok(self.block.forward(input))
     }
 
     fn record(&self, input: &Tensor) -> Result<Tape> {
@@ -45,22 +43,20 @@ impl Engine for BlockEngine {
     fn step(
         &mut self,
         tape: &Tape,
+        rows: &Tensor,
         signal: Signal,
         step: &Step,
         input_too: bool,
     ) -> Result<Option<Tensor>> {
-        let output_gradient = signal.output_gradient(&tape.output);
-        let Gradients { parameters, input } =
-            self.block.gradients(tape, &output_gradient, input_too);
-        self.apply(&parameters, step)?;
-        Ok(input)
+        let output_gradient = signal.output_gradient(rows, &tape.output);
+        let gradients = self.block.gradients(tape, &output_gradient, input_too);
+        self.apply(&gradients.parameters, step)?;
+        Ok(gradients.input)
     }
 
     fn apply(&mut self, gradients: &[Tensor], step: &Step) -> Result<()> {
-        let optimizer = self.optimizer.as_mut();
-        let watched = step_along(optimizer, self.block.as_ref(), gradients, step)?;
-        self.gradient_norm = watched.or(self.gradient_norm.take());
-        Ok(())
+        let BlockEngine { block, optimizer, gradient_norm } = self;
+        step_along(gradients, block.as_ref(), optimizer.as_mut(), step, gradient_norm)
     }
 
     fn gradient_norm(&self) -> Option<f64> {

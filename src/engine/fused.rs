@@ -5,100 +5,107 @@
 use anyhow::{Context, Result, bail};
 use tch::{Device, Kind, Tensor};
 
-use super::{Engine, Forward, Norm, Signal, Step, batch_by_batch, parameters, step_along};
+use super::{Engine, Norm, Signal, Step, batch_by_batch, parameters, step_along};
 use crate::loss::Loss;
-use crate::native::dense::{self, DenseLayer, DenseLoss, Steps};
+use crate::native::dense::{self, DenseLayer, Lesson, Teacher};
 use crate::network::{Block, Dense, Tape};
 use crate::optimizer::{FusedOptimizer, Optimizer, OptimizerSettings};
 
-/// A fully connected block whose outputs the kernels compute.
-pub struct FusedForward(Dense);
-
-impl FusedForward {
-    /// Shares the block's parameters.
-    ///
-    /// # Errors
-    /// If the kernels do not know the block, with the reason: this is the only place that tells.
-    pub fn new(block: &dyn Block) -> Result<FusedForward> {
-        let dense = block.as_dense().context("the fused kernels are for `model.name: mlp`")?;
-        if parameters(dense).iter().any(|it| it.device() != Device::Cpu) {
-            bail!("the fused kernels are for the CPU");
-        }
-        dense.kernel_activation().context("the fused kernels have no `model.activation: gelu`")?;
-        Ok(FusedForward(dense.shallow_clone()))
-    }
-
-    fn layer(&self) -> Result<DenseLayer<'_>> {
-        let activation = self.0.kernel_activation().context("checked when this was made")?;
-        Ok(DenseLayer { weight: self.0.weight(), bias: self.0.bias(), activation, half: false })
+/// The outputs `[r, n]` of a block in use for inputs `[r, m]`, by the fused kernels or by libtorch's.
+///
+/// # Errors
+/// If the kernels do not know the block.
+pub fn forward(block: &dyn Block, fused: bool, input: &Tensor) -> Result<Tensor> {
+    match fused {
+        true => dense::forward(layer(fusible(block)?), input),
+        false => Ok(block.forward(input)),
     }
 }
 
-impl Forward for FusedForward {
-    fn block(&self) -> &dyn Block {
-        &self.0
+/// Refuses blocks of which one cannot be computed by the fused kernels, with the reason.
+pub fn all_can_be_fused<'b>(blocks: impl IntoIterator<Item = &'b dyn Block>) -> Result<()> {
+    for (index, block) in blocks.into_iter().enumerate() {
+        fusible(block).with_context(|| format!("layer {} cannot be fused", index + 1))?;
     }
+    Ok(())
+}
 
-    fn forward(&self, input: &Tensor) -> Result<Tensor> {
-        dense::forward(self.layer()?, input)
+/// The block as the kernels know it.
+///
+/// # Errors
+/// If they do not, with the reason: this is the only place that tells.
+fn fusible(block: &dyn Block) -> Result<&Dense> {
+    let dense = block.as_dense().context("the fused kernels are for `model.name: mlp`")?;
+    if parameters(dense).iter().any(|it| it.device() != Device::Cpu) {
+        bail!("the fused kernels are for the CPU");
     }
+    if dense.activation().needs_preactivation() {
+        bail!("the fused kernels have no `model.activation: gelu`");
+    }
+    Ok(dense)
+}
+
+fn layer(dense: &Dense) -> DenseLayer<'_> {
+    let (weight, bias, activation) = (dense.weight(), dense.bias(), dense.activation());
+    DenseLayer { weight, bias, activation }
 }
 
 /// A fully connected layer that learns in one pass over its inputs: a strip of neurons goes through
 /// all batches before the next strip does.
 pub struct FusedDense {
-    forward: FusedForward,
+    block: Dense,
     optimizer: Box<dyn FusedOptimizer>,
     half: bool, // whether feedback teaches in bfloat16
     gradient_norm: Option<Norm>,
 }
 
 impl FusedDense {
-    /// An engine whose optimizer starts from zero. With `half` the layer multiplies bfloat16 where it
-    /// learns from feedback, and adds in float32, in which weights and optimizer state stay; where
-    /// the processor cannot, learning fails.
+    /// An engine that shares the block's parameters, and whose optimizer starts from zero. With `half`
+    /// the layer multiplies bfloat16 where it learns from feedback, and adds in float32, in which
+    /// weights and optimizer state stay; where the processor cannot, learning fails.
     ///
     /// # Errors
     /// If the block or the optimizer cannot be fused, with the reason.
     pub fn new(block: &dyn Block, optimizer: &OptimizerSettings, half: bool) -> Result<FusedDense> {
-        let forward = FusedForward::new(block)?;
-        let optimizer = optimizer.build_fused(&parameters(block))?;
-        Ok(FusedDense { forward, optimizer, half, gradient_norm: None })
+        let block = fusible(block)?.shallow_clone();
+        let optimizer = optimizer.build_fused(&parameters(&block))?;
+        Ok(FusedDense { block, optimizer, half, gradient_norm: None })
     }
 
-    /// Runs a kernel that takes the optimizer's next `steps` steps.
-    fn run<T>(
+    /// Lets the kernel take a lesson's steps; gives h `[r, n]`.
+    fn run(
         &mut self,
-        steps: i64,
+        x: &Tensor,
+        h: Option<&Tensor>,
+        signal: &Tensor,
+        teacher: Teacher,
         step: &Step,
-        kernel: impl FnOnce(DenseLayer, &Steps, Option<&Tensor>) -> Result<T>,
-    ) -> Result<T> {
-        let layer = self.forward.layer()?;
-        let steps = self.optimizer.take(steps as usize, step.learning_rate);
-        // Each neuron's squared norm.
+    ) -> Result<Tensor> {
+        let batch = step.batch_size;
+        let count = (x.size()[0] + batch - 1) / batch;
+        let steps = self.optimizer.take(count as usize, step.learning_rate);
         let squares =
-            step.watch.then(|| Tensor::zeros([layer.weight.size()[0]], (Kind::Float, Device::Cpu)));
-        let result = kernel(layer, &steps, squares.as_ref())?;
+            step.watch.then(|| Tensor::zeros([self.block.outputs()], (Kind::Float, Device::Cpu)));
+        let lesson = Lesson { x, h, signal, teacher, batch, squares: squares.as_ref() };
+        let h = dense::learn(layer(&self.block), lesson, &steps)?;
         if let Some(squares) = squares {
             self.gradient_norm = Some(Norm::of(squares.sum(Kind::Float).sqrt()));
         }
-        Ok(result)
-    }
-}
-
-impl Forward for FusedDense {
-    fn block(&self) -> &dyn Block {
-        self.forward.block()
-    }
-
-    fn forward(&self, input: &Tensor) -> Result<Tensor> {
-        self.forward.forward(input)
+        Ok(h)
     }
 }
 
 impl Engine for FusedDense {
+    fn block(&self) -> &dyn Block {
+        &self.block
+    }
+
     fn optimizer(&self) -> &dyn Optimizer {
         self.optimizer.as_ref()
+    }
+
+    fn forward(&self, input: &Tensor) -> Result<Tensor> {
+        dense::forward(layer(&self.block), input)
     }
 
     fn record(&self, input: &Tensor) -> Result<Tape> {
@@ -111,69 +118,54 @@ impl Engine for FusedDense {
         self.forward(input)
     }
 
-    fn learn(&mut self, input: &Tensor, signal: Signal, step: &Step) -> Result<Tensor> {
-        let (b, half) = (step.batch_size, self.half);
-        let steps = (input.size()[0] + b - 1) / b;
-        match signal {
-            Signal::Feedback { error, matrix } => self.run(steps, step, |layer, steps, squares| {
-                let layer = DenseLayer { half, ..layer };
-                dense::learn(layer, input, b, error, matrix, steps, squares)
-            }),
-            Signal::Targets { targets, loss } => match kernel_loss(loss) {
-                Some(loss) => self.run(steps, step, |layer, steps, squares| {
-                    dense::fit(layer, input, b, targets, loss, steps, squares)
-                }),
-                None => batch_by_batch(self, input, signal, step),
-            },
-            Signal::Gradient(_) => batch_by_batch(self, input, signal, step),
-        }
+    fn learn(
+        &mut self,
+        input: &Tensor,
+        rows: &Tensor,
+        signal: Signal,
+        step: &Step,
+    ) -> Result<Tensor> {
+        let teacher = match signal {
+            Signal::Feedback(matrix) => Teacher::Feedback { matrix, half: self.half },
+            Signal::Loss(loss) if loss != Loss::CrossEntropy => Teacher::Loss(loss),
+            Signal::Loss(_) | Signal::Gradient => {
+                return batch_by_batch(self, input, rows, signal, step);
+            }
+        };
+        self.run(input, None, rows, teacher, step)
     }
 
     fn step(
         &mut self,
         tape: &Tape,
+        rows: &Tensor,
         signal: Signal,
         step: &Step,
         input_too: bool,
     ) -> Result<Option<Tensor>> {
         let Tape { input: x, output: h, .. } = tape;
-        if let Signal::Feedback { error, matrix } = signal
+        let step = step.for_batch(x);
+        if let Signal::Feedback(matrix) = signal
             && !input_too
         {
-            return self.run(1, step, |layer, steps, squares| {
-                dense::teach(layer, x, h, error, matrix, steps, squares).map(|()| None)
-            });
+            let teacher = Teacher::Feedback { matrix, half: false };
+            return self.run(x, Some(h), rows, teacher, &step).map(|_| None);
         }
-        let block = &self.forward.0;
-        let delta = block.preactivation_gradient(&signal.output_gradient(h), h);
+        let output_gradient = signal.output_gradient(rows, h);
+        let delta = self.block.activation().backward(&output_gradient, h);
         let input_gradient = match input_too {
-            true => Some(dense::backward(block.backward_weight(), &delta)?),
+            true => Some(dense::backward(self.block.backward_weight(), &delta)?),
             false => None,
         };
-        let rows = x.size()[0];
-        self.run(1, step, |layer, steps, squares| {
-            dense::step(layer, x, rows, &delta, steps, squares)
-        })?;
-        Ok(input_gradient)
+        self.run(x, Some(h), &delta, Teacher::Gradient, &step).map(|_| input_gradient)
     }
 
     fn apply(&mut self, gradients: &[Tensor], step: &Step) -> Result<()> {
-        let optimizer = self.optimizer.as_mut();
-        let watched = step_along(optimizer, &self.forward.0, gradients, step)?;
-        self.gradient_norm = watched.or(self.gradient_norm.take());
-        Ok(())
+        let FusedDense { block, optimizer, gradient_norm, .. } = self;
+        step_along(gradients, block, optimizer.as_mut(), step, gradient_norm)
     }
 
     fn gradient_norm(&self) -> Option<f64> {
         self.gradient_norm.as_ref().map(Norm::value)
-    }
-}
-
-/// A loss as the kernels take it, if they have it.
-fn kernel_loss(loss: Loss) -> Option<DenseLoss> {
-    match loss {
-        Loss::BinaryCrossEntropy => Some(DenseLoss::BinaryCrossEntropy),
-        Loss::MeanSquaredError => Some(DenseLoss::MeanSquaredError),
-        Loss::CrossEntropy => None,
     }
 }

@@ -2,9 +2,8 @@
 //!
 //! An engine owns a block and the optimizer that steps it. [`BlockEngine`] runs any block with
 //! libtorch's operations, [`FusedDense`] a fully connected one with kernels in which forward pass,
-//! gradient and step are one pass, [`Offloaded`] keeps either one's tensors in files. Which of them a
-//! layer gets is decided by [`EngineSettings::build`], once, when the layer is made. A new engine is a
-//! file beside these and a line there.
+//! gradient and step are one pass. Which of them a layer gets is decided by [`EngineSettings::build`],
+//! once, when the layer is made. A new engine is a file beside these and a line there.
 //!
 //! Legend: r rows (samples of one or more batches), b batch, m inputs, n outputs of the block, C outputs
 //! of the network.
@@ -12,15 +11,13 @@
 mod block;
 mod fused;
 mod norm;
-mod offloaded;
 mod settings;
 mod signal;
 
 pub use block::BlockEngine;
-pub use fused::{FusedDense, FusedForward};
+pub use fused::{FusedDense, all_can_be_fused, forward};
 pub(crate) use norm::norm;
-pub use offloaded::Offloaded;
-pub use settings::{EngineSettings, Kernels, Precision, forward_only};
+pub use settings::{EngineSettings, Kernels, Precision};
 pub use signal::{Signal, Step};
 
 use anyhow::Result;
@@ -31,41 +28,26 @@ use crate::batches::{in_batches, joined};
 use crate::network::{Block, Tape};
 use crate::optimizer::Optimizer;
 
-/// A block that somebody computes.
-pub trait Forward: Send {
+/// Computes a block, its gradients and its steps.
+pub trait Engine: Send {
     /// What is computed.
     fn block(&self) -> &dyn Block;
 
-    /// h `[r, n]` from x `[r, m]`.
-    fn forward(&self, input: &Tensor) -> Result<Tensor>;
-}
-
-/// A block by libtorch's operations.
-struct BlockForward(Box<dyn Block>);
-
-impl Forward for BlockForward {
-    fn block(&self) -> &dyn Block {
-        self.0.as_ref()
-    }
-
-    fn forward(&self, input: &Tensor) -> Result<Tensor> {
-        Ok(self.0.forward(input))
-    }
-}
-
-/// Computes a block, its gradients and its steps.
-pub trait Engine: Forward {
     /// The optimizer and its state.
     fn optimizer(&self) -> &dyn Optimizer;
 
-    /// As [`Forward::forward`] for one batch, keeping what a later [`Engine::step`] needs.
+    /// h `[r, n]` from x `[r, m]`.
+    fn forward(&self, input: &Tensor) -> Result<Tensor>;
+
+    /// As [`Engine::forward`] for one batch, keeping what a later [`Engine::step`] needs.
     fn record(&self, input: &Tensor) -> Result<Tape>;
 
-    /// One step on a recorded batch; gives δx `[b, m]`, of the weights before the step, if
-    /// `input_too`.
+    /// One step on a recorded batch, of these rows of the signal; gives δx `[b, m]`, of the weights
+    /// before the step, if `input_too`.
     fn step(
         &mut self,
         tape: &Tape,
+        rows: &Tensor,
         signal: Signal,
         step: &Step,
         input_too: bool,
@@ -77,56 +59,66 @@ pub trait Engine: Forward {
     /// The L2 norm of all parameters' gradients together in the last watched step, if there was one.
     fn gradient_norm(&self) -> Option<f64>;
 
-    /// Whether its tensors live in files.
-    fn is_offloaded(&self) -> bool {
-        false
-    }
-
     /// h `[r, n]` from x `[r, m]`, batch by batch, as [`Engine::record`] computes it.
     fn pass(&self, input: &Tensor, batch_size: i64) -> Result<Tensor> {
         let outputs = in_batches(input, batch_size).map(|input| self.forward(&input));
         Ok(joined(outputs.collect::<Result<_>>()?))
     }
 
-    /// Takes some batches x `[r, m]`, one after the other: a step for each. Gives the outputs h
-    /// `[r, n]`, each of the weights before its batch's step.
-    fn learn(&mut self, input: &Tensor, signal: Signal, step: &Step) -> Result<Tensor> {
-        batch_by_batch(self, input, signal, step)
+    /// Takes some batches x `[r, m]`, one after the other: a step for each, of its rows of the signal.
+    /// Gives the outputs h `[r, n]`, each of the weights before its batch's step.
+    fn learn(
+        &mut self,
+        input: &Tensor,
+        rows: &Tensor,
+        signal: Signal,
+        step: &Step,
+    ) -> Result<Tensor> {
+        batch_by_batch(self, input, rows, signal, step)
     }
 }
 
 fn batch_by_batch(
     engine: &mut (impl Engine + ?Sized),
     input: &Tensor,
+    rows: &Tensor,
     signal: Signal,
     step: &Step,
 ) -> Result<Tensor> {
     let mut left = input.size()[0];
-    let batches = in_batches(input, step.batch_size);
-    let outputs = batches.zip(in_batches(signal.rows(), step.batch_size)).map(|(input, rows)| {
+    let batches = in_batches(input, step.batch_size).zip(in_batches(rows, step.batch_size));
+    let outputs = batches.map(|(input, rows)| {
         left -= input.size()[0];
         let tape = engine.record(&input)?;
         let step = Step { watch: step.watch && left == 0, ..*step };
-        engine.step(&tape, signal.with_rows(&rows), &step, false)?;
+        engine.step(&tape, &rows, signal, &step, false)?;
         Ok(tape.output)
     });
     Ok(joined(outputs.collect::<Result<_>>()?))
 }
 
-/// Steps along gradients; gives their norm, if it is watched.
+/// Steps along gradients, and keeps their norm if it is watched.
 fn step_along(
-    optimizer: &mut dyn Optimizer,
-    block: &dyn Block,
     gradients: &[Tensor],
+    block: &dyn Block,
+    optimizer: &mut dyn Optimizer,
     step: &Step,
-) -> Result<Option<Norm>> {
-    let watched = step.watch.then(|| Norm::of(norm(gradients)));
+    kept: &mut Option<Norm>,
+) -> Result<()> {
+    if step.watch {
+        *kept = Some(Norm::of(norm(gradients)));
+    }
     let gradients: Vec<&Tensor> = gradients.iter().collect();
-    optimizer.step(&parameters(block), &gradients, step.learning_rate)?;
-    Ok(watched)
+    optimizer.step(&parameters(block), &gradients, step.learning_rate)
 }
 
 /// A block's parameters, in their order.
 pub(crate) fn parameters(block: &dyn Block) -> Vec<&Tensor> {
     block.parameters().into_iter().map(|(_, tensor)| tensor).collect()
+}
+
+/// The tensors of an engine's optimizer that are as large as parameters; Adam's counter is not.
+pub(crate) fn large_state(engine: &dyn Engine) -> impl Iterator<Item = &Tensor> {
+    let state = engine.optimizer().state().into_iter().map(|(_, tensor)| tensor);
+    state.filter(|tensor| tensor.dim() > 0)
 }

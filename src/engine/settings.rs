@@ -1,8 +1,8 @@
 //! Which engine computes which layer: decided here, once, when the layers are made.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
-use super::{BlockEngine, BlockForward, Engine, Forward, FusedDense, FusedForward, Offloaded};
+use super::{BlockEngine, Engine, FusedDense, all_can_be_fused, large_state};
 use crate::network::Block;
 use crate::offload::Offload;
 use crate::optimizer::OptimizerSettings;
@@ -68,7 +68,7 @@ impl EngineSettings {
     pub fn choose<'b>(&self, blocks: impl IntoIterator<Item = &'b dyn Block>) -> Result<Kernels> {
         let fused = || {
             self.optimizer.can_be_fused()?;
-            can_be_computed_fused(blocks)
+            all_can_be_fused(blocks)
         };
         match self.kernels {
             Kernels::Fused => fused().map(|()| Kernels::Fused),
@@ -85,7 +85,9 @@ impl EngineSettings {
         Ok(())
     }
 
-    /// The engine of a block, whose optimizer starts from zero, with kernels that were chosen.
+    /// The engine of a block, whose optimizer starts from zero, with kernels that were chosen. Where
+    /// tensors live in files, the optimizer's state is moved there; the parameters are there already
+    /// (see [`Offload::take`]).
     ///
     /// # Errors
     /// If the kernels are fused ones and the block cannot be fused.
@@ -97,30 +99,9 @@ impl EngineSettings {
             }
             Kernels::Aten | Kernels::Auto => Box::new(BlockEngine::new(block, &self.optimizer)?),
         };
-        match &self.offload {
-            Some(offload) => Ok(Box::new(Offloaded::new(engine, offload)?)),
-            None => Ok(engine),
+        if let Some(offload) = &self.offload {
+            large_state(engine.as_ref()).try_for_each(|tensor| offload.take(tensor))?;
         }
+        Ok(engine)
     }
-}
-
-/// Blocks in use, for whoever only wants their outputs; fused kernels are used if they are asked for
-/// and all blocks have them.
-pub fn forward_only(blocks: Vec<Box<dyn Block>>, fused: bool) -> Vec<Box<dyn Forward>> {
-    let fused = fused && can_be_computed_fused(blocks.iter().map(Box::as_ref)).is_ok();
-    let forward = |block: Box<dyn Block>| -> Box<dyn Forward> {
-        match fused.then(|| FusedForward::new(block.as_ref())) {
-            Some(Ok(forward)) => Box::new(forward),
-            _ => Box::new(BlockForward(block)),
-        }
-    };
-    blocks.into_iter().map(forward).collect()
-}
-
-/// Refuses blocks of which one cannot be computed by the fused kernels, with the reason.
-fn can_be_computed_fused<'b>(blocks: impl IntoIterator<Item = &'b dyn Block>) -> Result<()> {
-    for (index, block) in blocks.into_iter().enumerate() {
-        FusedForward::new(block).with_context(|| format!("layer {} cannot be fused", index + 1))?;
-    }
-    Ok(())
 }

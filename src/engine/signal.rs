@@ -7,55 +7,25 @@ use tch::Tensor;
 
 use crate::loss::Loss;
 
-/// What teaches a layer.
+/// How rows, one for each sample, teach a layer.
 #[derive(Clone, Copy)]
 pub enum Signal<'a> {
-    /// The gradient of the outputs is δh = e · B (eq. 1 of the paper).
-    Feedback {
-        /// e `[r, C]`
-        error: &'a Tensor,
-        /// B `[C, n]`
-        matrix: &'a Tensor,
-    },
-    /// The gradient of the outputs is that of the mean loss of each batch.
-    Targets {
-        /// y* `[r, n]`
-        targets: &'a Tensor,
-        /// L
-        loss: Loss,
-    },
-    /// The gradient δh `[r, n]` of the outputs itself.
-    Gradient(&'a Tensor),
+    /// The rows are e `[r, C]`: with this B `[C, n]`, the gradient of the outputs is δh = e · B (eq. 1
+    /// of the paper).
+    Feedback(&'a Tensor),
+    /// The rows are y* `[r, n]`: the gradient of the outputs is that of the mean loss of each batch.
+    Loss(Loss),
+    /// The rows are the gradient δh `[r, n]` of the outputs itself.
+    Gradient,
 }
 
-impl<'a> Signal<'a> {
-    /// What belongs to the rows: e, y* or δh.
-    pub(super) fn rows(&self) -> &'a Tensor {
-        match *self {
-            Signal::Feedback { error: rows, .. }
-            | Signal::Targets { targets: rows, .. }
-            | Signal::Gradient(rows) => rows,
-        }
-    }
-
-    /// The same signal for other rows.
-    pub(super) fn with_rows<'b>(&self, rows: &'b Tensor) -> Signal<'b>
-    where
-        'a: 'b,
-    {
-        match *self {
-            Signal::Feedback { matrix, .. } => Signal::Feedback { error: rows, matrix },
-            Signal::Targets { loss, .. } => Signal::Targets { targets: rows, loss },
-            Signal::Gradient(_) => Signal::Gradient(rows),
-        }
-    }
-
-    /// δh `[b, n]` for one batch with these outputs `[b, n]`.
-    pub(super) fn output_gradient(&self, output: &Tensor) -> Tensor {
-        match *self {
-            Signal::Feedback { error, matrix } => error.mm(matrix),
-            Signal::Targets { targets, loss } => loss.gradient(output, targets),
-            Signal::Gradient(gradient) => gradient.shallow_clone(),
+impl Signal<'_> {
+    /// δh `[b, n]` of the rows of one batch with these outputs `[b, n]`.
+    pub(super) fn output_gradient(self, rows: &Tensor, output: &Tensor) -> Tensor {
+        match self {
+            Signal::Feedback(matrix) => rows.mm(matrix),
+            Signal::Loss(loss) => loss.gradient(output, rows),
+            Signal::Gradient => rows.shallow_clone(),
         }
     }
 }

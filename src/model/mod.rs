@@ -14,14 +14,15 @@ use anyhow::Result;
 use tch::{Device, Kind, Tensor};
 
 use crate::data::Targets;
-use crate::engine::{Forward, Kernels, forward_only};
+use crate::engine::{self, Kernels};
 use crate::generator::Generator;
 use crate::network::Block;
 use crate::tensor_file::TensorFile;
 
 /// A network with what it takes to use it. There is nothing of a trainer in it.
 pub struct Model {
-    blocks: Vec<Box<dyn Forward>>,
+    blocks: Vec<Box<dyn Block>>,
+    fused: bool, // whether fused kernels compute them
     description: Description,
 }
 
@@ -39,8 +40,9 @@ impl Model {
         let blocks = description.architecture.shape().blocks(&mut generator, device);
         let blocks = blocks.collect::<Result<Vec<_>>>()?;
         file::fill_blocks(&mut file, blocks.iter().map(Box::as_ref))?;
-        let blocks = forward_only(blocks, description.kernels == Kernels::Fused);
-        Ok(Model { blocks, description })
+        let fused = description.kernels == Kernels::Fused
+            && engine::all_can_be_fused(blocks.iter().map(Box::as_ref)).is_ok();
+        Ok(Model { blocks, fused, description })
     }
 
     /// What the file says about the network.
@@ -50,13 +52,13 @@ impl Model {
 
     /// The network's blocks with their parameters, the output block last.
     pub fn blocks(&self) -> impl Iterator<Item = &dyn Block> {
-        self.blocks.iter().map(|forward| forward.block())
+        self.blocks.iter().map(Box::as_ref)
     }
 
     /// The outputs `[b, C]` for inputs `[b, n_0]`.
     pub fn forward(&self, inputs: &Tensor) -> Result<Tensor> {
         let _no_grad = tch::no_grad_guard();
-        self.blocks.iter().try_fold(inputs.shallow_clone(), |h, block| block.forward(&h))
+        self.blocks().try_fold(inputs.shallow_clone(), |h, it| engine::forward(it, self.fused, &h))
     }
 
     /// The scores `[b, C]` of classes (softmax of logits, else the outputs), or the numbers that were

@@ -504,7 +504,7 @@ void feedback_batch(const F3Dense& task, int64_t row, int64_t b, int64_t begin, 
                     float* delta, int64_t width) {
   const int64_t n = task.outputs, errors = task.error_size;
   for (int64_t i = 0; i < b; ++i) {
-    const float* error = task.error + (row + i) * errors;
+    const float* error = task.signal + (row + i) * errors;
     for (int64_t j = begin; j < end; j += LANES) {
       int64_t count = smaller(LANES, end - j);
       Vector signal = {};
@@ -527,8 +527,8 @@ void loss_batch(const F3Dense& task, int64_t row, int64_t b, int64_t begin, int6
     for (int64_t j = begin; j < end; j += LANES) {
       const int64_t lanes = smaller(LANES, end - j), at = (row + i) * n + j;
       Vector h = load_part(task.h + at, lanes);
-      Vector gradient = h - load_part(task.targets + at, lanes);
-      if (task.loss == 0) {
+      Vector gradient = h - load_part(task.signal + at, lanes);
+      if (task.teacher == 1) {
         Vector spread = (1.0f - h) * h;
         gradient = gradient / (spread < 1e-12f ? broadcast(1e-12f) : spread) / count;
       } else {
@@ -656,59 +656,38 @@ void step_any(const F3Dense& task, int64_t step, int64_t row, int64_t b, int64_t
   }
 }
 
-template <typename Precision, bool WITH_FORWARD>
-void learn_strip(const F3Dense* task, int64_t begin, int64_t end, float* delta, float* space,
+// `own` is for delta, where the strip has to compute it.
+template <typename Precision>
+void learn_strip(const F3Dense* task, int64_t begin, int64_t end, float* own, float* space,
                  typename Precision::Element* copy) {
-  const int64_t width = end - begin;
+  const int64_t n = task->outputs, width = end - begin;
   const auto* strip = Precision::strip(*task, begin, copy);
   int64_t step = 0;
   for (int64_t row = 0; row < task->rows; row += task->batch, ++step) {
     const int64_t b = smaller(task->batch, task->rows - row);
-    if (WITH_FORWARD) forward_batch<Precision>(*task, row, b, begin, end, strip, row == 0);
-    feedback_batch(*task, row, b, begin, end, delta, width);
-    step_any<Precision>(*task, step, row, b, begin, end, delta, width, space, copy);
+    if (!task->given) forward_batch<Precision>(*task, row, b, begin, end, strip, row == 0);
+    const float* delta = own;
+    int64_t next = width;  // floats from one sample's delta to the next one's
+    switch (task->teacher) {
+      case 0: feedback_batch(*task, row, b, begin, end, own, width); break;
+      case 3: delta = task->signal + row * n + begin, next = n; break;
+      default: loss_batch(*task, row, b, begin, end, own, width);
+    }
+    step_any<Precision>(*task, step, row, b, begin, end, delta, next, space, copy);
   }
 }
 
 void learn(const F3Dense* task, int64_t begin, int64_t end, float* scratch) {
-  const int64_t width = end - begin, b = task->batch + 1;
-  float* space = scratch + b * width;
+  const int64_t b = task->batch + 1;
+  float* space = scratch + b * (end - begin);
 #if defined(__AVX512BF16__)
   if (task->x_half) {
-    auto* copy = (uint16_t*)(space + b * (width + OUTER_VECTORS * LANES));
+    auto* copy = (uint16_t*)(space + b * (end - begin + OUTER_VECTORS * LANES));
     Half::copy_strip(*task, begin, end, copy);
-    return learn_strip<Half, true>(task, begin, end, scratch, space, copy);
+    return learn_strip<Half>(task, begin, end, scratch, space, copy);
   }
 #endif
-  learn_strip<Single, true>(task, begin, end, scratch, space, nullptr);
-}
-
-void teach(const F3Dense* task, int64_t begin, int64_t end, float* scratch) {
-  float* space = scratch + (task->batch + 1) * (end - begin);
-  learn_strip<Single, false>(task, begin, end, scratch, space, nullptr);
-}
-
-void fit(const F3Dense* task, int64_t begin, int64_t end, float* delta) {
-  const int64_t width = end - begin;
-  const float* strip = task->weight + begin * task->inputs;
-  float* space = delta + (task->batch + 1) * width;
-  int64_t step = 0;
-  for (int64_t row = 0; row < task->rows; row += task->batch, ++step) {
-    const int64_t b = smaller(task->batch, task->rows - row);
-    forward_batch<Single>(*task, row, b, begin, end, strip, false);
-    loss_batch(*task, row, b, begin, end, delta, width);
-    step_any<Single>(*task, step, row, b, begin, end, delta, width, space, nullptr);
-  }
-}
-
-void step(const F3Dense* task, int64_t begin, int64_t end, float* scratch) {
-  const int64_t n = task->outputs;
-  int64_t step = 0;
-  for (int64_t row = 0; row < task->rows; row += task->batch, ++step) {
-    const int64_t b = smaller(task->batch, task->rows - row);
-    const float* delta = task->delta + row * n + begin;
-    step_any<Single>(*task, step, row, b, begin, end, delta, n, scratch, nullptr);
-  }
+  learn_strip<Single>(task, begin, end, scratch, space, nullptr);
 }
 
 // bfloat16 from float32, for the samples [begin, end); to the nearest, ties to even.
@@ -732,7 +711,7 @@ void backward(const F3Dense* task, int64_t begin, int64_t end) {
     const int64_t whole = columns / LANES;
     for (int64_t i = 0; i < rows; i += OUTER_ROWS) {
       with_constant<OUTER_ROWS>(rows - i, [&](auto height) INLINE_LAMBDA {
-        const float* delta = task->delta + i * n;
+        const float* delta = task->signal + i * n;
         float* to = task->h + i * m + k;
         if (whole > 0) {
           with_constant<OUTER_VECTORS>(whole, [&](auto width) INLINE_LAMBDA {
@@ -772,4 +751,4 @@ extern "C" {
 extern const F3DenseKernels F3_NAME(F3_ISA);
 }
 const F3DenseKernels F3_NAME(F3_ISA) = {
-    F3_TEXT(F3_ISA), scratch, forward, learn, teach, fit, step, backward, halve};
+    F3_TEXT(F3_ISA), scratch, forward, learn, backward, halve};

@@ -19,17 +19,15 @@ struct F3Dense {
   float* h;          // [rows, n]
   int32_t activation;  // 0 identity, 1 tanh, 2 relu, 3 sigmoid
 
-  // Learning from feedback.
-  const float* error;     // e [rows, C]
+  // What a layer learns from: a row of `signal` for each sample.
+  int32_t given;          // whether h is there already
+  int32_t teacher;        // 0 feedback: the rows are e [rows, C]
+                          // 1 binary cross-entropy, 2 squared error, the means over all b * n outputs of
+                          // a step: they are y* [rows, n]
+                          // 3 a gradient that is known: they are delta = dL/dz [rows, n]
+  const float* signal;
   const float* feedback;  // B [C, n]
   int64_t error_size;     // C
-
-  // Learning from the loss: the mean over all b * n outputs of a step.
-  const float* targets;  // y* [rows, n]
-  int32_t loss;          // 0 binary cross-entropy, 1 squared error
-
-  // Learning from a gradient that is known.
-  const float* delta;  // dL/dz [rows, n]
 
   // The optimizer: 0 Adam, 1 SGD. Its state has the shapes of W and b.
   int32_t optimizer;
@@ -54,11 +52,8 @@ struct F3DenseKernels {
   const char* name;
   F3DenseScratch* scratch;
   F3DenseStrip* forward;   // h from x
-  F3DenseStrip* learn;     // h from x; a step along delta = (e B) * h'
-  F3DenseStrip* teach;     // a step along delta = (e B) * h', for the h that is given
-  F3DenseStrip* fit;       // h from x; a step along delta = dL/dh * h'
-  F3DenseStrip* step;      // a step along delta
-  F3DensePart* backward;   // columns of dL/dx [rows, m] = delta W, which go to `h`
+  F3DenseStrip* learn;     // h from x, unless it is given; a step along delta for each batch
+  F3DensePart* backward;   // columns of dL/dx [rows, m] = delta W, which go to `h`; delta is the signal
   F3DensePart* halve;      // rows of x_half from x
 };
 }

@@ -4,18 +4,20 @@
 //! network.
 
 use std::ffi::{CStr, c_char};
-use std::ptr::{null, null_mut};
+use std::ptr::null_mut;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use anyhow::{Result, bail};
 use tch::{Device, Kind, Tensor};
 
 use super::team;
+use crate::activation::Activation;
+use crate::loss::Loss;
 use crate::machine::last_level_cache;
 
 /// As in `dense.h`.
 #[repr(C)]
-#[derive(Clone, Copy)]
 struct Task {
     rows: i64,
     batch: i64,
@@ -27,12 +29,11 @@ struct Task {
     bias: *mut f32,
     h: *mut f32,
     activation: i32,
-    error: *const f32,
+    given: i32,
+    teacher: i32,
+    signal: *const f32,
     feedback: *const f32,
     error_size: i64,
-    targets: *const f32,
-    loss: i32,
-    delta: *const f32,
     optimizer: i32,
     nesterov: i32,
     take_first: f32,
@@ -63,9 +64,6 @@ struct RawKernels {
     scratch: unsafe extern "C" fn(*const Task, i64) -> i64,
     forward: Strip,
     learn: Strip,
-    teach: Strip,
-    fit: Strip,
-    step: Strip,
     backward: Part,
     halve: Part,
 }
@@ -99,23 +97,19 @@ fn usable() -> Vec<&'static RawKernels> {
     let mut usable = Vec::new();
     #[cfg(target_arch = "x86_64")]
     {
-        let avx512 = is_x86_feature_detected!("avx512f")
+        let fma = is_x86_feature_detected!("fma");
+        let avx512 = fma
+            && is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vl");
-        let fma = is_x86_feature_detected!("fma");
-        if avx512 && fma && is_x86_feature_detected!("avx512bf16") {
-            // SAFETY: a constant.
-            usable.push(unsafe { &f3_dense_avx512_bf16 });
-        }
-        if avx512 && fma {
-            // SAFETY: a constant.
-            usable.push(unsafe { &f3_dense_avx512 });
-        }
-        if is_x86_feature_detected!("avx2") && fma {
-            // SAFETY: a constant.
-            usable.push(unsafe { &f3_dense_avx2 });
-        }
+        let bf16 = avx512 && is_x86_feature_detected!("avx512bf16");
+        let avx2 = fma && is_x86_feature_detected!("avx2");
+        // SAFETY: constants.
+        let [first, second, third] =
+            unsafe { [&f3_dense_avx512_bf16, &f3_dense_avx512, &f3_dense_avx2] };
+        let sets = [(bf16, first), (avx512, second), (avx2, third)];
+        usable.extend(sets.into_iter().filter(|(there, _)| *there).map(|(_, kernels)| kernels));
     }
     // SAFETY: a constant.
     usable.push(unsafe { &f3_dense_portable });
@@ -151,64 +145,70 @@ pub fn has_bfloat16() -> bool {
 
 /// A layer's function: h = act(x Wᵀ + b), with W `[n, m]`, b `[n]` or none.
 #[derive(Clone, Copy)]
-pub struct DenseLayer<'a> {
+pub(crate) struct DenseLayer<'a> {
     /// W.
     pub weight: &'a Tensor,
     /// b.
     pub bias: Option<&'a Tensor>,
-    /// act.
-    pub activation: DenseActivation,
-    /// Whether [`learn`] multiplies bfloat16; sums, weights and the optimizer's state are float32.
-    pub half: bool,
+    /// act; not [`Activation::Gelu`], whose slope cannot be told from h.
+    pub activation: Activation,
 }
 
-/// The activations that the kernels have: those whose slope can be told from h.
-#[derive(Clone, Copy)]
-pub enum DenseActivation {
-    /// z
-    Identity = 0,
-    /// tanh(z)
-    Tanh = 1,
-    /// max(z, 0)
-    Relu = 2,
-    /// 1 / (1 + exp(-z))
-    Sigmoid = 3,
+/// Batches that a layer learns from, one after the other.
+pub(crate) struct Lesson<'a> {
+    /// x `[r, m]`.
+    pub x: &'a Tensor,
+    /// h `[r, n]` of these x, if it has been computed already.
+    pub h: Option<&'a Tensor>,
+    /// What teaches, a row for each sample: see [`Teacher`].
+    pub signal: &'a Tensor,
+    /// How the signal teaches.
+    pub teacher: Teacher<'a>,
+    /// b; the last batch may have fewer samples.
+    pub batch: i64,
+    /// Gets the squared norm `[n]` of each neuron's gradient in the last step.
+    pub squares: Option<&'a Tensor>,
 }
 
-/// The losses that the kernels have: those in which an output's gradient is its own affair.
+/// Where the δ = ∂L/∂z of a step comes from.
 #[derive(Clone, Copy)]
-pub(crate) enum DenseLoss {
-    /// As [`crate::Loss::BinaryCrossEntropy`].
-    BinaryCrossEntropy = 0,
-    /// As [`crate::Loss::MeanSquaredError`].
-    MeanSquaredError = 1,
+pub(crate) enum Teacher<'a> {
+    /// The signal is e `[r, C]`: δ = (e B) ⊙ act'(h).
+    Feedback {
+        /// B `[C, n]`.
+        matrix: &'a Tensor,
+        /// Whether bfloat16 is multiplied; sums, weights and the optimizer's state are float32.
+        half: bool,
+    },
+    /// The signal is y* `[r, n]`: δ = ∂L/∂h ⊙ act'(h), L being the mean loss of a batch; not
+    /// [`Loss::CrossEntropy`], in which an output's gradient is not its own affair.
+    Loss(Loss),
+    /// The signal is δ `[r, n]`.
+    Gradient,
 }
 
 /// An optimizer's coming steps.
-pub struct Steps<'a> {
+pub(crate) struct Steps<'a> {
     /// What a step is.
-    pub rule: Rule,
+    pub rule: Rule<'a>,
     /// L2 penalty, added to the gradient.
     pub weight_decay: f32,
     /// One for each step: the learning rate, for Adam divided by 1 - β₁ᵗ.
     pub step_sizes: Vec<f32>,
-    /// For Adam, one for each step: 1 / √(1 - β₂ᵗ).
-    pub scales: Vec<f32>,
-    /// The state's tensors beside each parameter, in the parameters' order; none, one or two lists.
-    pub first: &'a [Tensor],
-    /// As `first`.
-    pub second: &'a [Tensor],
 }
 
-/// What a step is.
-#[derive(Clone, Copy)]
-pub enum Rule {
+/// What a step is; its state has a tensor for each parameter, in the parameters' order.
+pub(crate) enum Rule<'a> {
     /// `torch.optim.Adam`'s.
     Adam {
         /// Decay rates of the moments.
         betas: [f64; 2],
         /// Added to the square root of the second moment.
         eps: f64,
+        /// One for each step: 1 / √(1 - β₂ᵗ).
+        scales: Vec<f32>,
+        /// The first and the second moments.
+        moments: [&'a [Tensor]; 2],
     },
     /// `torch.optim.SGD`'s.
     Sgd {
@@ -216,122 +216,55 @@ pub enum Rule {
         momentum: f32,
         /// Whether momentum is Nesterov's.
         nesterov: bool,
+        /// Momentum buffers; none without momentum.
+        buffers: &'a [Tensor],
     },
 }
 
 /// h `[r, n]` from x `[r, m]`.
 pub(crate) fn forward(layer: DenseLayer, x: &Tensor) -> Result<Tensor> {
     let (mut task, _x) = layer.task(x)?;
-    let h = Tensor::f_empty([task.rows, task.outputs], (Kind::Float, Device::Cpu))?;
-    task.h = pointer(&h, &[task.rows, task.outputs])?;
+    let shape = [task.rows, task.outputs];
+    let h = floats(shape)?;
+    task.h = pointer(&h, &shape)?;
     run_strips(&task, kernels().forward, 2)?;
     Ok(h)
 }
 
-/// h `[r, n]` from x `[r, m]`, each batch's before its step along δ = (e B) ⊙ act'(h); e `[r, C]`,
-/// B `[C, n]`. `squares` `[n]` gets the squared norm of each neuron's gradient in the last step.
-pub(crate) fn learn(
-    layer: DenseLayer,
-    x: &Tensor,
-    batch: i64,
-    error: &Tensor,
-    feedback: &Tensor,
-    steps: &Steps,
-    squares: Option<&Tensor>,
-) -> Result<Tensor> {
-    let h = Tensor::f_empty([x.size()[0], layer.outputs()], (Kind::Float, Device::Cpu))?;
-    let strip = kernels().learn;
-    run_feedback(strip, layer, x, &h, batch, error, feedback, steps, squares)?;
-    Ok(h)
-}
-
-/// One step along δ = (e B) ⊙ act'(h) for the h `[b, n]` that x `[b, m]` has given.
-pub(crate) fn teach(
-    layer: DenseLayer,
-    x: &Tensor,
-    h: &Tensor,
-    error: &Tensor,
-    feedback: &Tensor,
-    steps: &Steps,
-    squares: Option<&Tensor>,
-) -> Result<()> {
-    let (strip, batch) = (kernels().teach, x.size()[0]);
-    let layer = DenseLayer { half: false, ..layer };
-    run_feedback(strip, layer, x, h, batch, error, feedback, steps, squares)
-}
-
-#[allow(clippy::too_many_arguments)]
-fn run_feedback(
-    strip: Strip,
-    layer: DenseLayer,
-    x: &Tensor,
-    h: &Tensor,
-    batch: i64,
-    error: &Tensor,
-    feedback: &Tensor,
-    steps: &Steps,
-    squares: Option<&Tensor>,
-) -> Result<()> {
-    let (mut task, _x) = layer.task(x)?;
-    let (error, feedback) = (error.contiguous(), feedback.contiguous());
-    task.h = pointer(h, &[task.rows, task.outputs])?;
-    task.error_size = feedback.size()[0];
-    task.error = pointer(&error, &[task.rows, task.error_size])?;
-    task.feedback = pointer(&feedback, &[task.error_size, task.outputs])?;
-    task.set_steps(layer, batch, steps, squares)?;
-    let mut half = Vec::new();
-    if layer.half {
-        if !has_bfloat16() {
-            bail!("this processor does not multiply bfloat16");
-        }
-        half.resize((task.rows * task.inputs) as usize, 0u16);
-        task.x_half = half.as_mut_ptr();
-        let tasks = parts(task.rows, 8, wanted_parts(task.rows * task.inputs, 1));
-        // SAFETY: `half` has the size of x; each call writes to its own rows.
-        team::for_each(tasks.len(), &|index| unsafe {
-            (kernels().halve)(&task, tasks[index].0, tasks[index].1);
-        })?;
-    }
-    run_strips(&task, strip, 4)
-}
-
-/// h `[r, n]` from x `[r, m]`, each batch's before its step along δ = ∂L/∂h ⊙ act'(h) of the mean loss
-/// between h and the targets `[r, n]`.
-pub(crate) fn fit(
-    layer: DenseLayer,
-    x: &Tensor,
-    batch: i64,
-    targets: &Tensor,
-    loss: DenseLoss,
-    steps: &Steps,
-    squares: Option<&Tensor>,
-) -> Result<Tensor> {
-    let (mut task, _x) = layer.task(x)?;
-    let targets = targets.contiguous();
+/// A step for each batch of a lesson; gives h `[r, n]`, each batch's before its step.
+pub(crate) fn learn(layer: DenseLayer, lesson: Lesson, steps: &Steps) -> Result<Tensor> {
+    let (mut task, _x) = layer.task(lesson.x)?;
     let shape = [task.rows, task.outputs];
-    let h = Tensor::f_empty(shape, (Kind::Float, Device::Cpu))?;
+    let h = lesson.h.map_or_else(|| floats(shape), |h| Ok(h.shallow_clone()))?;
     task.h = pointer(&h, &shape)?;
-    task.targets = pointer(&targets, &shape)?;
-    task.loss = loss as i32;
-    task.set_steps(layer, batch, steps, squares)?;
-    run_strips(&task, kernels().fit, 4)?;
+    task.given = lesson.h.is_some().into();
+    task.batch = lesson.batch;
+    task.set_steps(layer, steps)?;
+    if let Some(squares) = lesson.squares {
+        task.squares = pointer(squares, &[task.outputs])?;
+    }
+    let (signal, mut width) = (lesson.signal.contiguous(), task.outputs);
+    let (feedback, mut halves); // live as long as the task points to them
+    match lesson.teacher {
+        Teacher::Feedback { matrix, half } => {
+            feedback = matrix.contiguous();
+            width = feedback.size()[0];
+            task.error_size = width;
+            task.feedback = pointer(&feedback, &[width, task.outputs])?;
+            if half {
+                halves = vec![0u16; (task.rows * task.inputs) as usize];
+                task.x_half = halves.as_mut_ptr();
+                task.halve()?;
+            }
+        }
+        Teacher::Loss(Loss::BinaryCrossEntropy) => task.teacher = 1,
+        Teacher::Loss(Loss::MeanSquaredError) => task.teacher = 2,
+        Teacher::Loss(Loss::CrossEntropy) => bail!("the kernels have no cross-entropy"),
+        Teacher::Gradient => task.teacher = 3,
+    }
+    task.signal = pointer(&signal, &[task.rows, width])?;
+    run_strips(&task, kernels().learn, if lesson.h.is_some() { 2 } else { 4 })?;
     Ok(h)
-}
-
-/// Steps along δ = ∂L/∂z `[r, n]` at x `[r, m]`, a batch at a time.
-pub(crate) fn step(
-    layer: DenseLayer,
-    x: &Tensor,
-    batch: i64,
-    delta: &Tensor,
-    steps: &Steps,
-    squares: Option<&Tensor>,
-) -> Result<()> {
-    let (mut task, _x) = layer.task(x)?;
-    let delta = delta.contiguous();
-    task.delta = pointer(&delta, &[task.rows, task.outputs])?;
-    task.set_steps(layer, batch, steps, squares)?;
-    run_strips(&task, kernels().step, 2)
 }
 
 /// ∂L/∂x `[r, m]` = δ W, from δ `[r, n]` and W `[n, m]`.
@@ -339,10 +272,10 @@ pub(crate) fn backward(weight: &Tensor, delta: &Tensor) -> Result<Tensor> {
     let delta = delta.contiguous();
     let (n, m) = weight.size2()?;
     let rows = delta.size()[0];
-    let result = Tensor::f_empty([rows, m], (Kind::Float, Device::Cpu))?;
+    let result = floats([rows, m])?;
     let mut task = Task { rows, inputs: m, outputs: n, ..Task::empty() };
     task.weight = pointer(weight, &[n, m])?;
-    task.delta = pointer(&delta, &[rows, n])?;
+    task.signal = pointer(&delta, &[rows, n])?;
     task.h = pointer(&result, &[rows, m])?;
     let tasks = parts(m, 64, wanted_parts(2 * rows * m * n, 1));
     // SAFETY: shapes are checked above; each call writes to its own columns of the result.
@@ -357,17 +290,18 @@ pub(crate) fn backward(weight: &Tensor, delta: &Tensor) -> Result<Tensor> {
 pub(crate) fn gather(source: &Tensor, positions: &Tensor) -> Result<Tensor> {
     let (count, width) = source.size2()?;
     let rows = positions.size1()?;
-    let from = Floats(pointer(source, &[count, width])?);
+    let from = pointer(source, &[count, width])?;
     let index = Vec::<i64>::try_from(positions)?;
     if let Some(wrong) = index.iter().find(|index| !(0..count).contains(*index)) {
         bail!("position {wrong} of {count} samples");
     }
     let result = Tensor::empty([rows, width], (Kind::Float, Device::Cpu)); // panics as tch does
-    let to = Floats(pointer(&result, &[rows, width])?);
+    let to = pointer(&result, &[rows, width])?;
+    let shared = [from, to].map(AtomicPtr::new); // plain pointers are not for several threads
     let tasks = parts(rows, 8, wanted_parts(rows * width, 4));
     // SAFETY: positions are inside the source; each call writes to its own rows of the result.
     team::for_each(tasks.len(), &|task| unsafe {
-        let (from, to) = (from.start(), to.start());
+        let [from, to] = shared.each_ref().map(|it| it.load(Ordering::Relaxed));
         for row in tasks[task].0..tasks[task].1 {
             let source = from.offset((index[row as usize] * width) as isize);
             source.copy_to_nonoverlapping(to.offset((row * width) as isize), width as usize);
@@ -376,22 +310,7 @@ pub(crate) fn gather(source: &Tensor, positions: &Tensor) -> Result<Tensor> {
     Ok(result)
 }
 
-struct Floats(*mut f32);
-
-// SAFETY: see `gather`.
-unsafe impl Sync for Floats {}
-
-impl Floats {
-    fn start(&self) -> *mut f32 {
-        self.0
-    }
-}
-
 impl DenseLayer<'_> {
-    fn outputs(&self) -> i64 {
-        self.weight.size()[0]
-    }
-
     /// The task without what only some tasks have, and the contiguous input that it points to.
     fn task(&self, x: &Tensor) -> Result<(Task, Tensor)> {
         let (n, m) = self.weight.size2()?;
@@ -403,97 +322,73 @@ impl DenseLayer<'_> {
         if let Some(bias) = self.bias {
             task.bias = pointer(bias, &[n])?;
         }
-        task.activation = self.activation as i32;
+        task.activation = match self.activation {
+            Activation::Identity => 0,
+            Activation::Tanh => 1,
+            Activation::Relu => 2,
+            Activation::Sigmoid => 3,
+            Activation::Gelu => bail!("the kernels have no gelu"),
+        };
         Ok((task, x))
     }
 }
 
 impl Task {
     fn empty() -> Task {
-        Task {
-            rows: 0,
-            batch: 0,
-            inputs: 0,
-            outputs: 0,
-            x: null(),
-            x_half: null_mut(),
-            weight: null_mut(),
-            bias: null_mut(),
-            h: null_mut(),
-            activation: 0,
-            error: null(),
-            feedback: null(),
-            error_size: 0,
-            targets: null(),
-            loss: 0,
-            delta: null(),
-            optimizer: 0,
-            nesterov: 0,
-            take_first: 0.0,
-            keep_second: 0.0,
-            take_second: 0.0,
-            eps: 0.0,
-            weight_decay: 0.0,
-            momentum: 0.0,
-            step_sizes: null(),
-            scales: null(),
-            weight_first: null_mut(),
-            weight_second: null_mut(),
-            bias_first: null_mut(),
-            bias_second: null_mut(),
-            squares: null_mut(),
-        }
+        // SAFETY: numbers, and pointers that may be null.
+        unsafe { std::mem::zeroed() }
     }
 
-    fn set_steps(
-        &mut self,
-        layer: DenseLayer,
-        batch: i64,
-        steps: &Steps,
-        squares: Option<&Tensor>,
-    ) -> Result<()> {
-        let count = (self.rows + batch - 1) / batch;
-        let adam = matches!(steps.rule, Rule::Adam { .. });
-        if steps.step_sizes.len() as i64 != count || adam && steps.scales.len() as i64 != count {
-            bail!("step sizes for {} steps, not {count}", steps.step_sizes.len());
-        }
-        self.batch = batch;
-        self.weight_decay = steps.weight_decay;
-        self.step_sizes = steps.step_sizes.as_ptr();
-        match steps.rule {
-            Rule::Adam { betas: [beta1, beta2], eps } => {
-                self.scales = steps.scales.as_ptr();
-                self.take_first = (1.0 - beta1) as f32;
-                self.keep_second = beta2 as f32;
-                self.take_second = (1.0 - beta2) as f32;
-                self.eps = eps as f32;
-            }
-            Rule::Sgd { momentum, nesterov } => {
-                self.optimizer = 1;
-                (self.momentum, self.nesterov) = (momentum, nesterov.into());
-            }
-        }
-        let lists = match steps.rule {
-            Rule::Adam { .. } => 2,
-            Rule::Sgd { momentum, .. } => usize::from(momentum != 0.0),
+    fn set_steps(&mut self, layer: DenseLayer, steps: &Steps) -> Result<()> {
+        let count = (self.rows + self.batch - 1) / self.batch;
+        let check = |sizes: &[f32]| match sizes.len() as i64 {
+            found if found == count => Ok(sizes.as_ptr()),
+            found => bail!("step sizes for {found} steps, not {count}"),
         };
-        let (weight, bias) = ([self.outputs, self.inputs], [self.outputs]);
-        let state =
-            |list: &[Tensor], wanted: bool, index: usize, shape: &[i64]| match list.get(index) {
-                _ if !wanted => Ok(null_mut()),
-                Some(tensor) => pointer(tensor, shape),
-                None => bail!("the optimizer has no state for parameter {index}"),
-            };
-        self.weight_first = state(steps.first, lists > 0, 0, &weight)?;
-        self.weight_second = state(steps.second, lists > 1, 0, &weight)?;
-        let biased = layer.bias.is_some();
-        self.bias_first = state(steps.first, biased && lists > 0, 1, &bias)?;
-        self.bias_second = state(steps.second, biased && lists > 1, 1, &bias)?;
-        if let Some(squares) = squares {
-            self.squares = pointer(squares, &[self.outputs])?;
+        // Beside W and b.
+        let (n, m) = (self.outputs, self.inputs);
+        let state = |list: &[Tensor]| -> Result<[*mut f32; 2]> {
+            let bias = layer.bias.map_or(Ok(null_mut()), |_| pointer(&list[1], &[n]))?;
+            Ok([pointer(&list[0], &[n, m])?, bias])
+        };
+        self.weight_decay = steps.weight_decay;
+        self.step_sizes = check(&steps.step_sizes)?;
+        match &steps.rule {
+            Rule::Adam { betas: [beta1, beta2], eps, scales, moments: [first, second] } => {
+                self.scales = check(scales)?;
+                self.take_first = (1.0 - beta1) as f32;
+                self.keep_second = *beta2 as f32;
+                self.take_second = (1.0 - beta2) as f32;
+                self.eps = *eps as f32;
+                [self.weight_first, self.bias_first] = state(first)?;
+                [self.weight_second, self.bias_second] = state(second)?;
+            }
+            Rule::Sgd { momentum, nesterov, buffers } => {
+                self.optimizer = 1;
+                (self.momentum, self.nesterov) = (*momentum, (*nesterov).into());
+                if *momentum != 0.0 {
+                    [self.weight_first, self.bias_first] = state(buffers)?;
+                }
+            }
         }
         Ok(())
     }
+
+    /// Rounds x to bfloat16.
+    fn halve(&self) -> Result<()> {
+        if !has_bfloat16() {
+            bail!("this processor does not multiply bfloat16");
+        }
+        let tasks = parts(self.rows, 8, wanted_parts(self.rows * self.inputs, 1));
+        // SAFETY: `x_half` has the size of x; each call writes to its own rows.
+        team::for_each(tasks.len(), &|index| unsafe {
+            (kernels().halve)(self, tasks[index].0, tasks[index].1);
+        })
+    }
+}
+
+fn floats(shape: [i64; 2]) -> Result<Tensor> {
+    Ok(Tensor::f_empty(shape, (Kind::Float, Device::Cpu))?)
 }
 
 /// The floats of a tensor that is what the kernels take: of this shape, float32, contiguous, on the

@@ -19,60 +19,38 @@ use anyhow::{Result, anyhow, bail};
 use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
 
-#[repr(C)]
-struct RawGenerator(c_void);
-
 type Message = *mut c_char;
+type RawTensor = *mut C_tensor;
+type RawGenerator = *mut c_void;
 
 unsafe extern "C" {
     fn f3_free_message(message: Message);
     fn f3_exact_cuda() -> Message;
     fn f3_allow_tf32(allowed: bool) -> Message;
     fn f3_libtorch_version() -> *const c_char;
-    fn f3_generator_new(seed: u64, out: *mut *mut RawGenerator) -> Message;
-    fn f3_generator_free(generator: *mut RawGenerator);
-    fn f3_generator_uniform(
-        generator: *mut RawGenerator,
-        tensor: *mut C_tensor,
-        low: f64,
-        high: f64,
-    ) -> Message;
-    fn f3_generator_integers(
-        generator: *mut RawGenerator,
-        tensor: *mut C_tensor,
-        low: i64,
-        high: i64,
-    ) -> Message;
-    fn f3_generator_int64(generator: *mut RawGenerator, out: *mut i64) -> Message;
-    fn f3_generator_permutation(
-        generator: *mut RawGenerator,
-        count: i64,
-        out: *mut *mut C_tensor,
-    ) -> Message;
-    fn f3_generator_state(generator: *mut RawGenerator, out: *mut *mut C_tensor) -> Message;
-    fn f3_generator_set_state(generator: *mut RawGenerator, state: *mut C_tensor) -> Message;
+    fn f3_generator_new(seed: u64, out: *mut RawGenerator) -> Message;
+    fn f3_generator_free(from: RawGenerator);
+    fn f3_generator_uniform(from: RawGenerator, out: RawTensor, low: f64, high: f64) -> Message;
+    fn f3_generator_integers(from: RawGenerator, out: RawTensor, bound: i64) -> Message;
+    fn f3_generator_int64(from: RawGenerator, out: *mut i64) -> Message;
+    fn f3_generator_permutation(from: RawGenerator, out: RawTensor, count: i64) -> Message;
+    fn f3_generator_state(from: RawGenerator, out: RawTensor) -> Message;
+    fn f3_generator_set_state(to: RawGenerator, state: RawTensor) -> Message;
     fn f3_fused_adam(
-        parameters: *const *mut C_tensor,
-        gradients: *const *mut C_tensor,
-        first_moments: *const *mut C_tensor,
-        second_moments: *const *mut C_tensor,
+        parameters: *const RawTensor,
+        gradients: *const RawTensor,
+        first_moments: *const RawTensor,
+        second_moments: *const RawTensor,
         count: usize,
-        step: *mut C_tensor,
-        learning_rate: f64,
-        beta1: f64,
-        beta2: f64,
-        weight_decay: f64,
-        eps: f64,
+        step: RawTensor,
+        numbers: *const AdamStep,
     ) -> Message;
     fn f3_fused_sgd(
-        parameters: *const *mut C_tensor,
-        gradients: *const *mut C_tensor,
-        buffers: *const *mut C_tensor,
+        parameters: *const RawTensor,
+        gradients: *const RawTensor,
+        buffers: *const RawTensor,
         count: usize,
-        learning_rate: f64,
-        momentum: f64,
-        weight_decay: f64,
-        nesterov: bool,
+        numbers: *const SgdStep,
     ) -> Message;
 }
 
@@ -87,17 +65,12 @@ fn check(message: Message) -> Result<()> {
     bail!("libtorch: {text}")
 }
 
-fn raw(tensor: &Tensor) -> *mut C_tensor {
+fn raw(tensor: &Tensor) -> RawTensor {
     tensor.as_ptr().cast_mut()
 }
 
-fn raw_list(tensors: &[&Tensor]) -> Vec<*mut C_tensor> {
+fn raw_list(tensors: &[&Tensor]) -> Vec<RawTensor> {
     tensors.iter().map(|tensor| raw(tensor)).collect()
-}
-
-fn owned(tensor: *mut C_tensor) -> Tensor {
-    // SAFETY: called with a tensor that `ops.cpp` has just made for the caller, and only once.
-    unsafe { Tensor::from_ptr(tensor) }
 }
 
 /// The version of libtorch that the program was built with.
@@ -107,7 +80,7 @@ pub fn libtorch_version() -> &'static str {
 }
 
 /// An `at::Generator` on the CPU; [`crate::Generator`] is the type for users.
-pub(crate) struct CpuGenerator(*mut RawGenerator);
+pub(crate) struct CpuGenerator(RawGenerator);
 
 // SAFETY: a generator is memory of its own, and is used through `&mut` or, to read its state, under its
 // own mutex.
@@ -127,10 +100,10 @@ impl CpuGenerator {
         check(unsafe { f3_generator_uniform(self.0, raw(tensor), low, high) })
     }
 
-    /// Fills a CPU tensor with whole numbers from `low` up to, but without, `high`.
-    pub(crate) fn integers(&mut self, tensor: &mut Tensor, low: i64, high: i64) -> Result<()> {
+    /// Fills a CPU tensor with whole numbers from 0 up to, but without, `bound`.
+    pub(crate) fn integers(&mut self, tensor: &mut Tensor, bound: i64) -> Result<()> {
         // SAFETY: both pointers are live; C++ exceptions come back as messages.
-        check(unsafe { f3_generator_integers(self.0, raw(tensor), low, high) })
+        check(unsafe { f3_generator_integers(self.0, raw(tensor), bound) })
     }
 
     pub(crate) fn int64(&mut self) -> Result<i64> {
@@ -141,17 +114,17 @@ impl CpuGenerator {
     }
 
     pub(crate) fn permutation(&mut self, count: i64) -> Result<Tensor> {
-        let mut out = null_mut();
-        // SAFETY: the generator is live and `out` valid for writing.
-        check(unsafe { f3_generator_permutation(self.0, count, &mut out) })?;
-        Ok(owned(out))
+        let order = Tensor::new();
+        // SAFETY: both pointers are live; C++ exceptions come back as messages.
+        check(unsafe { f3_generator_permutation(self.0, raw(&order), count) })?;
+        Ok(order)
     }
 
     pub(crate) fn state(&self) -> Result<Tensor> {
-        let mut out = null_mut();
-        // SAFETY: the generator is live and `out` valid for writing; reading changes nothing.
-        check(unsafe { f3_generator_state(self.0, &mut out) })?;
-        Ok(owned(out))
+        let state = Tensor::new();
+        // SAFETY: both pointers are live; reading changes nothing.
+        check(unsafe { f3_generator_state(self.0, raw(&state)) })?;
+        Ok(state)
     }
 
     pub(crate) fn set_state(&mut self, state: &Tensor) -> Result<()> {
@@ -167,12 +140,11 @@ impl Drop for CpuGenerator {
     }
 }
 
-/// The numbers of one Adam step.
-#[derive(Clone, Copy)]
+/// The numbers of one Adam step, as in `ops.cpp`.
+#[repr(C)]
 pub(crate) struct AdamStep {
     pub learning_rate: f64,
-    pub beta1: f64,
-    pub beta2: f64,
+    pub betas: [f64; 2],
     pub weight_decay: f64,
     pub eps: f64,
 }
@@ -201,17 +173,13 @@ pub(crate) fn fused_adam(
             raw_list(second_moments).as_ptr(),
             parameters.len(),
             raw(step),
-            numbers.learning_rate,
-            numbers.beta1,
-            numbers.beta2,
-            numbers.weight_decay,
-            numbers.eps,
+            &numbers,
         )
     })
 }
 
-/// The numbers of one SGD step.
-#[derive(Clone, Copy)]
+/// The numbers of one SGD step, as in `ops.cpp`.
+#[repr(C)]
 pub(crate) struct SgdStep {
     pub learning_rate: f64,
     pub momentum: f64,
@@ -238,10 +206,7 @@ pub(crate) fn fused_sgd(
             raw_list(gradients).as_ptr(),
             if buffers.is_empty() { std::ptr::null() } else { buffers.as_ptr() },
             parameters.len(),
-            numbers.learning_rate,
-            numbers.momentum,
-            numbers.weight_decay,
-            numbers.nesterov,
+            &numbers,
         )
     })
 }
@@ -291,7 +256,6 @@ pub(crate) fn drop_pages(tensor: &Tensor) -> Result<()> {
     check_plain(tensor)?;
     // SAFETY: the range is a shared mapping of a file, of which whole pages are dropped; what has
     // been written to them is the file's.
-    #[cfg(unix)]
     unsafe {
         libc::madvise(tensor.data_ptr(), 4 * tensor.numel(), libc::MADV_DONTNEED);
     }
@@ -338,7 +302,6 @@ pub(crate) fn has_cuda_driver() -> bool {
     *FOUND.get_or_init(|| open_library("libcuda.so.1").is_ok())
 }
 
-#[cfg(unix)]
 fn open_library(name: &str) -> Result<(), libloading::Error> {
     use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
     // SAFETY: the libraries' initialisers are those that any program linked with them would run.
@@ -346,9 +309,4 @@ fn open_library(name: &str) -> Result<(), libloading::Error> {
     // Kept for good: libtorch registers its CUDA kernels in tables that are never taken back.
     std::mem::forget(library);
     Ok(())
-}
-
-#[cfg(not(unix))]
-fn open_library(_name: &str) -> Result<(), libloading::Error> {
-    Err(libloading::Error::DlOpenUnknown)
 }

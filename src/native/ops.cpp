@@ -2,7 +2,7 @@
 // and the fused optimizer kernels of torch.optim.
 //
 // Every function returns nullptr, or a message that the caller hands back to f3_free_message.
-// Tensor pointers are tch's own (at::Tensor*); a tensor that is handed out is owned by the caller.
+// Tensor pointers are tch's own (at::Tensor*); what is handed out is assigned to one.
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
 #include <ATen/core/Tensor.h>
@@ -63,8 +63,8 @@ char* f3_generator_uniform(at::Generator* generator, at::Tensor* tensor, double 
   return guarded([&] { tensor->uniform_(low, high, *generator); });
 }
 
-char* f3_generator_integers(at::Generator* generator, at::Tensor* tensor, int64_t low, int64_t high) {
-  return guarded([&] { tensor->random_(low, high, *generator); });
+char* f3_generator_integers(at::Generator* generator, at::Tensor* tensor, int64_t bound) {
+  return guarded([&] { tensor->random_(0, bound, *generator); });
 }
 
 char* f3_generator_int64(at::Generator* generator, int64_t* out) {
@@ -73,17 +73,16 @@ char* f3_generator_int64(at::Generator* generator, int64_t* out) {
   });
 }
 
-char* f3_generator_permutation(at::Generator* generator, int64_t count, at::Tensor** out) {
+char* f3_generator_permutation(at::Generator* generator, at::Tensor* out, int64_t count) {
   return guarded([&] {
-    auto options = at::TensorOptions().dtype(at::kLong);
-    *out = new at::Tensor(at::randperm(count, *generator, options));
+    *out = at::randperm(count, *generator, at::TensorOptions().dtype(at::kLong));
   });
 }
 
-char* f3_generator_state(at::Generator* generator, at::Tensor** out) {
+char* f3_generator_state(at::Generator* generator, at::Tensor* out) {
   return guarded([&] {
     std::lock_guard<std::mutex> lock(generator->mutex());
-    *out = new at::Tensor(generator->get_state());
+    *out = generator->get_state();
   });
 }
 
@@ -94,31 +93,39 @@ char* f3_generator_set_state(at::Generator* generator, at::Tensor* state) {
   });
 }
 
+// The numbers of a step, as in mod.rs.
+struct F3AdamStep {
+  double learning_rate, betas[2], weight_decay, eps;
+};
+struct F3SgdStep {
+  double learning_rate, momentum, weight_decay;
+  bool nesterov;
+};
+
 // One step of torch.optim.Adam(fused=True) for `count` parameters that share `step`.
 char* f3_fused_adam(at::Tensor* const* parameters, at::Tensor* const* gradients,
                     at::Tensor* const* first_moments, at::Tensor* const* second_moments,
-                    size_t count, at::Tensor* step, double learning_rate, double beta1,
-                    double beta2, double weight_decay, double eps) {
+                    size_t count, at::Tensor* step, const F3AdamStep* numbers) {
   return guarded([&] {
     at::NoGradGuard no_grad; // parameters may be leaves of autograd
     step->add_(1);
     at::_fused_adam_(list(parameters, count), list(gradients, count), list(first_moments, count),
                      list(second_moments, count), {}, std::vector<at::Tensor>(count, *step),
-                     learning_rate, beta1, beta2, weight_decay, eps, /*amsgrad=*/false,
-                     /*maximize=*/false);
+                     numbers->learning_rate, numbers->betas[0], numbers->betas[1],
+                     numbers->weight_decay, numbers->eps, /*amsgrad=*/false, /*maximize=*/false);
   });
 }
 
 // One step of torch.optim.SGD(fused=True); `buffers` is null without momentum. Buffers that start
 // at zero make the first step like all others.
 char* f3_fused_sgd(at::Tensor* const* parameters, at::Tensor* const* gradients,
-                   at::Tensor* const* buffers, size_t count, double learning_rate, double momentum,
-                   double weight_decay, bool nesterov) {
+                   at::Tensor* const* buffers, size_t count, const F3SgdStep* numbers) {
   return guarded([&] {
     at::NoGradGuard no_grad;
     at::_fused_sgd_(list(parameters, count), list(gradients, count),
-                    list(buffers, buffers ? count : 0), weight_decay, momentum, learning_rate,
-                    /*dampening=*/0.0, nesterov, /*maximize=*/false, /*is_first_step=*/false);
+                    list(buffers, buffers ? count : 0), numbers->weight_decay, numbers->momentum,
+                    numbers->learning_rate, /*dampening=*/0.0, numbers->nesterov,
+                    /*maximize=*/false, /*is_first_step=*/false);
   });
 }
 

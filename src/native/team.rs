@@ -7,9 +7,9 @@
 
 use std::cell::{RefCell, UnsafeCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -53,10 +53,7 @@ struct Shared {
     job: UnsafeCell<Job>,
     next: AtomicUsize,
     failed: AtomicBool,
-    sleeping: AtomicUsize,
     ending: AtomicBool,
-    bed: Mutex<()>,
-    alarm: Condvar,
 }
 
 #[derive(Clone, Copy)]
@@ -81,16 +78,13 @@ impl Team {
                 job: UnsafeCell::new(Job { tasks: 0, work: nothing }),
                 next: AtomicUsize::new(0),
                 failed: AtomicBool::new(false),
-                sleeping: AtomicUsize::new(0),
                 ending: AtomicBool::new(false),
-                bed: Mutex::new(()),
-                alarm: Condvar::new(),
             }),
             helpers: Vec::with_capacity(helpers),
         };
         for _ in 0..helpers {
             let shared = team.shared.clone();
-            let helper = std::thread::Builder::new()
+            let helper = thread::Builder::new()
                 .name("f3-helper".into())
                 .spawn(move || shared.help())
                 .context("a thread cannot be started; use a smaller number for `threads`")?;
@@ -109,7 +103,7 @@ impl Team {
         shared.next.store(0, SeqCst);
         let number = (shared.state.load(SeqCst) / JOB + 1) * JOB;
         shared.state.store(number, SeqCst);
-        shared.wake();
+        self.wake();
         // SAFETY: `work` is alive.
         let outcome =
             catch_unwind(AssertUnwindSafe(|| shared.take_tasks(unsafe { &*work }, tasks)));
@@ -119,13 +113,16 @@ impl Team {
         }
         assert!(!shared.failed.load(SeqCst), "a task panicked in a helper thread");
     }
+
+    fn wake(&self) {
+        self.helpers.iter().for_each(|helper| helper.thread().unpark());
+    }
 }
 
 impl Drop for Team {
     fn drop(&mut self) {
         self.shared.ending.store(true, SeqCst);
-        drop(self.shared.bed.lock());
-        self.shared.alarm.notify_all();
+        self.wake();
         for helper in self.helpers.drain(..) {
             let _ = helper.join(); // helpers catch what panics
         }
@@ -149,13 +146,6 @@ impl Shared {
         while state & INSIDE != 0 {
             std::hint::spin_loop();
             state = self.state.load(SeqCst);
-        }
-    }
-
-    fn wake(&self) {
-        if self.sleeping.load(SeqCst) > 0 {
-            drop(self.bed.lock());
-            self.alarm.notify_all();
         }
     }
 
@@ -196,13 +186,10 @@ impl Shared {
                 std::hint::spin_loop();
             }
         }
-        let Ok(bed) = self.bed.lock() else { return };
-        self.sleeping.fetch_add(1, SeqCst);
-        // Who opens a job looks for sleepers afterwards, so one of the two sees the other.
+        // Who opens a job unparks the helpers afterwards: one that has just looked does not sleep.
         if !open() {
-            drop(self.alarm.wait(bed));
+            thread::park();
         }
-        self.sleeping.fetch_sub(1, SeqCst);
     }
 }
 
@@ -224,7 +211,7 @@ mod tests {
                 .unwrap();
                 assert!(counts.iter().all(|count| count.load(SeqCst) == 1), "{threads} {tasks}");
                 if round % 100 == 99 {
-                    std::thread::sleep(SPIN * 3); // the helpers go to sleep, and must wake up
+                    thread::sleep(SPIN * 3); // the helpers go to sleep, and must wake up
                 }
             }
         }
@@ -240,7 +227,7 @@ mod tests {
         tch::set_num_threads(1); // another team
         tch::set_num_threads(2);
         let count = AtomicUsize::new(0);
-        std::thread::spawn(move || {
+        thread::spawn(move || {
             tch::set_num_threads(2);
             for_each(8, &|_| {
                 count.fetch_add(1, SeqCst);

@@ -67,6 +67,25 @@ pub struct Cnn {
     pub output_activation: Activation,
 }
 
+impl Cnn {
+    /// Each layer: what it is, the image that it gets, and its activation.
+    fn layers(&self) -> impl Iterator<Item = Result<(Stage, [i64; 3], Activation)>> {
+        let output = Stage::Dense { width: self.outputs };
+        let hidden = self.topology.0.iter().map(|stage| (*stage, self.activation));
+        let mut next = self.image;
+        hidden.chain([(output, self.output_activation)]).map(move |(stage, activation)| {
+            let image = next;
+            next = match stage {
+                Stage::Convolution { channels, pool, .. } => {
+                    ConvolutionBlock::image_after(image, channels, pool)?
+                }
+                Stage::Dense { width } => [width, 1, 1],
+            };
+            Ok((stage, image, activation))
+        })
+    }
+}
+
 impl Shape for Cnn {
     fn widths(&self) -> (i64, i64) {
         (self.image.iter().product(), self.outputs)
@@ -77,47 +96,31 @@ impl Shape for Cnn {
     }
 
     fn weight_count(&self) -> Result<f64> {
-        let mut image = self.image;
-        let mut inputs = image.iter().product::<i64>() as f64;
-        let mut count = 0.0;
-        for &stage in &self.topology.0 {
-            match stage {
-                Stage::Convolution { channels, kernel, pool } => {
-                    count += channels as f64 * image[0] as f64 * (kernel * kernel) as f64;
-                    image = ConvolutionBlock::image_after(image, channels, pool)?;
-                    inputs = image.iter().product::<i64>() as f64;
+        let weights = self.layers().map(|layer| {
+            let (stage, image, _) = layer?;
+            Ok(match stage {
+                Stage::Convolution { channels, kernel, .. } => {
+                    channels as f64 * image[0] as f64 * (kernel * kernel) as f64
                 }
-                Stage::Dense { width } => {
-                    count += inputs * width as f64;
-                    inputs = width as f64;
-                }
-            }
-        }
-        Ok(count + inputs * self.outputs as f64)
+                Stage::Dense { width } => image.iter().product::<i64>() as f64 * width as f64,
+            })
+        });
+        weights.sum()
     }
 
     /// A block for each stage, and the output layer.
     fn blocks<'a>(&'a self, generator: &'a mut Generator, device: Device) -> Blocks<'a> {
-        let mut image = self.image;
-        let mut inputs: i64 = image.iter().product();
-        let output = Stage::Dense { width: self.outputs };
-        let hidden = self.topology.0.iter().map(|stage| (*stage, self.activation));
-        let stages = hidden.chain([(output, self.output_activation)]);
-        Box::new(stages.map(move |(stage, activation)| {
-            let block: Box<dyn Block> = match stage {
-                Stage::Convolution { channels, kernel, pool } => {
-                    let block = ConvolutionBlock::new(
-                        image, channels, kernel, pool, activation, generator, device,
-                    )?;
-                    image = block.output_image();
-                    Box::new(block)
-                }
+        Box::new(self.layers().map(move |layer| -> Result<Box<dyn Block>> {
+            let (stage, image, activation) = layer?;
+            Ok(match stage {
+                Stage::Convolution { channels, kernel, pool } => Box::new(ConvolutionBlock::new(
+                    image, channels, kernel, pool, activation, generator, device,
+                )?),
                 Stage::Dense { width } => {
+                    let inputs = image.iter().product();
                     Box::new(Dense::new(inputs, width, activation, generator, device)?)
                 }
-            };
-            inputs = block.outputs();
-            Ok(block)
+            })
         }))
     }
 }

@@ -36,8 +36,7 @@ impl ConvolutionBlock {
     ) -> Result<ConvolutionBlock> {
         let output_image = ConvolutionBlock::image_after(image, channels, pool)?;
         let shape = [channels, image[0], kernel, kernel];
-        let weight = initialise::weight(&shape, generator, device)?;
-        let bias = initialise::bias(&shape, generator, device)?;
+        let (weight, bias) = initialise::weight_and_bias(&shape, generator, device)?;
         Ok(ConvolutionBlock {
             weight: trainable(weight),
             bias: trainable(bias),
@@ -56,11 +55,6 @@ impl ConvolutionBlock {
             bail!("images of {height} x {width} are too small to be pooled");
         }
         Ok([channels, height / divisor, width / divisor])
-    }
-
-    /// Channels, height and width of the output.
-    pub fn output_image(&self) -> [i64; 3] {
-        self.output_image
     }
 }
 
@@ -106,7 +100,7 @@ mod tests {
         let input = generator.uniform(&[4, 2 * 7 * 6], -1.0, 1.0).unwrap();
         for (pool, image) in [(false, [3, 7, 6]), (true, [3, 3, 3])] {
             let block = block(pool, &mut generator);
-            assert_eq!(block.output_image(), image);
+            assert_eq!(block.output_image, image);
             assert_eq!(block.forward(&input).size(), [4, image.iter().product::<i64>()]);
         }
     }

@@ -9,7 +9,6 @@ use super::block::{Block, Gradients, Tape};
 use super::initialise;
 use crate::activation::Activation;
 use crate::generator::Generator;
-use crate::native::dense::DenseActivation;
 
 /// h = σ(x Wᵀ + b), with x `[b, m]`, W `[n, m]`, b `[n]`, h `[b, n]`.
 pub struct Dense {
@@ -28,9 +27,7 @@ impl Dense {
         generator: &mut Generator,
         device: Device,
     ) -> Result<Dense> {
-        let shape = [outputs, inputs];
-        let weight = initialise::weight(&shape, generator, device)?;
-        let bias = initialise::bias(&shape, generator, device)?;
+        let (weight, bias) = initialise::weight_and_bias(&[outputs, inputs], generator, device)?;
         Ok(Dense::of(weight, Some(bias), activation))
     }
 
@@ -53,10 +50,9 @@ impl Dense {
 
     /// Makes gradients go backwards through a fixed matrix R `[n, m]` in place of W: feedback
     /// alignment (Lillicrap et al. 2016).
-    pub fn propagating_through(mut self, matrix: Tensor) -> Dense {
+    pub fn propagate_through(&mut self, matrix: Tensor) {
         assert_eq!(matrix.size(), self.weight.size(), "R has the shape of W");
         self.backward_weight = Some(matrix);
-        self
     }
 
     /// W `[n, m]`.
@@ -69,15 +65,8 @@ impl Dense {
         self.bias.as_ref()
     }
 
-    /// Its activation as the fused kernels know it, if they do.
-    pub(crate) fn kernel_activation(&self) -> Option<DenseActivation> {
-        match self.activation {
-            Activation::Identity => Some(DenseActivation::Identity),
-            Activation::Tanh => Some(DenseActivation::Tanh),
-            Activation::Relu => Some(DenseActivation::Relu),
-            Activation::Sigmoid => Some(DenseActivation::Sigmoid),
-            Activation::Gelu => None,
-        }
+    pub(crate) fn activation(&self) -> Activation {
+        self.activation
     }
 
     /// The same block, with the same parameters in memory.
@@ -89,11 +78,6 @@ impl Dense {
             activation: self.activation,
             backward_weight: same(&self.backward_weight),
         }
-    }
-
-    /// ∂L/∂z `[b, n]` from ∂L/∂h and h.
-    pub(crate) fn preactivation_gradient(&self, output_gradient: &Tensor, h: &Tensor) -> Tensor {
-        self.activation.backward(output_gradient, h)
     }
 
     /// What gradients go backwards through: W, or the fixed matrix in its place.
@@ -135,7 +119,7 @@ impl Block for Dense {
     }
 
     /// δz = δh ⊙ σ'(z), δW = δzᵀ x, δb = Σ_batch δz; δx = δz W (or δz R, see
-    /// [`Dense::propagating_through`]).
+    /// [`Dense::propagate_through`]).
     fn gradients(&self, tape: &Tape, output_gradient: &Tensor, input_too: bool) -> Gradients {
         let known = tape.kept.as_ref().unwrap_or(&tape.output);
         let preactivation = self.activation.backward(output_gradient, known);

@@ -22,13 +22,15 @@ pub(super) fn he_weight(
     uniform(shape, (6.0 / fan_in(shape)).sqrt(), generator, device)
 }
 
-/// A bias beside a weight of this shape, drawn as in PyTorch's layers.
-pub(super) fn bias(
-    weight_shape: &[i64],
+/// A weight of this shape and a bias beside it, drawn in this order as in PyTorch's layers.
+pub(super) fn weight_and_bias(
+    shape: &[i64],
     generator: &mut Generator,
     device: Device,
-) -> Result<Tensor> {
-    uniform(&weight_shape[..1], 1.0 / fan_in(weight_shape).sqrt(), generator, device)
+) -> Result<(Tensor, Tensor)> {
+    let weight = weight(shape, generator, device)?;
+    let bias = uniform(&shape[..1], 1.0 / fan_in(shape).sqrt(), generator, device)?;
+    Ok((weight, bias))
 }
 
 fn fan_in(shape: &[i64]) -> f64 {

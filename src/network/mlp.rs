@@ -143,16 +143,14 @@ impl Mlp {
         init: &FeedbackInit,
         generator: &mut Generator,
         device: Device,
-    ) -> Result<Vec<Box<dyn Block>>> {
-        let dense: Result<Vec<Dense>> = self.dense(generator, device).collect();
-        let mut dense = dense?.into_iter();
-        let mut aligned = Vec::from_iter(dense.next());
-        for block in dense {
-            let matrix =
-                init.build(block.weight().size()[0], block.weight().size()[1], generator)?;
-            aligned.push(block.propagating_through(matrix.to_device(device)));
+    ) -> Result<Blocks<'static>> {
+        let mut dense = self.dense(generator, device).collect::<Result<Vec<Dense>>>()?;
+        for block in dense.iter_mut().skip(1) {
+            let (outputs, inputs) = block.weight().size2()?;
+            let matrix = init.build(outputs, inputs, generator)?;
+            block.propagate_through(matrix.to_device(device));
         }
-        aligned.into_iter().map(Ok).map(boxed).collect()
+        Ok(Box::new(dense.into_iter().map(Ok).map(boxed)))
     }
 }
 

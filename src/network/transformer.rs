@@ -15,23 +15,19 @@ use crate::generator::Generator;
 pub struct TransformerBlock {
     shape: Vit,
     tokens: i64,
-    embedding: Option<Linear>,
-    attention_norm: LayerNorm,
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    projection: Linear,
-    mlp_norm: LayerNorm,
-    expansion: Linear,
-    contraction: Linear,
+    embedding: Option<Affine>,
+    attention_norm: Affine,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    projection: Affine,
+    mlp_norm: Affine,
+    expansion: Affine,
+    contraction: Affine,
 }
 
-struct Linear {
-    weight: Tensor,
-    bias: Option<Tensor>,
-}
-
-struct LayerNorm {
+/// A linear map, or a normalisation.
+struct Affine {
     weight: Tensor,
     bias: Tensor,
 }
@@ -47,16 +43,15 @@ impl TransformerBlock {
     ) -> Result<TransformerBlock> {
         let tokens = shape.tokens()?;
         let (width, inner) = (shape.token_width, shape.heads * shape.head_size);
-        let mut linear = |inputs: i64, outputs: i64, with_bias: bool| -> Result<Linear> {
-            let size = [outputs, inputs];
-            let weight = initialise::weight(&size, generator, device)?;
-            let bias = match with_bias {
-                true => Some(trainable(initialise::bias(&size, generator, device)?)),
-                false => None,
-            };
-            Ok(Linear { weight: trainable(weight), bias })
+        let weight = |inputs: i64, outputs: i64, generator: &mut Generator| {
+            initialise::weight(&[outputs, inputs], generator, device).map(trainable)
         };
-        let norm = || LayerNorm {
+        let linear = |inputs: i64, outputs: i64, generator: &mut Generator| -> Result<Affine> {
+            let (weight, bias) =
+                initialise::weight_and_bias(&[outputs, inputs], generator, device)?;
+            Ok(Affine { weight: trainable(weight), bias: trainable(bias) })
+        };
+        let norm = || Affine {
             weight: trainable(Tensor::ones([width], (Kind::Float, device))),
             bias: trainable(Tensor::zeros([width], (Kind::Float, device))),
         };
@@ -64,17 +59,17 @@ impl TransformerBlock {
         Ok(TransformerBlock {
             tokens,
             embedding: match first {
-                true => Some(linear(pixels, tokens * width, true)?),
+                true => Some(linear(pixels, tokens * width, generator)?),
                 false => None,
             },
             attention_norm: norm(),
-            query: linear(width, inner, false)?,
-            key: linear(width, inner, false)?,
-            value: linear(width, inner, false)?,
-            projection: linear(inner, width, true)?,
+            query: weight(width, inner, generator)?,
+            key: weight(width, inner, generator)?,
+            value: weight(width, inner, generator)?,
+            projection: linear(inner, width, generator)?,
             mlp_norm: norm(),
-            expansion: linear(width, shape.mlp_width, true)?,
-            contraction: linear(shape.mlp_width, width, true)?,
+            expansion: linear(width, shape.mlp_width, generator)?,
+            contraction: linear(shape.mlp_width, width, generator)?,
             shape: shape.clone(),
         })
     }
@@ -98,8 +93,8 @@ impl TransformerBlock {
         let (heads, size, width) = (self.shape.heads, self.shape.head_size, x.size()[2]);
         let rows = x.reshape([1, -1, width]).expand([heads, -1, -1], false);
         // [a, b·t, w] -> [a·b, t, s]
-        let split = |map: &Linear| {
-            let weight = map.weight.view([heads, size, width]).transpose(1, 2);
+        let split = |weight: &Tensor| {
+            let weight = weight.view([heads, size, width]).transpose(1, 2);
             rows.bmm(&weight).view([-1, self.tokens, size])
         };
         let query = split(&self.query) * (size as f64).sqrt().recip();
@@ -108,11 +103,7 @@ impl TransformerBlock {
         let projection = self.projection.weight.view([width, heads, size]).permute([1, 2, 0]);
         let projected =
             attended.bmm(&projection).sum_dim_intlist([0i64].as_slice(), false, None::<Kind>);
-        let projected = projected.view_as(x);
-        match &self.projection.bias {
-            Some(bias) => projected + bias,
-            None => projected,
-        }
+        projected.view_as(x) + &self.projection.bias
     }
 }
 
@@ -123,60 +114,55 @@ impl Block for TransformerBlock {
 
     fn parameters(&self) -> Vec<(&str, &Tensor)> {
         let mut list = Vec::new();
-        if let Some(embedding) = &self.embedding {
-            embedding.list(["embedding.weight", "embedding.bias"], &mut list);
+        if let Some(Affine { weight, bias }) = &self.embedding {
+            list.extend([("embedding.weight", weight), ("embedding.bias", bias)]);
         }
-        self.attention_norm.list(["attention_norm.weight", "attention_norm.bias"], &mut list);
-        self.query.list(["query.weight", ""], &mut list);
-        self.key.list(["key.weight", ""], &mut list);
-        self.value.list(["value.weight", ""], &mut list);
-        self.projection.list(["projection.weight", "projection.bias"], &mut list);
-        self.mlp_norm.list(["mlp_norm.weight", "mlp_norm.bias"], &mut list);
-        self.expansion.list(["expansion.weight", "expansion.bias"], &mut list);
-        self.contraction.list(["contraction.weight", "contraction.bias"], &mut list);
+        list.extend([
+            ("attention_norm.weight", &self.attention_norm.weight),
+            ("attention_norm.bias", &self.attention_norm.bias),
+            ("query.weight", &self.query),
+            ("key.weight", &self.key),
+            ("value.weight", &self.value),
+            ("projection.weight", &self.projection.weight),
+            ("projection.bias", &self.projection.bias),
+            ("mlp_norm.weight", &self.mlp_norm.weight),
+            ("mlp_norm.bias", &self.mlp_norm.bias),
+            ("expansion.weight", &self.expansion.weight),
+            ("expansion.bias", &self.expansion.bias),
+            ("contraction.weight", &self.contraction.weight),
+            ("contraction.bias", &self.contraction.bias),
+        ]);
         list
     }
 
     fn operations(&self) -> i64 {
-        let per_token = [&self.query, &self.key, &self.value, &self.projection, &self.expansion];
-        let numbers = |map: &Linear| map.weight.numel() as i64;
-        let once: i64 = self.embedding.iter().map(numbers).sum();
+        let maps = [&self.projection, &self.expansion, &self.contraction].map(|map| &map.weight);
+        let per_token = [&self.query, &self.key, &self.value].into_iter().chain(maps);
+        let once = self.embedding.as_ref().map_or(0, |map| map.weight.numel());
         let attention = 2 * self.tokens * self.shape.heads * self.shape.head_size;
-        let token: i64 = per_token.into_iter().chain([&self.contraction]).map(numbers).sum();
-        once + self.tokens * (token + attention)
+        let token = per_token.map(Tensor::numel).sum::<usize>() as i64;
+        once as i64 + self.tokens * (token + attention)
     }
 
     fn forward(&self, input: &Tensor) -> Tensor {
         let tokens = match &self.embedding {
-            Some(embedding) => embedding.apply(&self.patches(input)),
+            Some(embedding) => embedding.map(&self.patches(input)),
             None => input.shallow_clone(),
         };
         let x = tokens.reshape([-1, self.tokens, self.shape.token_width]);
-        let u = &x + self.attention(&self.attention_norm.apply(&x));
-        let hidden = self.expansion.apply(&self.mlp_norm.apply(&u));
-        let h = &u + self.contraction.apply(&self.shape.activation.apply_(hidden));
+        let u = &x + self.attention(&self.attention_norm.normalise(&x));
+        let hidden = self.expansion.map(&self.mlp_norm.normalise(&u));
+        let h = &u + self.contraction.map(&self.shape.activation.apply_(hidden));
         h.flatten(1, -1)
     }
 }
 
-impl Linear {
-    fn apply(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.weight, self.bias.as_ref())
+impl Affine {
+    fn map(&self, x: &Tensor) -> Tensor {
+        x.linear(&self.weight, Some(&self.bias))
     }
 
-    fn list<'a>(&'a self, names: [&'a str; 2], list: &mut Vec<(&'a str, &'a Tensor)>) {
-        list.push((names[0], &self.weight));
-        list.extend(self.bias.iter().map(|bias| (names[1], bias)));
-    }
-}
-
-impl LayerNorm {
-    fn apply(&self, x: &Tensor) -> Tensor {
+    fn normalise(&self, x: &Tensor) -> Tensor {
         x.layer_norm(x.size()[2..].to_vec(), Some(&self.weight), Some(&self.bias), 1e-5, false)
-    }
-
-    fn list<'a>(&'a self, names: [&'a str; 2], list: &mut Vec<(&'a str, &'a Tensor)>) {
-        list.push((names[0], &self.weight));
-        list.push((names[1], &self.bias));
     }
 }

@@ -67,33 +67,27 @@ pub fn stages<'a>(blocks: impl IntoIterator<Item = &'a dyn Block>, stages: usize
 
 fn balanced(costs: &[i64], stages: usize) -> Vec<usize> {
     let stages = stages.min(costs.len());
-    // The largest cost that a stage may have, found by bisection.
-    let needed = |limit: i64| {
-        let (mut count, mut sum) = (1, 0);
-        for cost in costs {
-            if sum + cost > limit && sum > 0 {
-                (count, sum) = (count + 1, 0);
+    // Stages of at most this cost each; where too few layers are left for the other stages, of one each.
+    let filled = |limit: i64| {
+        let (mut sizes, mut size, mut sum) = (Vec::new(), 0, 0);
+        for (index, cost) in costs.iter().enumerate() {
+            let too_few = costs.len() - index + sizes.len() < stages;
+            if size > 0 && (sum + cost > limit || too_few) {
+                sizes.push(size);
+                (size, sum) = (0, 0);
             }
-            sum += cost;
+            (size, sum) = (size + 1, sum + cost);
         }
-        count
+        sizes.push(size);
+        sizes
     };
+    // The least of such costs, found by bisection.
     let (mut low, mut high) = (costs.iter().copied().max().unwrap_or(0), costs.iter().sum());
     while low < high {
         let middle = low + (high - low) / 2;
-        if needed(middle) <= stages { high = middle } else { low = middle + 1 }
+        if filled(middle).len() <= stages { high = middle } else { low = middle + 1 }
     }
-    let (mut sizes, mut size, mut sum) = (Vec::new(), 0, 0);
-    for (index, cost) in costs.iter().enumerate() {
-        let (layers_left, stages_left) = (costs.len() - index, stages - sizes.len());
-        if size > 0 && (sum + cost > low || layers_left < stages_left) {
-            sizes.push(size);
-            (size, sum) = (0, 0);
-        }
-        (size, sum) = (size + 1, sum + cost);
-    }
-    sizes.push(size);
-    sizes
+    filled(low)
 }
 
 #[cfg(test)]

@@ -1,9 +1,7 @@
 //! Consecutive layers in stages, a thread each.
 
 use std::any::Any;
-use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{SendError, SyncSender, sync_channel};
 use std::thread;
 
 use anyhow::{Result, anyhow};
@@ -68,16 +66,16 @@ impl Schedule for Pipelined {
                 workers.push(scope.spawn(move || {
                     // A setting of this very thread.
                     tch::set_num_threads(threads);
-                    let outcome = catch_unwind(AssertUnwindSafe(|| stage.run(learn, &mut link)));
-                    outcome.unwrap_or_else(|panic| Err(anyhow!("{}", message(panic.as_ref()))))
+                    stage.run(learn, &mut link)
                 }));
             }
             from.for_each(done);
             // Where one stage fails, those before it find that it has hung up, and those behind it come
             // to the end of their chunks.
-            let outcomes = workers
-                .into_iter()
-                .map(|worker| worker.join().unwrap_or_else(|_| Err(anyhow!("a stage panicked"))));
+            let outcomes = workers.into_iter().map(|worker| {
+                let outcome = worker.join();
+                outcome.unwrap_or_else(|panic| Err(anyhow!("{}", message(panic.as_ref()))))
+            });
             let outcomes: Vec<Result<()>> = outcomes.collect();
             let failed =
                 |outcome: &Result<()>| outcome.as_ref().is_err_and(|it| !it.is::<HungUp>());
@@ -98,21 +96,12 @@ impl Link for ThreadLink<'_> {
     }
 
     fn send(&mut self, chunk: Chunk) -> Result<()> {
-        self.to.send(chunk).map_err(|_| HungUp.into())
+        self.to.send(chunk).map_err(|_| SendError(()).into())
     }
 }
 
 /// The stage behind has failed, and says why.
-#[derive(Debug)]
-struct HungUp;
-
-impl fmt::Display for HungUp {
-    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        formatter.write_str("the next stage has hung up")
-    }
-}
-
-impl std::error::Error for HungUp {}
+type HungUp = SendError<()>;
 
 fn message(panic: &(dyn Any + Send)) -> String {
     if let Some(error) = libtorch_error(panic) {

@@ -1,6 +1,6 @@
 //! Backpropagation, the rival: the same blocks, kernels and optimizer, with true gradients.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use tch::Device;
 
 use super::Trainer;
@@ -47,8 +47,7 @@ impl Rule for Fa {
         device: Device,
     ) -> Result<Blocks<'a>> {
         let mlp = architecture.mlp()?;
-        let blocks = mlp.blocks_for_feedback_alignment(&self.feedback_init, generator, device)?;
-        Ok(Box::new(blocks.into_iter().map(Ok)))
+        mlp.blocks_for_feedback_alignment(&self.feedback_init, generator, device)
     }
 
     fn trainer(&self, parts: Parts) -> Result<Box<dyn Trainer>> {
@@ -59,8 +58,7 @@ impl Rule for Fa {
 /// Backpropagation from block to block; what the blocks recorded is kept for one batch.
 ///
 /// On blocks that propagate through fixed matrices
-/// ([`Dense::propagating_through`](crate::network::Dense::propagating_through)) this is feedback
-/// alignment.
+/// ([`Dense::propagate_through`](crate::network::Dense::propagate_through)) this is feedback alignment.
 pub struct BackpropTrainer {
     layers: Layers,
     loss: Loss,
@@ -78,16 +76,12 @@ impl Trainer for BackpropTrainer {
         let _no_grad = tch::no_grad_guard();
         let tapes = self.layers.record(&batch.inputs)?;
         let output = &tapes.last().expect("made with an output layer").output;
-        let mut gradient = self.loss.gradient(output, &batch.targets);
+        let mut gradient = Some(self.loss.gradient(output, &batch.targets));
 
         let layers = self.layers.as_mut_slice().iter_mut().zip(&tapes).enumerate();
         for (index, (layer, tape)) in layers.rev() {
-            if index == 0 {
-                // Nobody needs the gradient of the data.
-                layer.update(tape, &gradient, step)?;
-            } else {
-                gradient = layer.update_and_backpropagate(tape, &gradient, step)?;
-            }
+            let of_output = gradient.context("the gradient of the input was asked for")?;
+            gradient = layer.update(tape, &of_output, step, index > 0)?; // nobody needs that of the data
         }
         Ok(())
     }

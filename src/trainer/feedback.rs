@@ -125,7 +125,8 @@ impl FeedbackTrainer {
         for (layer, tape) in hidden.iter_mut().zip(others) {
             layer.teach(tape, &error, step)?;
         }
-        output.update(last, &self.loss.gradient(&last.output, &batch.targets), step)
+        let gradient = self.loss.gradient(&last.output, &batch.targets);
+        output.update(last, &gradient, step, false).map(|_| ())
     }
 }
 

@@ -124,35 +124,31 @@ impl PepitaTrainer {
     }
 
     /// An inverted-dropout mask for each hidden layer, drawn in forward order; none without dropout.
-    fn draw_masks(&mut self, batch: &Tensor) -> Result<Vec<Option<Tensor>>> {
+    fn draw_masks(&mut self, batch: &Tensor) -> Result<Vec<Tensor>> {
+        if self.dropout == 0.0 {
+            return Ok(Vec::new());
+        }
         let (hidden, _) = self.layers.split_output();
-        hidden
-            .iter()
-            .map(|layer| {
-                if self.dropout == 0.0 {
-                    return Ok(None);
-                }
-                let shape = [batch.size()[0], layer.block().outputs()];
-                let drawn = self.masks.uniform(&shape, 0.0, 1.0)?;
-                let kept = to_device(drawn.ge(self.dropout), batch.device());
-                Ok(Some(kept.to_kind(batch.kind()) / (1.0 - self.dropout)))
-            })
-            .collect()
+        let masks = hidden.iter().map(|layer| {
+            let shape = [batch.size()[0], layer.block().outputs()];
+            let drawn = self.masks.uniform(&shape, 0.0, 1.0)?;
+            let kept = to_device(drawn.ge(self.dropout), batch.device());
+            Ok(kept.to_kind(batch.kind()) / (1.0 - self.dropout))
+        });
+        masks.collect()
     }
 
     /// h_0 = x, h_1, …, and p.
-    fn pass(&self, input: &Tensor, masks: &[Option<Tensor>]) -> Result<Vec<Tensor>> {
+    fn pass(&self, input: &Tensor, masks: &[Tensor]) -> Result<Vec<Tensor>> {
         let mut activations = vec![input.shallow_clone()];
-        let (output, hidden) =
-            self.layers.as_slice().split_last().expect("made with an output layer");
-        for (layer, mask) in hidden.iter().zip(masks) {
-            let h = layer.forward(activations.last().expect("h_0 is there"))?;
-            activations.push(match mask {
+        for (index, layer) in self.layers.as_slice().iter().enumerate() {
+            let h = layer.forward(&activations[index])?;
+            activations.push(match masks.get(index) {
                 Some(mask) => h * mask,
                 None => h,
             });
         }
-        let logits = output.forward(activations.last().expect("h_0 is there"))?;
+        let logits = activations.pop().expect("made with an output layer");
         activations.push(logits.softmax(-1, logits.kind()));
         Ok(activations)
     }

@@ -5,7 +5,7 @@ use anyhow::Result;
 use tch::{Device, Tensor};
 
 use super::{Epoch, Trainer};
-use crate::data::{Batch, Split};
+use crate::data::Batch;
 use crate::engine::Step;
 use crate::error_store::ErrorStore;
 use crate::generator::Generator;
@@ -20,18 +20,11 @@ use crate::native::cuda_graph::{CudaGraph, SideStream};
 /// them on the host: not PEPITA, which draws its masks there.
 pub struct RecordedTrainer {
     inner: Box<dyn Trainer>,
-    recording: Option<Recording>,
 }
 
 /// Batches at the start of an epoch that are trained step by step: libtorch makes handles and
 /// workspaces when they are first needed, which cannot be recorded.
 const UNRECORDED: i64 = 3;
-
-struct Recording {
-    positions: Tensor, // int64 [b], on the device; what the graph reads
-    graph: CudaGraph,
-    _data: Split, // what the graph reads, too
-}
 
 impl RecordedTrainer {
     /// As this trainer does. On the CPU nothing is recorded.
@@ -39,25 +32,7 @@ impl RecordedTrainer {
         if inner.layers().devices().last().is_some_and(|device| device.is_cuda()) {
             CudaGraph::is_there()?;
         }
-        Ok(RecordedTrainer { inner, recording: None })
-    }
-
-    fn step(&mut self, data: &Split, positions: &Tensor, step: &Step) -> Result<()> {
-        if !positions.device().is_cuda() {
-            return self.inner.train_batch(&data.gather(positions), step);
-        }
-        let recording = match self.recording.take() {
-            Some(recording) => recording,
-            None => {
-                let place = positions.copy();
-                let inner = &mut self.inner;
-                let graph = CudaGraph::record(|| inner.train_batch(&data.gather(&place), step))?;
-                Recording { positions: place, graph, _data: data.shallow_clone() }
-            }
-        };
-        let recording = self.recording.insert(recording);
-        recording.positions.copy_(positions);
-        recording.graph.replay()
+        Ok(RecordedTrainer { inner })
     }
 }
 
@@ -90,27 +65,36 @@ impl Trainer for RecordedTrainer {
     fn train_epoch(&mut self, epoch: &Epoch, on_samples: &mut dyn FnMut(i64)) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
         let Epoch { data, order, batch_size, .. } = *epoch;
-        self.recording = None;
+        // Beside a graph the positions that it reads, int64 [b]. Dropped when its stream has been left.
+        let mut recording: Option<(Tensor, CudaGraph)> = None;
         let _stream = match order.device() {
             Device::Cuda(index) => Some(SideStream::enter(index)?),
             _ => None,
         };
-        // The last batch may be smaller, and its gradients are watched.
         let count = epoch.len();
-        let whole = (count - 1) / batch_size;
-        for index in 0..whole {
-            let (start, end) = (index * batch_size, (index + 1) * batch_size);
-            let positions = order.narrow(0, start, batch_size);
-            match index < UNRECORDED {
-                true => self.inner.train_batch(&data.gather(&positions), &epoch.step(end))?,
-                false => self.step(data, &positions, &epoch.step(end))?,
+        let last = (count - 1) / batch_size; // may be smaller, and its gradients are watched
+        for index in 0..=last {
+            let start = index * batch_size;
+            let end = count.min(start + batch_size);
+            let (positions, step) = (order.narrow(0, start, end - start), epoch.step(end));
+            if index < UNRECORDED || index == last || !order.device().is_cuda() {
+                self.inner.train_batch(&data.gather(&positions), &step)?;
+            } else {
+                let recorded = match recording.take() {
+                    Some(recorded) => recorded,
+                    None => {
+                        let place = positions.copy();
+                        let work = || self.inner.train_batch(&data.gather(&place), &step);
+                        let graph = CudaGraph::record(work)?;
+                        (place, graph)
+                    }
+                };
+                let (place, graph) = recording.insert(recorded);
+                place.copy_(&positions);
+                graph.replay()?;
             }
             on_samples(end);
         }
-        let done = whole * batch_size;
-        let last = data.gather(&order.narrow(0, done, count - done));
-        self.inner.train_batch(&last, &epoch.step(count))?;
-        on_samples(count);
         Ok(())
     }
 }
