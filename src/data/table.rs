@@ -202,29 +202,42 @@ impl<'a> Rows<'a> {
         Ok(false)
     }
 
-    /// Up to `most` further rows as a matrix `[rows, width]`, unless there are none; `cell` reads a
-    /// number from the current row.
+    /// Up to `most` further rows as a matrix `[rows, width]`, unless there are none. `append` appends a
+    /// row's numbers, all or none: one without numbers is left out.
     pub fn matrix(
         &mut self,
         most: usize,
         (width, kind): (usize, Kind),
-        cell: impl Fn(&Rows, usize) -> Result<f64>,
+        mut append: impl FnMut(&Rows, &mut Vec<f64>) -> Result<()>,
     ) -> Result<Option<Tensor>> {
-        let mut matrix = Matrix::new(width, kind);
-        let mut count = 0;
+        let mut chunks = Vec::new();
+        let mut finish = |numbers: &mut Vec<f64>| {
+            let chunk = Tensor::from_slice(numbers).to_kind(kind);
+            chunks.push(chunk.reshape([-1, width as i64]));
+            numbers.clear();
+        };
+        let (mut numbers, mut count) = (Vec::new(), 0);
         while count < most && self.advance()? {
-            for index in 0..width {
-                matrix.push(cell(self, index)?);
-            }
+            append(self, &mut numbers)?;
             count += 1;
+            if numbers.len() >= CHUNK {
+                finish(&mut numbers);
+            }
         }
-        Ok((count > 0).then(|| matrix.finish()))
+        finish(&mut numbers);
+        let matrix = Tensor::cat(&chunks, 0);
+        Ok((matrix.size()[0] > 0).then_some(matrix))
     }
 
     /// All further rows of a table of numbers, as doubles `[rows, columns]`.
     pub fn numbers(&mut self) -> Result<Tensor> {
-        let shape = (self.names.len(), Kind::Double);
-        let all = self.matrix(usize::MAX, shape, |rows, column| rows.number(column))?;
+        let width = self.names.len();
+        let all = self.matrix(usize::MAX, (width, Kind::Double), |rows, numbers| {
+            for column in 0..width {
+                numbers.push(rows.number(column)?);
+            }
+            Ok(())
+        })?;
         all.with_context(|| format!("{}: holds no rows", self.origin))
     }
 
@@ -257,41 +270,6 @@ pub(super) fn parse(cell: &[u8]) -> Option<f64> {
     std::str::from_utf8(cell).ok()?.parse().ok()
 }
 
-/// A matrix that grows row by row.
-pub(super) struct Matrix {
-    width: usize,
-    kind: Kind,
-    values: Vec<f64>,
-    chunks: Vec<Tensor>,
-}
-
-impl Matrix {
-    /// A matrix without rows, whose values are kept as this kind of number.
-    pub fn new(width: usize, kind: Kind) -> Matrix {
-        Matrix { width, kind, values: Vec::new(), chunks: Vec::new() }
-    }
-
-    /// Appends a value; a row ends when it has its width.
-    pub fn push(&mut self, value: f64) {
-        self.values.push(value);
-        if self.values.len() >= CHUNK && self.values.len().is_multiple_of(self.width) {
-            self.flush();
-        }
-    }
-
-    fn flush(&mut self) {
-        let shape = [(self.values.len() / self.width) as i64, self.width as i64];
-        self.chunks.push(Tensor::from_slice(&self.values).to_kind(self.kind).reshape(shape));
-        self.values.clear();
-    }
-
-    /// `[rows, width]` on the CPU.
-    pub fn finish(mut self) -> Tensor {
-        self.flush();
-        Tensor::cat(&self.chunks, 0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tch::Device;
@@ -310,12 +288,11 @@ mod tests {
         let file = File { origin: "t.csv".into(), bytes: text.as_bytes().to_vec() };
         let mut rows = Rows::of(&file, FORMAT)?;
         let (a, b) = (rows.column("a")?, rows.column("b")?);
-        let mut matrix = Matrix::new(2, Kind::Float);
-        while rows.advance()? {
-            matrix.push(rows.number(a)?);
-            matrix.push(rows.number(b)?);
-        }
-        Ok(matrix.finish())
+        let matrix = rows.matrix(usize::MAX, (2, Kind::Float), |rows, numbers| {
+            numbers.extend([rows.number(a)?, rows.number(b)?]);
+            Ok(())
+        })?;
+        Ok(matrix.unwrap())
     }
 
     #[test]
@@ -327,12 +304,11 @@ mod tests {
 
     #[test]
     fn many_rows_keep_their_order() {
-        let mut matrix = Matrix::new(1, Kind::Float);
-        for value in 0..CHUNK + 10 {
-            matrix.push(value as f64);
-        }
-        let expected = Tensor::arange(CHUNK as i64 + 10, (Kind::Float, Device::Cpu));
-        assert_eq!(matrix.finish().flatten(0, -1), expected);
+        let lines: String = (0..CHUNK + 10).map(|value| format!("{value}\n")).collect();
+        let file = File { origin: "t.csv".into(), bytes: format!("a\n{lines}").into_bytes() };
+        let matrix = Rows::of(&file, FORMAT).unwrap().numbers().unwrap();
+        let expected = Tensor::arange(CHUNK as i64 + 10, (Kind::Double, Device::Cpu));
+        assert_eq!(matrix.flatten(0, -1), expected);
     }
 
     #[test]

@@ -51,23 +51,10 @@ impl Categories {
         Ok(number as f64)
     }
 
-    /// The values in sorted order: numbers by size, then names in alphabetical order.
-    pub fn sorted(&self) -> Vec<String> {
-        let text = |value: &Vec<u8>| String::from_utf8_lossy(value).into_owned();
-        self.in_order().into_iter().map(|(value, _)| text(value)).collect()
-    }
-
-    /// The places in the sorted list, int64 `[N]`, of values that were given these numbers.
-    pub fn places(&self, numbers: &Tensor) -> Tensor {
-        let mut places = vec![0i64; self.0.len()];
-        for (place, (_, number)) in (0..).zip(self.in_order()) {
-            places[number] = place;
-        }
-        Tensor::from_slice(&places).index_select(0, &numbers.to_kind(Kind::Int64))
-    }
-
-    fn in_order(&self) -> Vec<(&Vec<u8>, usize)> {
-        let mut sorted: Vec<(&Vec<u8>, usize)> = self.0.iter().map(|(v, n)| (v, *n)).collect();
+    /// The values in sorted order: numbers by size, then names in alphabetical order. In this column of
+    /// the tables, places in that order replace the values' numbers.
+    pub fn sort(&self, tables: &[Tensor], column: usize) -> Vec<String> {
+        let mut sorted: Vec<(&Vec<u8>, &usize)> = self.0.iter().collect();
         sorted.sort_by(|(a, _), (b, _)| {
             match (as_number(a), as_number(b)) {
                 (Some(a), Some(b)) => a.total_cmp(&b),
@@ -75,7 +62,17 @@ impl Categories {
             }
             .then_with(|| a.cmp(b))
         });
-        sorted
+        let mut places = vec![0i64; sorted.len()];
+        for (place, (_, number)) in (0..).zip(&sorted) {
+            places[**number] = place;
+        }
+        let places = Tensor::from_slice(&places);
+        for table in tables {
+            let mut cells = table.select(1, column as i64);
+            cells.copy_(&places.index_select(0, &cells.to_kind(Kind::Int64)));
+        }
+        let text = |(value, _): &(&Vec<u8>, _)| String::from_utf8_lossy(value).into_owned();
+        sorted.iter().map(text).collect()
     }
 }
 
