@@ -22,7 +22,7 @@ mod table;
 
 pub use dataset::{Batch, Dataset, Split, TrainingShape};
 pub use fetch::{DataDirectory, Files, Progress, Report};
-pub use file::{ArchiveKind, File, KnownFile};
+pub use file::{File, KnownFile};
 pub use preparation::{Coding, Column, Inputs, Preparation, Scaling, Targets};
 pub use raw::RawDataset;
 pub use samples::Samples;

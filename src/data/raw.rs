@@ -11,30 +11,24 @@ use super::{Dataset, Split, Task};
 /// The samples of a data set as they stand in its files, and how they are to be prepared.
 pub struct RawDataset {
     name: String,
-    /// Pixels or cells, and labels or numbers, on the CPU and of any kind: what [`Inputs::encode`] and
-    /// [`Targets::encode`] take.
-    train: Split,
-    test: Split,
+    /// The training set and the test set: pixels or cells, and labels or numbers, on the CPU and of any
+    /// kind, as [`Inputs::encode`] and [`Targets::encode`] take them.
+    parts: [Split; 2],
     preparation: Preparation,
 }
 
 impl RawDataset {
     /// A data set from its training and its test set.
-    pub(super) fn new(
-        name: &str,
-        inputs: Inputs,
-        targets: Targets,
-        [train, test]: [Split; 2],
-    ) -> RawDataset {
+    pub fn new(name: &str, inputs: Inputs, targets: Targets, parts: [Split; 2]) -> RawDataset {
         let preparation = Preparation { inputs, targets };
-        RawDataset { name: name.to_string(), train, test, preparation }
+        RawDataset { name: name.to_string(), parts, preparation }
     }
 
     /// The rows of a table with these columns and targets.
     ///
     /// Standardising takes each column's mean and standard deviation (Bessel-corrected) over the
     /// training rows, and standardises the targets of a regression too. A constant column becomes 0.
-    pub(super) fn rows(
+    pub fn rows(
         name: &str,
         mut columns: Vec<Column>,
         mut targets: Targets,
@@ -55,7 +49,7 @@ impl RawDataset {
 
     /// The data set on a device.
     pub(super) fn prepare(self, device: Device) -> Dataset {
-        let RawDataset { name, train, test, preparation } = self;
+        let RawDataset { name, parts, preparation } = self;
         let Preparation { inputs, targets } = &preparation;
         let image = match inputs {
             Inputs::Image { shape, .. } => Some(*shape),
@@ -69,7 +63,7 @@ impl RawDataset {
             let (inputs, targets) = (inputs.encode(&raw.inputs), targets.encode(&raw.targets));
             Split::new(inputs.to_device(device), targets.to_device(device))
         };
-        let (train, test) = (split(train), split(test));
+        let [train, test] = parts.map(split);
         Dataset { image, preparation: Some(preparation), ..Dataset::new(&name, task, train, test) }
     }
 
@@ -78,18 +72,15 @@ impl RawDataset {
     ///
     /// # Errors
     /// If a wanted column is missing, or if a category or class is not among the known ones.
-    pub(super) fn prepared_as(self, wanted: &Preparation) -> Result<RawDataset> {
-        let RawDataset { name, train, test, preparation: found } = self;
-        if found == *wanted {
-            return Ok(RawDataset { name, train, test, preparation: found });
+    pub(super) fn prepared_as(mut self, wanted: &Preparation) -> Result<RawDataset> {
+        let found = std::mem::replace(&mut self.preparation, wanted.clone());
+        if found != *wanted {
+            for part in &mut self.parts {
+                let translated = translate(part, &found, wanted);
+                *part = translated.with_context(|| self.name.clone())?;
+            }
         }
-        let translate = |raw: Split| -> Result<_> {
-            let inputs = inputs(&raw.inputs, &found.inputs, &wanted.inputs)?;
-            Ok(Split::new(inputs, targets(&raw.targets, &found.targets, &wanted.targets)?))
-        };
-        let parts = || -> Result<_> { Ok([translate(train)?, translate(test)?]) };
-        let parts = parts().with_context(|| name.clone())?;
-        Ok(RawDataset::new(&name, wanted.inputs.clone(), wanted.targets.clone(), parts))
+        Ok(self)
     }
 }
 
@@ -110,7 +101,12 @@ fn standardization(columns: &Tensor) -> Vec<Scaling> {
     constants.collect()
 }
 
-/// Raw inputs as those of the wanted columns.
+/// Raw samples, of which `found` says what they are, as `wanted` says it.
+fn translate(raw: &Split, found: &Preparation, wanted: &Preparation) -> Result<Split> {
+    let inputs = inputs(&raw.inputs, &found.inputs, &wanted.inputs)?;
+    Ok(Split::new(inputs, targets(&raw.targets, &found.targets, &wanted.targets)?))
+}
+
 fn inputs(raw: &Tensor, found: &Inputs, wanted: &Inputs) -> Result<Tensor> {
     match (found, wanted) {
         (Inputs::Table { columns: found }, Inputs::Table { columns: wanted }) => {
@@ -143,7 +139,6 @@ fn inputs(raw: &Tensor, found: &Inputs, wanted: &Inputs) -> Result<Tensor> {
     }
 }
 
-/// Raw targets as those wanted.
 fn targets(raw: &Tensor, found: &Targets, wanted: &Targets) -> Result<Tensor> {
     match (found, wanted) {
         (Targets::Classes(found), Targets::Classes(known)) => {

@@ -10,7 +10,7 @@ use tch::Tensor;
 
 use super::file::open;
 use super::preparation::{Inputs, Preparation, scale_pixels};
-use super::table::{Header, Rows, TableFormat};
+use super::table::{Header, Rows, TableFormat, listed};
 use crate::files::At;
 
 /// The most inputs that are in memory at once, even if more samples are asked for.
@@ -179,7 +179,7 @@ fn cell(rows: &Rows, place: usize, index: usize, inputs: &Inputs) -> Result<f64>
         Inputs::Table { columns } => {
             let Some(values) = columns[index].coding.values() else { return rows.number(place) };
             let known = values.iter().position(|value| value.as_bytes() == rows.cell(place));
-            Ok(known.ok_or_else(|| rows.refuse(place, &format!("one of {}", listed(values))))?
+            Ok(known.ok_or_else(|| rows.refuse(place, &format!("one of {}", listed(values, 20))))?
                 as f64)
         }
         Inputs::Image { largest, .. } => match rows.number(place)? {
@@ -187,11 +187,6 @@ fn cell(rows: &Rows, place: usize, index: usize, inputs: &Inputs) -> Result<f64>
             _ => Err(rows.refuse(place, &format!("a pixel, 0 to {largest}"))),
         },
     }
-}
-
-fn listed(values: &[String]) -> String {
-    let shown = values[..values.len().min(20)].join(", ");
-    if values.len() > 20 { format!("{shown}, …") } else { shown }
 }
 
 /// The pixels `[1, channels · height · width]` of a picture file, unsigned bytes.

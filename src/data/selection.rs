@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use anyhow::Result;
+use tch::{Device, Kind, Tensor};
 
 use super::{Dataset, Task};
 use crate::generator::Generator;
@@ -60,8 +61,7 @@ impl DataSelection {
     ///
     /// # Errors
     /// [`Refusal`] if it does not have enough samples.
-    pub fn of(&self, data: impl Into<Arc<Dataset>>) -> Result<Arc<Dataset>> {
-        let data = data.into();
+    pub fn of(&self, data: Arc<Dataset>) -> Result<Arc<Dataset>> {
         self.training_samples(data.training_shape().samples)?;
         let nothing_to_do = self.train_samples.is_none() && self.validation.is_none();
         if nothing_to_do || data.validation.is_some() {
@@ -125,11 +125,12 @@ impl Dataset {
     pub fn with_validation(self, split: ValidationSplit) -> Result<Dataset> {
         let samples = self.train.len();
         let wanted = split.size.of(samples)?;
-        let classes: Vec<i64> = match self.task {
-            Task::Classification => self.train.targets.argmax(1, false).try_into()?,
-            Task::Regression => vec![0; samples as usize],
+        let classes = match self.task {
+            Task::Classification => self.train.targets.argmax(1, false).to_device(Device::Cpu),
+            Task::Regression => Tensor::zeros([samples], (Kind::Int64, Device::Cpu)),
         };
-        let sizes = sizes(&classes);
+        let sizes: Vec<i64> = classes.bincount::<Tensor>(None, 0).try_into()?;
+        let classes: Vec<i64> = classes.try_into()?;
         let mut left = quotas(&sizes, wanted).ok_or_else(|| {
             let classes = sizes.iter().filter(|&&size| size > 0).count() as i64;
             split.size.refuse(format!(
@@ -154,16 +155,8 @@ impl Dataset {
     }
 }
 
-/// How many samples each class has.
-fn sizes(classes: &[i64]) -> Vec<i64> {
-    let mut sizes = vec![0; classes.iter().max().map_or(0, |&last| last as usize + 1)];
-    for &class in classes {
-        sizes[class as usize] += 1;
-    }
-    sizes
-}
-
-/// How many of `wanted` samples each class gives; none if a class would have to give all it has.
+/// How many of `wanted` samples each class gives, from how many it has; none if one would have to give
+/// all.
 fn quotas(sizes: &[i64], wanted: i64) -> Option<Vec<i64>> {
     if wanted > sizes.iter().map(|size| (size - 1).max(0)).sum() {
         return None;
@@ -185,8 +178,6 @@ fn quotas(sizes: &[i64], wanted: i64) -> Option<Vec<i64>> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use tch::{Device, Kind, Tensor};
-
     use super::super::{DataDirectory, DataSet, Digits, Split};
     use super::ValidationSize::{Count, Share};
     use super::*;
@@ -197,7 +188,7 @@ mod tests {
         let of = |train_samples, validation| {
             let directory = DataDirectory::locate(None);
             let data = Digits {}.load(&directory, Device::Cpu, &mut |_| {}).unwrap();
-            DataSelection { train_samples, validation }.of(data)
+            DataSelection { train_samples, validation }.of(data.into())
         };
         let all = of(None, None).unwrap();
         assert_eq!((all.train.len(), all.test.len()), (1438, 359));
@@ -260,7 +251,8 @@ mod tests {
             if task == Task::Classification {
                 let chosen: Vec<i64> =
                     validation.iter().map(|&position| classes[position as usize]).collect();
-                assert_eq!(sizes(&chosen), [10, 5, 0, 5]);
+                let count = |class| chosen.iter().filter(|&&it| it == class).count();
+                assert_eq!([0, 1, 2, 3].map(count), [10, 5, 0, 5]);
             }
             assert_eq!(positions(&cut.test), (0..100).collect::<Vec<_>>());
             assert_eq!(validation, positions(of(1).validation.as_ref().unwrap()));

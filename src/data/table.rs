@@ -12,7 +12,7 @@ use super::File;
 const CHUNK: usize = 1 << 20;
 
 /// The most bytes that a row may have, with the comments before it.
-const LONGEST_ROW: usize = 16 << 20;
+const LONGEST_ROW: u64 = 16 << 20;
 
 /// How a table is written.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,30 +75,14 @@ pub(super) struct Rows<'a> {
     pub origin: String,
     /// The columns' names.
     pub names: Vec<String>,
-    reader: csv::Reader<io::Chain<Limited<'a>, &'static [u8]>>,
+    reader: csv::Reader<Content<'a>>,
     row: csv::ByteRecord,
     line: u64,
     held: bool, // the first row has been read to count the columns
 }
 
-/// Fails when a row does not end: because of a quote that is not closed, or because it is no table.
-struct Limited<'a> {
-    content: Box<dyn Read + 'a>,
-    since: usize, // bytes that were read since the last row
-}
-
-impl Read for Limited<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.content.read(buffer)?;
-        self.since += count;
-        if self.since > LONGEST_ROW {
-            let limit = LONGEST_ROW >> 20;
-            let reason = format!("a row is longer than {limit} MiB; is a quote not closed?");
-            return Err(io::Error::other(reason));
-        }
-        Ok(count)
-    }
-}
+/// What is left of the content, up to the longest row, and a line feed.
+type Content<'a> = io::Chain<io::Take<Box<dyn Read + 'a>>, &'static [u8]>;
 
 impl<'a> Rows<'a> {
     /// The rows of a file in memory.
@@ -112,7 +96,6 @@ impl<'a> Rows<'a> {
         content: Box<dyn Read + 'a>,
         format: TableFormat,
     ) -> Result<Rows<'a>> {
-        let content = Limited { content, since: 0 };
         let reader = csv::ReaderBuilder::new()
             .delimiter(format.delimiter)
             .comment(format.comment)
@@ -121,7 +104,7 @@ impl<'a> Rows<'a> {
             .trim(csv::Trim::All) // of `\r`, too
             .terminator(csv::Terminator::Any(b'\n'))
             // Every row ends in a line feed, so that lines can be counted by the rows' ends.
-            .from_reader(content.chain(b"\n".as_slice()));
+            .from_reader(content.take(LONGEST_ROW).chain(b"\n".as_slice()));
         let (names, row) = (Vec::new(), csv::ByteRecord::new());
         let mut rows = Rows { origin, names, reader, row, line: 0, held: false };
         if !rows.read()? {
@@ -149,22 +132,15 @@ impl<'a> Rows<'a> {
 
     /// The position of a column; the error lists the columns that the table has.
     pub fn column(&self, name: &str) -> Result<usize> {
-        let mut found = (0..self.names.len()).filter(|&column| self.names[column] == name);
-        let Some(column) = found.next() else {
-            bail!("{}: has no column `{name}`; it has {}", self.origin, self.listed());
-        };
-        if found.next().is_some() {
-            bail!("{}: has more than one column `{name}`", self.origin);
-        }
-        Ok(column)
-    }
-
-    /// The columns' names in a line that is not too long.
-    fn listed(&self) -> String {
-        let shown = self.names[..self.names.len().min(30)].join(", ");
-        match self.names.len() {
-            0..=30 => shown,
-            all => format!("{shown}, … ({all} in all)"),
+        let Rows { origin, names, .. } = self;
+        match (0..names.len()).filter(|&column| names[column] == name).collect::<Vec<_>>()[..] {
+            [column] => Ok(column),
+            [] if names.len() > 30 => {
+                let (shown, all) = (listed(names, 30), names.len());
+                bail!("{origin}: has no column `{name}`; it has {shown} ({all} in all)")
+            }
+            [] => bail!("{origin}: has no column `{name}`; it has {}", listed(names, 30)),
+            _ => bail!("{origin}: has more than one column `{name}`"),
         }
     }
 
@@ -173,24 +149,29 @@ impl<'a> Rows<'a> {
         if std::mem::take(&mut self.held) {
             return Ok(true);
         }
-        if !self.read()? {
-            return Ok(false);
-        }
-        if self.row.len() != self.names.len() {
-            let (found, expected) = (self.row.len(), self.names.len());
+        let goes_on = self.read()?;
+        let (found, expected) = (self.row.len(), self.names.len());
+        if goes_on && found != expected {
             bail!("{}: has {found} column(s); {expected} were expected", self.place());
         }
-        Ok(true)
+        Ok(goes_on)
     }
 
     /// Reads the next row that is not empty, if there is one.
     fn read(&mut self) -> Result<bool> {
-        self.reader.get_mut().get_mut().0.since = 0;
-        while self
-            .reader
-            .read_byte_record(&mut self.row)
-            .with_context(|| format!("{}: cannot be read as a table", self.origin))?
-        {
+        self.reader.get_mut().get_mut().0.set_limit(LONGEST_ROW + 1);
+        let unread = || format!("{}: cannot be read as a table", self.origin);
+        loop {
+            let found = self.reader.read_byte_record(&mut self.row).with_context(unread)?;
+            if self.reader.get_ref().get_ref().0.limit() == 0 {
+                // A quote is not closed, or this is no table.
+                let limit = LONGEST_ROW >> 20;
+                let reason = anyhow!("a row is longer than {limit} MiB; is a quote not closed?");
+                return Err(reason).with_context(unread);
+            }
+            if !found {
+                return Ok(false);
+            }
             if self.row.len() > 1 || !self.row[0].is_empty() {
                 // The reader's own position is where it went on reading, before empty lines and
                 // comments; the row may have lines within.
@@ -199,7 +180,6 @@ impl<'a> Rows<'a> {
                 return Ok(true);
             }
         }
-        Ok(false)
     }
 
     /// Up to `most` further rows as a matrix `[rows, width]`, unless there are none. `append` appends a
@@ -210,21 +190,18 @@ impl<'a> Rows<'a> {
         (width, kind): (usize, Kind),
         mut append: impl FnMut(&Rows, &mut Vec<f64>) -> Result<()>,
     ) -> Result<Option<Tensor>> {
-        let mut chunks = Vec::new();
-        let mut finish = |numbers: &mut Vec<f64>| {
-            let chunk = Tensor::from_slice(numbers).to_kind(kind);
-            chunks.push(chunk.reshape([-1, width as i64]));
-            numbers.clear();
-        };
-        let (mut numbers, mut count) = (Vec::new(), 0);
-        while count < most && self.advance()? {
+        let rows =
+            |numbers: &[f64]| Tensor::from_slice(numbers).reshape([-1, width as i64]).to_kind(kind);
+        let (mut chunks, mut numbers, mut left) = (Vec::new(), Vec::new(), most);
+        while left > 0 && self.advance()? {
             append(self, &mut numbers)?;
-            count += 1;
+            left -= 1;
             if numbers.len() >= CHUNK {
-                finish(&mut numbers);
+                chunks.push(rows(&numbers));
+                numbers.clear();
             }
         }
-        finish(&mut numbers);
+        chunks.push(rows(&numbers));
         let matrix = Tensor::cat(&chunks, 0);
         Ok((matrix.size()[0] > 0).then_some(matrix))
     }
@@ -263,6 +240,12 @@ impl<'a> Rows<'a> {
     fn place(&self) -> String {
         format!("{}, line {}", self.origin, self.line)
     }
+}
+
+/// Some names, of which not more than `most` are shown.
+pub(super) fn listed(names: &[String], most: usize) -> String {
+    let shown = names[..names.len().min(most)].join(", ");
+    if names.len() > most { format!("{shown}, …") } else { shown }
 }
 
 /// A cell as a number, which need not be finite.

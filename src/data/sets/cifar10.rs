@@ -4,8 +4,8 @@ use anyhow::{Result, bail};
 use tch::Tensor;
 
 use crate::data::{
-    About, ArchiveKind, DataSet, File, Files, Inputs, KnownFile, Place, Publication, RawDataset,
-    Scaling, Split, Targets, TrainingShape,
+    About, DataSet, File, Files, Inputs, KnownFile, Place, Publication, RawDataset, Scaling, Split,
+    Targets, TrainingShape,
 };
 
 standardized! {
@@ -69,7 +69,6 @@ static PUBLICATION: Publication = Publication {
     places: &[Place::Archive {
         mirror: "https://www.cs.toronto.edu/~kriz/",
         name: "cifar-10-binary.tar.gz",
-        kind: ArchiveKind::TarGz,
         most_bytes: 200_000_000,
     }],
 };

@@ -5,8 +5,8 @@ use anyhow::Result;
 
 use crate::data::table::Rows;
 use crate::data::{
-    About, ArchiveKind, Column, DataSet, Files, KnownFile, Place, Publication, RawDataset, Split,
-    TableFormat, Targets, Task, TrainingShape,
+    About, Column, DataSet, Files, KnownFile, Place, Publication, RawDataset, Split, TableFormat,
+    Targets, Task, TrainingShape,
 };
 
 standardized! {
@@ -52,7 +52,6 @@ static PUBLICATION: Publication = Publication {
     places: &[Place::Archive {
         mirror: "https://archive.ics.uci.edu/ml/machine-learning-databases/00440/",
         name: "sgemm_product_dataset.zip",
-        kind: ArchiveKind::Zip,
         most_bytes: 20_000_000,
     }],
 };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use tch::Tensor;
 
-use super::categories::{Categories, class_name, is_not_finite};
+use super::categories::{Categories, class_name};
 use super::{Csv, Encoding};
 use crate::data::file::open;
 use crate::data::table::Rows;
@@ -127,11 +127,10 @@ fn numbers(
                 Cells::Numbers => rows.number(column)?,
                 Cells::Categories(known) => known.number(rows, column, cell, closed)?,
                 Cells::Classes(known) => {
-                    let class = class_name(cell, &settings.class_suffix);
-                    if is_not_finite(&class) {
+                    let Some(class) = class_name(cell, &settings.class_suffix) else {
                         let expected = "a class (`data.missing` leaves rows out)";
                         return Err(rows.refuse(column, expected));
-                    }
+                    };
                     known.number(rows, column, &class, closed)?
                 }
             });
