@@ -46,7 +46,6 @@ impl DataConfig {
         let count = self.validation_samples.map(ValidationSize::Count);
         let (size, seed) = (count.or(share.map(ValidationSize::Share)), self.validation_seed);
         DataSelection {
-            set: self.set.clone(),
             train_samples: self.train_samples,
             validation: size.map(|size| ValidationSplit { size, seed }),
         }

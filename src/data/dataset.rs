@@ -2,7 +2,6 @@
 //!
 //! Legend: N samples, n_0 inputs, C outputs, b batch.
 
-use anyhow::Result;
 use tch::{Device, Kind, Tensor};
 
 use super::{Preparation, Task};
@@ -42,19 +41,6 @@ impl Dataset {
             test: float(test),
             preparation: None,
         }
-    }
-
-    /// The same data set with other splits, each made from the one that it replaces.
-    pub(super) fn map(&self, change: impl Fn(&Split) -> Result<Split>) -> Result<Dataset> {
-        Ok(Dataset {
-            name: self.name.clone(),
-            task: self.task,
-            image: self.image,
-            train: change(&self.train)?,
-            validation: self.validation.as_ref().map(&change).transpose()?,
-            test: change(&self.test)?,
-            preparation: self.preparation.clone(),
-        })
     }
 
     /// Its parts by name: `train`, `validation` if there is one, `test`.
@@ -161,11 +147,6 @@ impl Split {
     pub(super) fn select(&self, positions: &[i64]) -> Split {
         let positions = Tensor::from_slice(positions).to_device(self.inputs.device());
         self.map(|it| it.index_select(0, &positions))
-    }
-
-    /// The samples on another device.
-    pub(super) fn to_device(&self, device: Device) -> Split {
-        self.map(|it| it.to_device(device))
     }
 
     /// The same samples, in the same memory.

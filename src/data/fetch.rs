@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 
-use super::file::{File, Found, Wanted, find};
+use super::file::{File, Wanted, find};
 use super::sources::{Publication, Sources};
+use crate::files::At;
 
 /// Who is told of the progress: `&mut |progress| …`.
 pub type Report<'a> = &'a mut dyn FnMut(Progress);
@@ -96,25 +97,18 @@ pub(super) fn fetch(
         let mut sources = Sources::new(publication);
         for file in publication.files {
             let mut wanted = Wanted { file, folder: &folder, report };
-            let mut found = find(&folder, file)?;
-            while let Found::Altered(path) = &found {
-                let reason = format!("is truncated or altered (its SHA-256 is not that of {name})");
-                wanted.set_aside(path, &reason)?;
-                found = find(&folder, file)?;
-            }
-            if let Found::Nothing = found {
-                fs::create_dir_all(&folder)
-                    .with_context(|| format!("{}: cannot be created", folder.display()))?;
-                sources
-                    .get(&mut wanted)
-                    .with_context(|| format!("{name}: `{}` could not be fetched", file.name))?;
+            let reason = format!("is truncated or altered (its SHA-256 is not that of {name})");
+            let mut found = find(&folder, file, |path| wanted.set_aside(path, &reason))?;
+            if found.is_none() {
+                fs::create_dir_all(&folder).at(&folder, "cannot be created")?;
+                let fetched = sources.get(&mut wanted);
+                fetched.with_context(|| format!("{name}: `{}` could not be fetched", file.name))?;
                 new_files += 1;
-                found = find(&folder, file)?;
+                found = find(&folder, file, |_| Ok(()))?;
             }
-            let Found::Good(content) = found else {
-                bail!("{}: was altered by another program", folder.join(file.name).display());
-            };
-            contents.push(content);
+            contents.push(found.with_context(|| {
+                format!("{}: was altered by another program", folder.join(file.name).display())
+            })?);
         }
     }
     Ok(Files { directory: directory.clone(), folder, contents, new_files })

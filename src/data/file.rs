@@ -6,14 +6,14 @@
 
 use std::fs;
 use std::io::{BufReader, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use flate2::read::{GzDecoder, MultiGzDecoder};
 use sha2::{Digest, Sha256};
 
 use super::{Progress, Report};
-use crate::files;
+use crate::files::{self, At};
 
 /// How many bytes of a decompressed tar archive are read; a member behind them is not found.
 const MOST_UNPACKED: u64 = 256 << 20;
@@ -27,15 +27,6 @@ pub struct KnownFile {
     pub bytes: u64,
     /// The SHA-256 of its content, in lower-case hexadecimal digits.
     pub sha256: &'static str,
-}
-
-/// The format of an archive.
-#[derive(Clone, Copy, Debug)]
-pub enum ArchiveKind {
-    /// ZIP.
-    Zip,
-    /// A tar archive, compressed by gzip.
-    TarGz,
 }
 
 /// A file's content, and where it came from.
@@ -59,23 +50,18 @@ impl File {
 
 /// Opens a file for reading, decompressing it if its name ends in `.gz`.
 pub(super) fn open(path: &Path) -> Result<Box<dyn Read>> {
-    let opened = fs::File::open(path)
-        .map(BufReader::new)
-        .with_context(|| format!("{}: cannot be read", path.display()))?;
+    let opened = BufReader::new(fs::File::open(path).at(path, "cannot be read")?);
     let compressed = path.extension().is_some_and(|extension| extension == "gz");
     Ok(if compressed { Box::new(MultiGzDecoder::new(opened)) } else { Box::new(opened) })
 }
 
-/// What was found in a folder.
-pub(super) enum Found {
-    Good(File),
-    /// A file of this name with another content.
-    Altered(PathBuf),
-    Nothing,
-}
-
-/// Looks for a file, plain or with `.gz`, and checks it.
-pub(super) fn find(folder: &Path, file: &KnownFile) -> Result<Found> {
+/// Looks for a file, plain or with `.gz`, and checks it; `altered` is told of one that has the name, but
+/// another content.
+pub(super) fn find(
+    folder: &Path,
+    file: &KnownFile,
+    mut altered: impl FnMut(&Path) -> Result<()>,
+) -> Result<Option<File>> {
     for name in [file.name.to_string(), format!("{}.gz", file.name)] {
         let path = folder.join(name);
         if !path.is_file() {
@@ -85,17 +71,17 @@ pub(super) fn find(folder: &Path, file: &KnownFile) -> Result<Found> {
         let mut bytes = Vec::with_capacity(file.bytes as usize);
         // One byte more than there should be is enough to see that a file is too long.
         match reader.take(file.bytes + 1).read_to_end(&mut bytes) {
-            Ok(_) if hex(&Sha256::digest(&bytes)) == file.sha256 => {
-                return Ok(Found::Good(File { origin: path.display().to_string(), bytes }));
+            Ok(_) if format!("{:x}", Sha256::digest(&bytes)) == file.sha256 => {
+                return Ok(Some(File { origin: path.display().to_string(), bytes }));
             }
             // A broken compression is an alteration, a broken disk is not.
             Err(error) if error.raw_os_error().is_some() => {
-                return Err(error).with_context(|| format!("{}: cannot be read", path.display()));
+                return Err(error).at(&path, "cannot be read");
             }
-            _ => return Ok(Found::Altered(path)),
+            _ => altered(&path)?,
         }
     }
-    Ok(Found::Nothing)
+    Ok(None)
 }
 
 /// A file that is to be written to a folder.
@@ -110,10 +96,9 @@ impl Wanted<'_> {
     pub fn set_aside(&mut self, path: &Path, reason: &str) -> Result<()> {
         let mut name = path.as_os_str().to_owned();
         name.push(".altered");
-        let (shown, aside) = (path.display(), PathBuf::from(name));
-        fs::rename(path, &aside)
-            .with_context(|| format!("{shown}: is altered and cannot be renamed"))?;
-        let note = format!("{shown}: {reason}; set aside as {}", aside.display());
+        let aside = Path::new(&name);
+        fs::rename(path, aside).at(path, "is altered and cannot be renamed")?;
+        let note = format!("{}: {reason}; set aside as {}", path.display(), aside.display());
         (self.report)(Progress::Note(&note));
         Ok(())
     }
@@ -139,12 +124,10 @@ impl Wanted<'_> {
                 bail!("is longer than the {bytes} bytes it should have");
             }
             hash.update(&buffer[..count]);
-            temporary
-                .write_all(&buffer[..count])
-                .with_context(|| format!("{}: cannot be written", place.display()))?;
+            temporary.write_all(&buffer[..count]).at(&place, "cannot be written")?;
             (self.report)(Progress::Transfer { file: name, bytes: total, of: bytes });
         }
-        if hex(&hash.finalize()) != sha256 {
+        if format!("{:x}", hash.finalize()) != sha256 {
             bail!(
                 "is truncated or altered: {total} bytes came, and their SHA-256 is not the known one"
             );
@@ -153,37 +136,31 @@ impl Wanted<'_> {
     }
 
     /// Stores the member of an archive that has the file's name, whatever its folder in the archive.
-    /// Other members are not unpacked.
-    pub fn unpack(&mut self, archive: &Path, kind: ArchiveKind) -> Result<()> {
+    /// Other members are not unpacked. If the archive's name does not end in `.zip`, it is a tar archive,
+    /// compressed by gzip.
+    pub fn unpack(&mut self, archive: &Path) -> Result<()> {
         let name = self.file.name;
         let wanted = |path: &Path| path.file_name().is_some_and(|it| it == name);
         let content = BufReader::new(fs::File::open(archive)?);
-        match kind {
-            ArchiveKind::TarGz => {
-                let content = GzDecoder::new(content).take(MOST_UNPACKED);
-                for entry in tar::Archive::new(content).entries()? {
-                    let entry = entry?;
-                    if entry.header().entry_type().is_file() && wanted(&entry.path()?) {
-                        return self.store(entry);
-                    }
+        if archive.extension().is_some_and(|ending| ending == "zip") {
+            let mut zip = zip::ZipArchive::new(content)?;
+            for index in 0..zip.len() {
+                let entry = zip.by_index(index)?;
+                if entry.is_file() && wanted(Path::new(entry.name()?.as_ref())) {
+                    return self.store(entry);
                 }
             }
-            ArchiveKind::Zip => {
-                let mut zip = zip::ZipArchive::new(content)?;
-                for index in 0..zip.len() {
-                    let entry = zip.by_index(index)?;
-                    if entry.is_file() && wanted(Path::new(entry.name()?.as_ref())) {
-                        return self.store(entry);
-                    }
+        } else {
+            let content = GzDecoder::new(content).take(MOST_UNPACKED);
+            for entry in tar::Archive::new(content).entries()? {
+                let entry = entry?;
+                if entry.header().entry_type().is_file() && wanted(&entry.path()?) {
+                    return self.store(entry);
                 }
             }
         }
         bail!("has no {name}")
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -220,17 +197,25 @@ pub(super) mod tests {
         let plain = folder.path().join(FILE.name);
         let compressed = folder.path().join(format!("{}.gz", FILE.name));
         fs::write(&compressed, gzip(CONTENT)).unwrap();
-        assert!(matches!(find(folder.path(), &FILE), Ok(Found::Good(..))));
+        let find = || {
+            let mut altered = Vec::new();
+            let found = find(folder.path(), &FILE, |path| {
+                altered.push(path.to_path_buf());
+                Ok(())
+            });
+            (found.unwrap().is_some(), altered)
+        };
+        assert_eq!(find(), (true, vec![]));
         fs::write(&compressed, &gzip(CONTENT)[..20]).unwrap();
-        assert!(matches!(find(folder.path(), &FILE), Ok(Found::Altered(_))));
+        assert_eq!(find(), (false, vec![compressed.clone()]));
         fs::write(&plain, b"0123456789x").unwrap();
-        assert!(matches!(find(folder.path(), &FILE), Ok(Found::Altered(_))));
+        assert_eq!(find(), (false, vec![plain.clone(), compressed]));
         fs::write(&plain, CONTENT).unwrap();
-        assert!(matches!(find(folder.path(), &FILE), Ok(Found::Good(..))));
+        assert_eq!(find(), (true, vec![]));
     }
 
-    fn unpack(archive: &Path, kind: ArchiveKind, folder: &Path) -> Result<()> {
-        Wanted { file: &FILE, folder, report: &mut |_| {} }.unpack(archive, kind)
+    fn unpack(archive: &Path, folder: &Path) -> Result<()> {
+        Wanted { file: &FILE, folder, report: &mut |_| {} }.unpack(archive)
     }
 
     /// Appends a member to a tar archive; if it is a link, to a file outside.
@@ -253,7 +238,7 @@ pub(super) mod tests {
 
     /// An archive with files that are not wanted, a link with the wanted name, and the wanted file,
     /// which claims a place outside the folder.
-    fn archive(kind: ArchiveKind) -> Vec<u8> {
+    fn archive(ending: &str) -> Vec<u8> {
         let wanted = "../../ten-digits";
         let members = [
             ("package/other", &b"x"[..]),
@@ -261,8 +246,8 @@ pub(super) mod tests {
             ("/tmp/outside", b"x"),
             (wanted, CONTENT),
         ];
-        match kind {
-            ArchiveKind::TarGz => {
+        match ending {
+            "tar.gz" => {
                 let mut builder = tar::Builder::new(Vec::new());
                 append(&mut builder, wanted, tar::EntryType::Symlink, io::empty(), 0);
                 for (name, content) in members {
@@ -271,7 +256,7 @@ pub(super) mod tests {
                 }
                 gzip(&builder.into_inner().unwrap())
             }
-            ArchiveKind::Zip => {
+            _ => {
                 let mut writer = zip::ZipWriter::new(io::Cursor::new(Vec::new()));
                 for (name, content) in members {
                     writer.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
@@ -284,29 +269,29 @@ pub(super) mod tests {
 
     #[test]
     fn only_the_wanted_member_of_an_archive_is_stored() {
-        for kind in [ArchiveKind::TarGz, ArchiveKind::Zip] {
+        for ending in ["tar.gz", "zip"] {
             let folder = TempDir::new().unwrap();
-            let path = folder.path().join("archive");
-            fs::write(&path, archive(kind)).unwrap();
+            let path = folder.path().join(format!("archive.{ending}"));
+            fs::write(&path, archive(ending)).unwrap();
             let around = TempDir::new().unwrap();
             let target = around.path().join("a/b/c");
             fs::create_dir_all(&target).unwrap();
-            unpack(&path, kind, &target).unwrap();
+            unpack(&path, &target).unwrap();
             assert_eq!(names(&target), [FILE.name]);
             assert_eq!(fs::read(target.join(FILE.name)).unwrap(), CONTENT);
             assert!(target.join(FILE.name).symlink_metadata().unwrap().is_file());
             assert_eq!(names(around.path()), ["a"]);
             assert_eq!(names(&around.path().join("a")), ["b"]);
             assert!(!Path::new("/tmp/outside").exists());
-            fs::write(&path, &archive(kind)[..40]).unwrap();
-            unpack(&path, kind, &target).unwrap_err();
+            fs::write(&path, &archive(ending)[..40]).unwrap();
+            unpack(&path, &target).unwrap_err();
         }
     }
 
     #[test]
     fn archive_is_unpacked_up_to_its_limit() {
         let folder = TempDir::new().unwrap();
-        let path = folder.path().join("archive");
+        let path = folder.path().join("archive.tar.gz");
         for (before, is_found) in [(1 << 20, true), (MOST_UNPACKED, false)] {
             let file = fs::File::create(&path).unwrap();
             let mut builder = tar::Builder::new(GzEncoder::new(file, Compression::fast()));
@@ -314,7 +299,7 @@ pub(super) mod tests {
             append(&mut builder, "zeros", kind, io::repeat(0).take(before), before);
             append(&mut builder, FILE.name, kind, CONTENT, CONTENT.len() as u64);
             builder.into_inner().unwrap().finish().unwrap();
-            let unpacked = unpack(&path, ArchiveKind::TarGz, folder.path());
+            let unpacked = unpack(&path, folder.path());
             assert_eq!(unpacked.is_ok(), is_found, "{unpacked:?}");
         }
     }

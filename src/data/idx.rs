@@ -1,9 +1,9 @@
 //! The IDX format of MNIST: a magic number, big-endian sizes, then bytes.
 
 use anyhow::{Result, bail};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
-use super::file::File;
+use super::{File, Split};
 
 impl File {
     /// The sizes of an IDX file of unsigned bytes with this many dimensions, and its content.
@@ -21,10 +21,8 @@ impl File {
                 &self.bytes[..4]
             );
         }
-        let sizes: Vec<usize> = self.bytes[4..header]
-            .chunks_exact(4)
-            .map(|size| u32::from_be_bytes([size[0], size[1], size[2], size[3]]) as usize)
-            .collect();
+        let (sizes, _) = self.bytes[4..header].as_chunks();
+        let sizes: Vec<usize> = sizes.iter().map(|it| u32::from_be_bytes(*it) as usize).collect();
         let content = &self.bytes[header..];
         let announced = sizes.iter().try_fold(1usize, |all, &size| all.checked_mul(size));
         if announced != Some(content.len()) || content.is_empty() {
@@ -34,29 +32,30 @@ impl File {
     }
 }
 
-/// Images as unsigned bytes [N, height · width] on the CPU.
-pub(crate) fn images(file: &File) -> Result<Tensor> {
+/// Images as unsigned bytes `[N, height · width]` and their labels, from 0 to 9, on the CPU.
+pub(super) fn samples(images: &File, labels: &File) -> Result<Split> {
+    Ok(Split::new(self::images(images)?, self::labels(labels, 10)?))
+}
+
+fn images(file: &File) -> Result<Tensor> {
     let (sizes, content) = file.parse_idx(3)?;
     let shape = [sizes[0] as i64, (sizes[1] * sizes[2]) as i64];
     Ok(Tensor::from_slice(content).reshape(shape))
 }
 
-/// Labels as int64 `[N]` on the CPU, each below `classes`.
-pub(crate) fn labels(file: &File, classes: u8) -> Result<Tensor> {
+fn labels(file: &File, classes: u8) -> Result<Tensor> {
     let (_, content) = file.parse_idx(1)?;
     if let Some(row) = content.iter().position(|&label| label >= classes) {
-        bail!(
-            "{}: label {} of sample {row} is not a class from 0 to {}",
-            file.origin,
-            content[row],
-            classes - 1
-        );
+        let (origin, label, last) = (&file.origin, content[row], classes - 1);
+        bail!("{origin}: label {label} of sample {row} is not a class from 0 to {last}");
     }
-    Ok(Tensor::from_slice(content).to_kind(Kind::Int64))
+    Ok(Tensor::from_slice(content))
 }
 
 #[cfg(test)]
 mod tests {
+    use tch::Kind;
+
     use super::*;
 
     fn file(bytes: &[u8]) -> File {

@@ -1,7 +1,7 @@
 //! Data sets: described by settings, fetched, prepared, and in memory as tensors.
 //!
 //! A kind of data set is a file in `sets/` with a [`DataSet`] and a line in [`KnownDataSet`]. Its
-//! published files are found or fetched ([`Files`]) and prepared as a [`Dataset`]. Nothing is
+//! published files are found or fetched ([`Files`]), read ([`RawDataset`]) and prepared as a [`Dataset`]. Nothing is
 //! printed: callers are told of a [`Progress`].
 //!
 //! Legend: N samples, n_0 inputs, C outputs, b batch.
@@ -11,7 +11,7 @@ mod fetch;
 mod file;
 mod idx;
 mod preparation;
-mod prepare;
+mod raw;
 mod samples;
 mod selection;
 mod set;
@@ -19,12 +19,12 @@ mod sets;
 mod sources;
 mod split;
 mod table;
-mod translate;
 
 pub use dataset::{Batch, Dataset, Split, TrainingShape};
 pub use fetch::{DataDirectory, Files, Progress, Report};
-pub use file::{ArchiveKind, File, KnownFile};
+pub use file::{File, KnownFile};
 pub use preparation::{Coding, Column, Inputs, Preparation, Scaling, Targets};
+pub use raw::RawDataset;
 pub use samples::Samples;
 pub use selection::{DataSelection, ValidationSize, ValidationSplit};
 pub use set::{About, DataSet};

@@ -91,10 +91,23 @@ impl Scaling {
 }
 
 impl Targets {
+    /// Classes of these names.
+    pub(super) fn classes(names: impl IntoIterator<Item: ToString>) -> Targets {
+        Targets::Classes(names.into_iter().map(|name| name.to_string()).collect())
+    }
+
     /// Numbers that are not scaled.
-    pub(super) fn numbers(names: impl IntoIterator<Item: Into<String>>) -> Targets {
-        let names = names.into_iter().map(Into::into).collect();
+    pub(super) fn numbers(names: impl IntoIterator<Item: ToString>) -> Targets {
+        let names = names.into_iter().map(|name| name.to_string()).collect();
         Targets::Numbers { names, scaling: Vec::new() }
+    }
+
+    /// Labels `[N]` or `[N, 1]`, or numbers `[N, C]`, of any kind, as targets `[N, C]`, float32.
+    pub(super) fn encode(&self, raw: &Tensor) -> Tensor {
+        match self {
+            Targets::Classes(names) => raw.flatten(0, -1).onehot(names.len() as i64),
+            Targets::Numbers { scaling, .. } => scale_columns(raw, scaling),
+        }
     }
 }
 
@@ -122,65 +135,81 @@ impl Column {
         }
     }
 
-    /// Cells `[N]`, numbers or places in the list of values, as inputs `[N, width]`, float32.
-    pub(super) fn encode(&self, cells: &Tensor) -> Tensor {
-        let numbers = match &self.coding {
-            Coding::OneHot(values) => one_hot(cells, values.len() as i64, Device::Cpu),
+    /// Cells `[N]`, numbers or places in the list of values, as numbers `[N, width]`, not yet scaled.
+    pub(super) fn numbers(&self, cells: &Tensor) -> Tensor {
+        match &self.coding {
+            Coding::OneHot(values) => cells.onehot(values.len() as i64),
             _ => cells.unsqueeze(1),
-        };
-        scale_columns(&numbers, &self.scaling)
+        }
     }
 }
 
-/// Targets [N, classes] with a 1 at each label, from labels `[N]` of any type.
-pub(super) fn one_hot(labels: &Tensor, classes: i64, device: Device) -> Tensor {
-    labels.to_device(device).to_kind(Kind::Int64).onehot(classes).to_kind(Kind::Float)
+impl Inputs {
+    /// n_0.
+    pub(super) fn width(&self) -> i64 {
+        match self {
+            Inputs::Image { shape, .. } => shape.iter().product(),
+            Inputs::Table { columns } => columns.iter().map(Column::width).sum::<usize>() as i64,
+        }
+    }
+
+    /// Pixels `[N, channels · height · width]`, or cells `[N, columns]`, which are numbers or places in
+    /// lists of values, as inputs `[N, n_0]`, float32. The samples are on the CPU and of any kind.
+    pub(super) fn encode(&self, raw: &Tensor) -> Tensor {
+        match self {
+            Inputs::Image { largest, scaling, .. } => scale_pixels(raw, *largest, scaling),
+            Inputs::Table { columns } => {
+                let shape = [raw.size()[0], self.width()];
+                let inputs = Tensor::empty(shape, (Kind::Float, Device::Cpu));
+                let widths: Vec<i64> = columns.iter().map(|it| it.width() as i64).collect();
+                let places = inputs.split_with_sizes(widths, 1);
+                // One column at a time, since a table may be large.
+                for (index, (column, mut place)) in (0..).zip(columns.iter().zip(places)) {
+                    let numbers = column.numbers(&raw.select(1, index));
+                    place.copy_(&scale_columns(&numbers, &column.scaling));
+                }
+                inputs
+            }
+        }
+    }
 }
 
 /// Pixels `[N, channels · height · width]` of any kind as inputs, float32. This is done on the CPU, so
 /// that inputs are the same on all devices: CUDA multiplies by the inverse instead of dividing.
 pub(super) fn scale_pixels(pixels: &Tensor, largest: f64, scaling: &[Scaling]) -> Tensor {
+    let [means, deviations] = constants(scaling).map(|it| it.to_kind(Kind::Float).unsqueeze(1));
     let inputs = pixels.to_kind(Kind::Float) / largest;
-    if scaling.iter().all(|it| *it == Scaling::NONE) {
-        return inputs;
-    }
-    if let [Scaling { mean, standard_deviation }] = scaling {
-        return (inputs - *mean) / *standard_deviation;
-    }
-    let constants = |value: fn(&Scaling) -> f64| {
-        let values: Vec<f32> = scaling.iter().map(|it| value(it) as f32).collect();
-        Tensor::from_slice(&values).reshape([1, -1, 1])
-    };
-    let planes = inputs.reshape([inputs.size()[0], scaling.len() as i64, -1]);
-    let scaled = (planes - constants(|it| it.mean)) / constants(|it| it.standard_deviation);
-    scaled.reshape(inputs.size())
+    let mut planes = inputs.reshape([inputs.size()[0], scaling.len() as i64, -1]);
+    planes -= means;
+    planes /= deviations;
+    planes.reshape(pixels.size())
 }
 
-/// Columns `[N, n]` of any kind as float32, each scaled by its constants; one at a time, since a table
-/// may be large.
-pub(super) fn scale_columns(columns: &Tensor, scaling: &[Scaling]) -> Tensor {
+/// Columns `[N, n]` of any kind as float32, each scaled by its constants, if there are any.
+fn scale_columns(columns: &Tensor, scaling: &[Scaling]) -> Tensor {
     if scaling.is_empty() {
         return columns.to_kind(Kind::Float);
     }
-    let result = Tensor::empty(columns.size(), (Kind::Float, Device::Cpu));
-    for (index, Scaling { mean, standard_deviation }) in (0..).zip(scaling) {
-        let column = columns.select(1, index).to_kind(Kind::Double);
-        result.select(1, index).copy_(&((column - *mean) / *standard_deviation));
-    }
-    result
+    let [means, deviations] = constants(scaling);
+    ((columns.to_kind(Kind::Double) - means) / deviations).to_kind(Kind::Float)
+}
+
+/// All means, and all standard deviations, float64 on the CPU.
+fn constants(scaling: &[Scaling]) -> [Tensor; 2] {
+    let all = |constant: fn(&Scaling) -> f64| {
+        Tensor::from_slice(&scaling.iter().map(constant).collect::<Vec<_>>())
+    };
+    [all(|it| it.mean), all(|it| it.standard_deviation)]
 }
 
 impl Preparation {
     /// How many inputs and outputs a network for such samples has.
     pub fn widths(&self) -> (i64, i64) {
-        let inputs = match &self.inputs {
-            Inputs::Image { shape, .. } => shape.iter().product(),
-            Inputs::Table { columns } => columns.iter().map(Column::width).sum::<usize>() as i64,
-        };
-        let outputs = match &self.targets {
-            Targets::Classes(names) | Targets::Numbers { names, .. } => names.len() as i64,
-        };
-        (inputs, outputs)
+        match &self.targets {
+            Targets::Classes(names) | Targets::Numbers { names, .. } => {
+                (self.inputs.width(), names.len() as i64)
+            }
+        }
     }
 
     /// Refuses constants and lists that contradict each other.
@@ -221,7 +250,7 @@ mod tests {
 
     #[test]
     fn one_hot_puts_a_one_at_the_label() {
-        let targets = one_hot(&Tensor::from_slice(&[2i64, 0]), 3, Device::Cpu);
+        let targets = Targets::classes(0..3).encode(&Tensor::from_slice(&[2i64, 0]));
         let rows: Vec<Vec<f64>> = targets.try_into().unwrap();
         assert_eq!(rows, [[0., 0., 1.], [1., 0., 0.]]);
     }

@@ -4,17 +4,15 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use anyhow::Result;
-use tch::Device;
+use tch::{Device, Kind, Tensor};
 
-use super::{DataDirectory, Dataset, KnownDataSet, Report, Task};
+use super::{Dataset, Task};
 use crate::generator::Generator;
 use crate::settings::Refusal;
 
-/// A data set, how many of its training samples are used, and which of them are held out.
-#[derive(Clone, Debug)]
+/// How many training samples of a data set are used, and which of them are held out.
+#[derive(Clone, Copy, Debug)]
 pub struct DataSelection {
-    /// The data set.
-    pub set: KnownDataSet,
     /// How many training samples are used, the first ones; none: all.
     pub train_samples: Option<usize>,
     /// The validation set, taken out of those; none: no validation set.
@@ -63,31 +61,23 @@ impl DataSelection {
     ///
     /// # Errors
     /// [`Refusal`] if it does not have enough samples.
-    pub fn of(&self, data: impl Into<Arc<Dataset>>) -> Result<Arc<Dataset>> {
-        let data = data.into();
+    pub fn of(&self, data: Arc<Dataset>) -> Result<Arc<Dataset>> {
         self.training_samples(data.training_shape().samples)?;
         let nothing_to_do = self.train_samples.is_none() && self.validation.is_none();
         if nothing_to_do || data.validation.is_some() {
             return Ok(data);
         }
-        let mut data = data.map(|split| Ok(split.shallow_clone()))?;
-        if let Some(samples) = self.train_samples {
-            data.train = data.train.first(samples as i64);
-        }
+        let used = self.train_samples.map_or(data.train.len(), |samples| samples as i64);
+        let (train, test) = (data.train.first(used), data.test.shallow_clone());
+        let part = Dataset {
+            image: data.image,
+            preparation: data.preparation.clone(),
+            ..Dataset::new(&data.name, data.task, train, test)
+        };
         Ok(Arc::new(match self.validation {
-            None => data,
-            Some(split) => data.with_validation(split)?,
+            None => part,
+            Some(split) => part.with_validation(split)?,
         }))
-    }
-
-    /// Loads the data set, as [`DataSet::load`](super::DataSet::load) does, and takes the part of it.
-    pub fn load(
-        &self,
-        directory: &DataDirectory,
-        device: Device,
-        report: Report,
-    ) -> Result<Arc<Dataset>> {
-        self.of(self.set.load(directory, device, report)?)
     }
 }
 
@@ -135,12 +125,14 @@ impl Dataset {
     pub fn with_validation(self, split: ValidationSplit) -> Result<Dataset> {
         let samples = self.train.len();
         let wanted = split.size.of(samples)?;
-        let classes: Vec<i64> = match self.task {
-            Task::Classification => self.train.targets.argmax(1, false).try_into()?,
-            Task::Regression => vec![0; samples as usize],
+        let classes = match self.task {
+            Task::Classification => self.train.targets.argmax(1, false).to_device(Device::Cpu),
+            Task::Regression => Tensor::zeros([samples], (Kind::Int64, Device::Cpu)),
         };
-        let mut left = quotas(&sizes(&classes), wanted).ok_or_else(|| {
-            let classes = sizes(&classes).iter().filter(|&&size| size > 0).count() as i64;
+        let sizes: Vec<i64> = classes.bincount::<Tensor>(None, 0).try_into()?;
+        let classes: Vec<i64> = classes.try_into()?;
+        let mut left = quotas(&sizes, wanted).ok_or_else(|| {
+            let classes = sizes.iter().filter(|&&size| size > 0).count() as i64;
             split.size.refuse(format!(
                 "at most {} of the {samples} training samples, so that each of the {classes} \
                  classes keeps one",
@@ -163,35 +155,21 @@ impl Dataset {
     }
 }
 
-/// How many samples each class has.
-fn sizes(classes: &[i64]) -> Vec<i64> {
-    let mut sizes = vec![0; classes.iter().max().map_or(0, |&last| last as usize + 1)];
-    for &class in classes {
-        sizes[class as usize] += 1;
-    }
-    sizes
-}
-
-/// How many of `wanted` samples each class gives; none if a class would have to give all it has.
+/// How many of `wanted` samples each class gives, from how many it has; none if one would have to give
+/// all.
 fn quotas(sizes: &[i64], wanted: i64) -> Option<Vec<i64>> {
-    let all: i64 = sizes.iter().sum();
-    let exact = |class: usize| i128::from(wanted) * i128::from(sizes[class]);
-    let mut quotas: Vec<i64> =
-        (0..sizes.len()).map(|class| (exact(class) / i128::from(all)) as i64).collect();
+    if wanted > sizes.iter().map(|size| (size - 1).max(0)).sum() {
+        return None;
+    }
+    let all = i128::from(sizes.iter().sum::<i64>());
+    let exact = |size: i64| i128::from(wanted) * i128::from(size);
+    let mut quotas: Vec<i64> = sizes.iter().map(|&size| (exact(size) / all) as i64).collect();
     let mut by_remainder: Vec<usize> = (0..sizes.len()).collect();
-    by_remainder.sort_by_key(|&class| Reverse(exact(class) % i128::from(all)));
-    let mut missing = wanted - quotas.iter().sum::<i64>();
-    while missing > 0 {
-        let before = missing;
-        for &class in &by_remainder {
-            if missing > 0 && quotas[class] + 1 < sizes[class] {
-                quotas[class] += 1;
-                missing -= 1;
-            }
-        }
-        if missing == before {
-            return None;
-        }
+    by_remainder.sort_by_key(|&class| Reverse(exact(sizes[class]) % all));
+    let mut turns = by_remainder.into_iter().cycle();
+    for _ in quotas.iter().sum()..wanted {
+        let class = turns.find(|&class| quotas[class] + 1 < sizes[class])?;
+        quotas[class] += 1;
     }
     Some(quotas)
 }
@@ -200,10 +178,7 @@ fn quotas(sizes: &[i64], wanted: i64) -> Option<Vec<i64>> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use tch::{Kind, Tensor};
-
-    use super::super::preparation::one_hot;
-    use super::super::{Digits, Split};
+    use super::super::{DataDirectory, DataSet, Digits, Split};
     use super::ValidationSize::{Count, Share};
     use super::*;
 
@@ -211,9 +186,9 @@ mod tests {
     fn validation_samples_are_taken_from_the_training_samples_that_are_used() {
         let validation = ValidationSplit { size: Count(30), seed: 1 };
         let of = |train_samples, validation| {
-            let set = KnownDataSet::Digits(Digits {});
-            let selection = DataSelection { set, train_samples, validation };
-            selection.load(&DataDirectory::locate(None), Device::Cpu, &mut |_| {})
+            let directory = DataDirectory::locate(None);
+            let data = Digits {}.load(&directory, Device::Cpu, &mut |_| {}).unwrap();
+            DataSelection { train_samples, validation }.of(data.into())
         };
         let all = of(None, None).unwrap();
         assert_eq!((all.train.len(), all.test.len()), (1438, 359));
@@ -234,7 +209,7 @@ mod tests {
     fn data(task: Task, classes: &[i64]) -> Dataset {
         let samples = classes.len() as i64;
         let targets = match task {
-            Task::Classification => one_hot(&Tensor::from_slice(classes), 4, Device::Cpu),
+            Task::Classification => Tensor::from_slice(classes).onehot(4),
             Task::Regression => Tensor::from_slice(classes).reshape([-1, 1]),
         };
         let split = || {
@@ -276,7 +251,8 @@ mod tests {
             if task == Task::Classification {
                 let chosen: Vec<i64> =
                     validation.iter().map(|&position| classes[position as usize]).collect();
-                assert_eq!(sizes(&chosen), [10, 5, 0, 5]);
+                let count = |class| chosen.iter().filter(|&&it| it == class).count();
+                assert_eq!([0, 1, 2, 3].map(count), [10, 5, 0, 5]);
             }
             assert_eq!(positions(&cut.test), (0..100).collect::<Vec<_>>());
             assert_eq!(validation, positions(of(1).validation.as_ref().unwrap()));

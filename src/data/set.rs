@@ -4,10 +4,9 @@ use anyhow::Result;
 use tch::Device;
 
 use super::fetch::{Files, fetch};
-use super::translate::translate;
 use super::{
-    DataDirectory, Dataset, Header, Preparation, Publication, Report, TableFormat, Task,
-    TrainingShape,
+    DataDirectory, Dataset, Header, Preparation, Publication, RawDataset, Report, TableFormat,
+    Task, TrainingShape,
 };
 
 /// What is known of a data set before its files are read.
@@ -16,8 +15,6 @@ pub struct About {
     pub name: &'static str,
     /// What a network is trained for.
     pub task: Task,
-    /// Whether inputs and numeric targets are to have mean 0 and standard deviation 1.
-    pub standardize: bool,
     /// The shape of the training set, unless it depends on files of the user's own.
     pub training_shape: Option<TrainingShape>,
     /// Where its files are published; none if the program carries it, or if the files are the
@@ -34,7 +31,6 @@ impl About {
         About {
             name,
             task: Task::Classification,
-            standardize: false,
             training_shape: None,
             publication: None,
             table_format: TableFormat { header: Header::Either, ..TableFormat::default() },
@@ -50,9 +46,11 @@ pub trait DataSet {
     /// What is known before its files are read.
     fn about(&self) -> About;
 
-    /// Makes tensors on a device of the files, standardised or not; the data set has no validation set
-    /// yet.
-    fn prepare(&self, files: &Files, standardize: bool, device: Device) -> Result<Dataset>;
+    /// Reads the samples from the files, and says how they are to be prepared.
+    ///
+    /// # Errors
+    /// If the content of a file cannot be used.
+    fn read(&self, files: &Files) -> Result<RawDataset>;
 
     /// Finds its published files in the directory, fetching those that are missing.
     ///
@@ -68,7 +66,7 @@ pub trait DataSet {
     /// # Errors
     /// If a file cannot be found or fetched, or its content cannot be used.
     fn load(&self, directory: &DataDirectory, device: Device, report: Report) -> Result<Dataset> {
-        self.prepare(&self.fetch(directory, report)?, self.about().standardize, device)
+        Ok(self.read(&self.fetch(directory, report)?)?.prepare(device))
     }
 
     /// Loads the data set, but prepares it as another one was: the one that a network was trained on.
@@ -83,13 +81,7 @@ pub trait DataSet {
         device: Device,
         report: Report,
     ) -> Result<Dataset> {
-        let files = self.fetch(directory, report)?;
-        let data = self.prepare(&files, self.about().standardize, device)?;
-        if data.preparation.as_ref() == Some(preparation) {
-            return Ok(data);
-        }
-        drop(data); // only one of the two is in memory at a time
-        let raw = self.prepare(&files, false, Device::Cpu)?;
-        translate(raw, preparation)?.map(|split| Ok(split.to_device(device)))
+        let raw = self.read(&self.fetch(directory, report)?)?;
+        Ok(raw.prepared_as(preparation)?.prepare(device))
     }
 }

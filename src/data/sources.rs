@@ -12,7 +12,7 @@ use flate2::read::GzDecoder;
 use tempfile::TempDir;
 use ureq::tls::{RootCerts, TlsConfig};
 
-use super::file::{ArchiveKind, Found, KnownFile, Wanted, find};
+use super::file::{KnownFile, Wanted, find};
 use super::{Progress, Report};
 use crate::files;
 
@@ -36,10 +36,8 @@ pub enum Place {
     Archive {
         /// The folder on the web that holds it.
         mirror: &'static str,
-        /// Its name.
+        /// Its name, which ends in `.zip` or `.tar.gz`.
         name: &'static str,
-        /// Its format.
-        kind: ArchiveKind,
         /// The most that is downloaded.
         most_bytes: u64,
     },
@@ -88,11 +86,13 @@ impl Sources {
     /// Whether a place that can be reached had the file.
     fn take_from(&mut self, place: Place, wanted: &mut Wanted) -> Result<bool> {
         match place {
-            Place::System { folder, .. } => match find(Path::new(folder), wanted.file)? {
-                Found::Good(file) => wanted.store(file.bytes.as_slice())?,
-                Found::Altered(path) => bail!("{}: is truncated or altered", path.display()),
-                Found::Nothing => return Ok(false),
-            },
+            Place::System { folder, .. } => {
+                let altered = |path: &Path| bail!("{}: is truncated or altered", path.display());
+                let Some(file) = find(Path::new(folder), wanted.file, altered)? else {
+                    return Ok(false);
+                };
+                wanted.store(file.bytes.as_slice())?;
+            }
             Place::Mirror(mirror) | Place::GzipMirror(mirror) => {
                 if self.unreachable.contains(&mirror) {
                     return Ok(false);
@@ -102,24 +102,24 @@ impl Sources {
                 let downloaded = download(&self.agent, &address, wanted).context(address);
                 downloaded.inspect_err(|_| self.unreachable.push(mirror))?;
             }
-            Place::Archive { mirror, name, kind, most_bytes } => {
+            Place::Archive { mirror, name, most_bytes } => {
                 let local = wanted.folder.join(name);
                 if local.is_file() {
-                    let Err(error) = wanted.unpack(&local, kind) else { return Ok(true) };
+                    let Err(error) = wanted.unpack(&local) else { return Ok(true) };
                     wanted.set_aside(&local, &format!("{error:#}"))?;
                 }
                 let address = format!("{mirror}{name}");
                 let archive = self.archive(name, |agent| {
                     download_archive(agent, &address, most_bytes, wanted.report).context(address)
                 })?;
-                wanted.unpack(archive, kind).context(name)?;
+                wanted.unpack(archive).context(name)?;
             }
             Place::Npm(package) => {
                 let archive = self.archive(package, |_| {
                     let packed = npm_pack(package, wanted.report);
                     packed.with_context(|| format!("npm pack {package}"))
                 })?;
-                let unpacked = wanted.unpack(archive, ArchiveKind::TarGz);
+                let unpacked = wanted.unpack(archive);
                 unpacked.with_context(|| format!("npm package {package}"))?;
             }
         }
@@ -194,7 +194,7 @@ fn download_archive(
 ) -> Result<Fetched> {
     let mut body = request(agent, address, report)?.take(most_bytes + 1);
     let folder = files::temporary_folder()?;
-    let archive = folder.path().join("archive");
+    let archive = folder.path().join(address.rsplit('/').next().unwrap_or(address));
     let bytes = fs::File::create(&archive)
         .and_then(|mut file| io::copy(&mut body, &mut file))
         .context("the transfer broke off")?;
@@ -223,10 +223,7 @@ fn npm_pack(package: &str, report: Report) -> Result<Fetched> {
         let reason = reason.lines().find(|line| line.contains("error")).unwrap_or("it failed");
         bail!("{}", reason.trim());
     }
-    let archive = fs::read_dir(folder.path())?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| path.extension().is_some_and(|extension| extension == "tgz"))
-        .ok_or_else(|| anyhow!("left no archive"))?;
+    let archive = fs::read_dir(folder.path())?.next().context("left no archive")??.path();
     Ok((folder, archive))
 }
 

@@ -11,9 +11,9 @@ const MOST_ROWS: i64 = 1 << 27;
 impl Split {
     /// A training set and a test set, as scikit-learn's `train_test_split` makes them. The paper
     /// splits its tables by 0.2 with seed 1.
-    pub(super) fn train_test(&self, test_fraction: f64, seed: u32) -> Result<(Split, Split)> {
+    pub(super) fn train_test(&self, test_fraction: f64, seed: u32) -> Result<[Split; 2]> {
         let (train, test) = train_test(self.len(), test_fraction, seed)?;
-        Ok((self.select(&train), self.select(&test)))
+        Ok([train, test].map(|positions| self.select(&positions)))
     }
 }
 

@@ -12,7 +12,7 @@ use super::File;
 const CHUNK: usize = 1 << 20;
 
 /// The most bytes that a row may have, with the comments before it.
-const LONGEST_ROW: usize = 16 << 20;
+const LONGEST_ROW: u64 = 16 << 20;
 
 /// How a table is written.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,30 +75,14 @@ pub(super) struct Rows<'a> {
     pub origin: String,
     /// The columns' names.
     pub names: Vec<String>,
-    reader: csv::Reader<io::Chain<Limited<'a>, &'static [u8]>>,
+    reader: csv::Reader<Content<'a>>,
     row: csv::ByteRecord,
     line: u64,
     held: bool, // the first row has been read to count the columns
 }
 
-/// Fails when a row does not end: because of a quote that is not closed, or because it is no table.
-struct Limited<'a> {
-    content: Box<dyn Read + 'a>,
-    since: usize, // bytes that were read since the last row
-}
-
-impl Read for Limited<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.content.read(buffer)?;
-        self.since += count;
-        if self.since > LONGEST_ROW {
-            let limit = LONGEST_ROW >> 20;
-            let reason = format!("a row is longer than {limit} MiB; is a quote not closed?");
-            return Err(io::Error::other(reason));
-        }
-        Ok(count)
-    }
-}
+/// What is left of the content, up to the longest row, and a line feed.
+type Content<'a> = io::Chain<io::Take<Box<dyn Read + 'a>>, &'static [u8]>;
 
 impl<'a> Rows<'a> {
     /// The rows of a file in memory.
@@ -112,7 +96,6 @@ impl<'a> Rows<'a> {
         content: Box<dyn Read + 'a>,
         format: TableFormat,
     ) -> Result<Rows<'a>> {
-        let content = Limited { content, since: 0 };
         let reader = csv::ReaderBuilder::new()
             .delimiter(format.delimiter)
             .comment(format.comment)
@@ -121,7 +104,7 @@ impl<'a> Rows<'a> {
             .trim(csv::Trim::All) // of `\r`, too
             .terminator(csv::Terminator::Any(b'\n'))
             // Every row ends in a line feed, so that lines can be counted by the rows' ends.
-            .from_reader(content.chain(b"\n".as_slice()));
+            .from_reader(content.take(LONGEST_ROW).chain(b"\n".as_slice()));
         let (names, row) = (Vec::new(), csv::ByteRecord::new());
         let mut rows = Rows { origin, names, reader, row, line: 0, held: false };
         if !rows.read()? {
@@ -149,22 +132,15 @@ impl<'a> Rows<'a> {
 
     /// The position of a column; the error lists the columns that the table has.
     pub fn column(&self, name: &str) -> Result<usize> {
-        let mut found = (0..self.names.len()).filter(|&column| self.names[column] == name);
-        let Some(column) = found.next() else {
-            bail!("{}: has no column `{name}`; it has {}", self.origin, self.listed());
-        };
-        if found.next().is_some() {
-            bail!("{}: has more than one column `{name}`", self.origin);
-        }
-        Ok(column)
-    }
-
-    /// The columns' names in a line that is not too long.
-    fn listed(&self) -> String {
-        let shown = self.names[..self.names.len().min(30)].join(", ");
-        match self.names.len() {
-            0..=30 => shown,
-            all => format!("{shown}, … ({all} in all)"),
+        let Rows { origin, names, .. } = self;
+        match (0..names.len()).filter(|&column| names[column] == name).collect::<Vec<_>>()[..] {
+            [column] => Ok(column),
+            [] if names.len() > 30 => {
+                let (shown, all) = (listed(names, 30), names.len());
+                bail!("{origin}: has no column `{name}`; it has {shown} ({all} in all)")
+            }
+            [] => bail!("{origin}: has no column `{name}`; it has {}", listed(names, 30)),
+            _ => bail!("{origin}: has more than one column `{name}`"),
         }
     }
 
@@ -173,24 +149,29 @@ impl<'a> Rows<'a> {
         if std::mem::take(&mut self.held) {
             return Ok(true);
         }
-        if !self.read()? {
-            return Ok(false);
-        }
-        if self.row.len() != self.names.len() {
-            let (found, expected) = (self.row.len(), self.names.len());
+        let goes_on = self.read()?;
+        let (found, expected) = (self.row.len(), self.names.len());
+        if goes_on && found != expected {
             bail!("{}: has {found} column(s); {expected} were expected", self.place());
         }
-        Ok(true)
+        Ok(goes_on)
     }
 
     /// Reads the next row that is not empty, if there is one.
     fn read(&mut self) -> Result<bool> {
-        self.reader.get_mut().get_mut().0.since = 0;
-        while self
-            .reader
-            .read_byte_record(&mut self.row)
-            .with_context(|| format!("{}: cannot be read as a table", self.origin))?
-        {
+        self.reader.get_mut().get_mut().0.set_limit(LONGEST_ROW + 1);
+        let unread = || format!("{}: cannot be read as a table", self.origin);
+        loop {
+            let found = self.reader.read_byte_record(&mut self.row).with_context(unread)?;
+            if self.reader.get_ref().get_ref().0.limit() == 0 {
+                // A quote is not closed, or this is no table.
+                let limit = LONGEST_ROW >> 20;
+                let reason = anyhow!("a row is longer than {limit} MiB; is a quote not closed?");
+                return Err(reason).with_context(unread);
+            }
+            if !found {
+                return Ok(false);
+            }
             if self.row.len() > 1 || !self.row[0].is_empty() {
                 // The reader's own position is where it went on reading, before empty lines and
                 // comments; the row may have lines within.
@@ -199,32 +180,41 @@ impl<'a> Rows<'a> {
                 return Ok(true);
             }
         }
-        Ok(false)
     }
 
-    /// Up to `most` further rows as a matrix `[rows, width]`, unless there are none; `cell` reads a
-    /// number from the current row.
+    /// Up to `most` further rows as a matrix `[rows, width]`, unless there are none. `append` appends a
+    /// row's numbers, all or none: one without numbers is left out.
     pub fn matrix(
         &mut self,
         most: usize,
         (width, kind): (usize, Kind),
-        cell: impl Fn(&Rows, usize) -> Result<f64>,
+        mut append: impl FnMut(&Rows, &mut Vec<f64>) -> Result<()>,
     ) -> Result<Option<Tensor>> {
-        let mut matrix = Matrix::new(width, kind);
-        let mut count = 0;
-        while count < most && self.advance()? {
-            for index in 0..width {
-                matrix.push(cell(self, index)?);
+        let rows =
+            |numbers: &[f64]| Tensor::from_slice(numbers).reshape([-1, width as i64]).to_kind(kind);
+        let (mut chunks, mut numbers, mut left) = (Vec::new(), Vec::new(), most);
+        while left > 0 && self.advance()? {
+            append(self, &mut numbers)?;
+            left -= 1;
+            if numbers.len() >= CHUNK {
+                chunks.push(rows(&numbers));
+                numbers.clear();
             }
-            count += 1;
         }
-        Ok((count > 0).then(|| matrix.finish()))
+        chunks.push(rows(&numbers));
+        let matrix = Tensor::cat(&chunks, 0);
+        Ok((matrix.size()[0] > 0).then_some(matrix))
     }
 
     /// All further rows of a table of numbers, as doubles `[rows, columns]`.
     pub fn numbers(&mut self) -> Result<Tensor> {
-        let shape = (self.names.len(), Kind::Double);
-        let all = self.matrix(usize::MAX, shape, |rows, column| rows.number(column))?;
+        let width = self.names.len();
+        let all = self.matrix(usize::MAX, (width, Kind::Double), |rows, numbers| {
+            for column in 0..width {
+                numbers.push(rows.number(column)?);
+            }
+            Ok(())
+        })?;
         all.with_context(|| format!("{}: holds no rows", self.origin))
     }
 
@@ -252,44 +242,15 @@ impl<'a> Rows<'a> {
     }
 }
 
+/// Some names, of which not more than `most` are shown.
+pub(super) fn listed(names: &[String], most: usize) -> String {
+    let shown = names[..names.len().min(most)].join(", ");
+    if names.len() > most { format!("{shown}, …") } else { shown }
+}
+
 /// A cell as a number, which need not be finite.
 pub(super) fn parse(cell: &[u8]) -> Option<f64> {
     std::str::from_utf8(cell).ok()?.parse().ok()
-}
-
-/// A matrix that grows row by row.
-pub(super) struct Matrix {
-    width: usize,
-    kind: Kind,
-    values: Vec<f64>,
-    chunks: Vec<Tensor>,
-}
-
-impl Matrix {
-    /// A matrix without rows, whose values are kept as this kind of number.
-    pub fn new(width: usize, kind: Kind) -> Matrix {
-        Matrix { width, kind, values: Vec::new(), chunks: Vec::new() }
-    }
-
-    /// Appends a value; a row ends when it has its width.
-    pub fn push(&mut self, value: f64) {
-        self.values.push(value);
-        if self.values.len() >= CHUNK && self.values.len().is_multiple_of(self.width) {
-            self.flush();
-        }
-    }
-
-    fn flush(&mut self) {
-        let shape = [(self.values.len() / self.width) as i64, self.width as i64];
-        self.chunks.push(Tensor::from_slice(&self.values).to_kind(self.kind).reshape(shape));
-        self.values.clear();
-    }
-
-    /// `[rows, width]` on the CPU.
-    pub fn finish(mut self) -> Tensor {
-        self.flush();
-        Tensor::cat(&self.chunks, 0)
-    }
 }
 
 #[cfg(test)]
@@ -310,12 +271,11 @@ mod tests {
         let file = File { origin: "t.csv".into(), bytes: text.as_bytes().to_vec() };
         let mut rows = Rows::of(&file, FORMAT)?;
         let (a, b) = (rows.column("a")?, rows.column("b")?);
-        let mut matrix = Matrix::new(2, Kind::Float);
-        while rows.advance()? {
-            matrix.push(rows.number(a)?);
-            matrix.push(rows.number(b)?);
-        }
-        Ok(matrix.finish())
+        let matrix = rows.matrix(usize::MAX, (2, Kind::Float), |rows, numbers| {
+            numbers.extend([rows.number(a)?, rows.number(b)?]);
+            Ok(())
+        })?;
+        Ok(matrix.unwrap())
     }
 
     #[test]
@@ -327,12 +287,11 @@ mod tests {
 
     #[test]
     fn many_rows_keep_their_order() {
-        let mut matrix = Matrix::new(1, Kind::Float);
-        for value in 0..CHUNK + 10 {
-            matrix.push(value as f64);
-        }
-        let expected = Tensor::arange(CHUNK as i64 + 10, (Kind::Float, Device::Cpu));
-        assert_eq!(matrix.finish().flatten(0, -1), expected);
+        let lines: String = (0..CHUNK + 10).map(|value| format!("{value}\n")).collect();
+        let file = File { origin: "t.csv".into(), bytes: format!("a\n{lines}").into_bytes() };
+        let matrix = Rows::of(&file, FORMAT).unwrap().numbers().unwrap();
+        let expected = Tensor::arange(CHUNK as i64 + 10, (Kind::Double, Device::Cpu));
+        assert_eq!(matrix.flatten(0, -1), expected);
     }
 
     #[test]

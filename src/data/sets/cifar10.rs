@@ -1,16 +1,16 @@
 //! CIFAR-10: 60,000 colour photographs of 32 x 32 pixels (Krizhevsky 2009), in its binary form.
 
 use anyhow::{Result, bail};
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 use crate::data::{
-    About, ArchiveKind, DataSet, Dataset, File, Files, KnownFile, Place, Publication, Scaling,
-    TrainingShape, prepare,
+    About, DataSet, File, Files, Inputs, KnownFile, Place, Publication, RawDataset, Scaling, Split,
+    Targets, TrainingShape,
 };
 
 standardized! {
     /// CIFAR-10.
-    Cifar10
+    pub struct Cifar10 {}
 }
 
 const NAME: &str = "cifar10";
@@ -18,28 +18,23 @@ const NAME: &str = "cifar10";
 impl DataSet for Cifar10 {
     fn about(&self) -> About {
         let shape = TrainingShape { samples: 50_000, outputs: 10, image: Some([3, 32, 32]) };
-        About {
-            standardize: self.standardize,
-            training_shape: Some(shape),
-            publication: Some(&PUBLICATION),
-            ..About::new(NAME)
-        }
+        About { training_shape: Some(shape), publication: Some(&PUBLICATION), ..About::new(NAME) }
     }
 
-    fn prepare(&self, files: &Files, standardize: bool, device: Device) -> Result<Dataset> {
-        let scaling = match standardize {
+    fn read(&self, files: &Files) -> Result<RawDataset> {
+        let scaling = match self.standardize {
             true => vec![colour(125.3, 63.0), colour(123.0, 62.1), colour(113.9, 66.7)],
             false => vec![Scaling::NONE; 3],
         };
-        let part = |files: &[File]| -> Result<_> {
-            let parts = files.iter().map(records);
-            let (labels, pixels): (Vec<Tensor>, Vec<Tensor>) =
-                parts.collect::<Result<Vec<_>>>()?.into_iter().unzip();
-            Ok((Tensor::cat(&pixels, 0), Tensor::cat(&labels, 0)))
+        let part = |files: &[File]| -> Result<Split> {
+            let parts = files.iter().map(records).collect::<Result<Vec<_>>>()?;
+            let (labels, pixels): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+            Ok(Split::new(Tensor::cat(&pixels, 0), Tensor::cat(&labels, 0)))
         };
         let (train, test) = files.contents.split_at(5);
+        let inputs = Inputs::Image { shape: [3, 32, 32], largest: 255.0, scaling };
         let parts = [part(train)?, part(test)?];
-        Ok(prepare::images(NAME, &CLASSES, ([3, 32, 32], 255.0, scaling), parts, device))
+        Ok(RawDataset::new(NAME, inputs, Targets::classes(CLASSES), parts))
     }
 }
 
@@ -74,7 +69,6 @@ static PUBLICATION: Publication = Publication {
     places: &[Place::Archive {
         mirror: "https://www.cs.toronto.edu/~kriz/",
         name: "cifar-10-binary.tar.gz",
-        kind: ArchiveKind::TarGz,
         most_bytes: 200_000_000,
     }],
 };

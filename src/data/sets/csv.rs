@@ -12,14 +12,13 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::json;
 use serde_yaml::Value;
-use tch::{Device, Kind};
+use tch::Kind;
 
-use crate::data::{About, DataSet, Dataset, Files, Header, TableFormat, Task, prepare};
+use crate::data::{About, DataSet, Files, Header, RawDataset, TableFormat, Task};
 use crate::settings::domain::{choice, number, show, text, truth, whole};
 use crate::settings::{ConfigError, Domain, Key, Reader, named, section};
-use reading::Reading;
 
-section! {
+standardized! {
     /// A data set in files of comma-separated values.
     pub struct Csv => checked {
         /// Where the rows are.
@@ -47,10 +46,6 @@ section! {
         missing: Option<String> = None, text("a text").or_null();
         /// Ending that is removed from classes, such as the `.` in the test file of census income.
         class_suffix: Option<String> = None, text("a text").or_null();
-        /// Whether inputs and numeric targets are scaled to mean 0 and standard deviation 1.
-        ///
-        /// Both are those of the training set. With `false`, images are in [0, 1].
-        standardize: bool = true, truth();
     }
 }
 
@@ -158,7 +153,6 @@ impl DataSet for Csv {
     fn about(&self) -> About {
         About {
             task: self.task,
-            standardize: self.standardize,
             table_format: TableFormat {
                 delimiter: self.delimiter as u8,
                 header: if self.header { Header::Names } else { Header::Row },
@@ -170,25 +164,22 @@ impl DataSet for Csv {
         }
     }
 
-    fn prepare(&self, files: &Files, standardize: bool, device: Device) -> Result<Dataset> {
-        let mut reading = Reading::new(self);
-        let (first, parts) = match &self.files {
-            CsvFiles::One(OneFile { path, test_fraction, split_seed }) => {
-                let path = files.directory.find(path)?;
-                let raw = reading.read(&path)?;
-                let parts = reading.encode(raw)?.train_test(*test_fraction, *split_seed);
-                let parts = parts.with_context(|| path.display().to_string())?;
-                (path, parts)
-            }
-            CsvFiles::Two(TwoFiles { train, test }) => {
-                let (train, test) = (files.directory.find(train)?, files.directory.find(test)?);
-                let (train_rows, test_rows) = (reading.read(&train)?, reading.read(&test)?);
-                (train, (reading.encode(train_rows)?, reading.encode(test_rows)?))
-            }
+    fn read(&self, files: &Files) -> Result<RawDataset> {
+        let (paths, split) = match &self.files {
+            CsvFiles::One(one) => (vec![&one.path], Some(one)),
+            CsvFiles::Two(two) => (vec![&two.train, &two.test], None),
         };
-        let name = first.file_name().unwrap_or_default().to_string_lossy();
-        let (columns, targets) = reading.meaning();
-        Ok(prepare::rows(&name, columns, targets, parts, standardize, device))
+        let paths: Vec<PathBuf> =
+            paths.into_iter().map(|path| files.directory.find(path)).collect::<Result<_>>()?;
+        let (columns, targets, mut tables) = reading::read(self, &paths)?;
+        let parts = match split {
+            Some(OneFile { test_fraction, split_seed, .. }) => tables[0]
+                .train_test(*test_fraction, *split_seed)
+                .with_context(|| paths[0].display().to_string())?,
+            None => [tables.remove(0), tables.remove(0)],
+        };
+        let name = paths[0].file_name().unwrap_or_default().to_string_lossy();
+        Ok(RawDataset::rows(&name, columns, targets, parts, self.standardize))
     }
 }
 

@@ -2,10 +2,10 @@
 //! 4.0), which the program carries.
 
 use anyhow::Result;
-use tch::{Device, Tensor};
 
-use super::mnist::DIGITS;
-use crate::data::{About, DataSet, Dataset, File, Files, Scaling, TrainingShape, idx, prepare};
+use crate::data::{
+    About, DataSet, File, Files, Inputs, RawDataset, Scaling, Targets, TrainingShape, idx,
+};
 use crate::settings::section;
 
 section! {
@@ -22,17 +22,17 @@ impl DataSet for Digits {
     }
 
     /// Every fifth sample is a test sample.
-    fn prepare(&self, _: &Files, _: bool, device: Device) -> Result<Dataset> {
+    fn read(&self, _: &Files) -> Result<RawDataset> {
         let images = include_bytes!("../digits/images-idx3-ubyte.gz");
-        let images = idx::images(&File::embedded("digits (images)", images)?)?;
         let labels = include_bytes!("../digits/labels-idx1-ubyte.gz");
-        let labels = idx::labels(&File::embedded("digits (labels)", labels)?, 10)?;
+        let images = File::embedded("digits (images)", images)?;
+        let all = idx::samples(&images, &File::embedded("digits (labels)", labels)?)?;
         let parts = [false, true].map(|is_test| {
-            let positions = (0..images.size()[0]).filter(|position| (position % 5 == 4) == is_test);
-            let positions = Tensor::from_slice(&positions.collect::<Vec<_>>());
-            (images.index_select(0, &positions), labels.index_select(0, &positions))
+            let positions = (0..all.len()).filter(|position| (position % 5 == 4) == is_test);
+            all.select(&positions.collect::<Vec<_>>())
         });
         let scaling = vec![Scaling::NONE];
-        Ok(prepare::images(NAME, &DIGITS, ([1, 8, 8], 16.0, scaling), parts, device))
+        let inputs = Inputs::Image { shape: [1, 8, 8], largest: 16.0, scaling };
+        Ok(RawDataset::new(NAME, inputs, Targets::classes(0..10), parts))
     }
 }

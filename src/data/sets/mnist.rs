@@ -2,80 +2,62 @@
 //! clothing (Xiao et al. 2017) of 28 x 28 pixels, in the same format.
 
 use anyhow::Result;
-use tch::Device;
 
 use crate::data::{
-    About, DataSet, Dataset, File, Files, KnownFile, Place, Publication, Scaling, TrainingShape,
-    idx, prepare,
+    About, DataSet, Files, Inputs, KnownFile, Place, Publication, RawDataset, Scaling, Targets,
+    TrainingShape, idx,
 };
 
 standardized! {
     /// MNIST.
-    Mnist
+    pub struct Mnist {}
 }
 
 standardized! {
     /// Fashion-MNIST.
-    FashionMnist
+    pub struct FashionMnist {}
 }
 
 const MNIST: &str = "mnist";
 const FASHION: &str = "fashion_mnist";
-
-pub(super) const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
-
-const SHAPE: TrainingShape =
-    TrainingShape { samples: 60_000, outputs: 10, image: Some([1, 28, 28]) };
 
 const CLOTHES: &str =
     "T-shirt/top, Trouser, Pullover, Dress, Coat, Sandal, Shirt, Sneaker, Bag, Ankle boot";
 
 impl DataSet for Mnist {
     fn about(&self) -> About {
-        About {
-            standardize: self.standardize,
-            training_shape: Some(SHAPE),
-            publication: Some(&MNIST_FILES),
-            ..About::new(MNIST)
-        }
+        about(MNIST, &MNIST_FILES)
     }
 
-    fn prepare(&self, files: &Files, standardize: bool, device: Device) -> Result<Dataset> {
-        load(MNIST, &DIGITS, files, standardize, device)
+    fn read(&self, files: &Files) -> Result<RawDataset> {
+        read(MNIST, Targets::classes(0..10), files, self.standardize)
     }
 }
 
 impl DataSet for FashionMnist {
     fn about(&self) -> About {
-        About {
-            standardize: self.standardize,
-            training_shape: Some(SHAPE),
-            publication: Some(&FASHION_FILES),
-            ..About::new(FASHION)
-        }
+        about(FASHION, &FASHION_FILES)
     }
 
-    fn prepare(&self, files: &Files, standardize: bool, device: Device) -> Result<Dataset> {
-        let classes: Vec<&str> = CLOTHES.split(", ").collect();
-        load(FASHION, &classes, files, standardize, device)
+    fn read(&self, files: &Files) -> Result<RawDataset> {
+        read(FASHION, Targets::classes(CLOTHES.split(", ")), files, self.standardize)
     }
+}
+
+fn about(name: &'static str, publication: &'static Publication) -> About {
+    let shape = TrainingShape { samples: 60_000, outputs: 10, image: Some([1, 28, 28]) };
+    About { training_shape: Some(shape), publication: Some(publication), ..About::new(name) }
 }
 
 /// Standardising takes the mean and standard deviation of MNIST's training pixels, for Fashion-MNIST
 /// too, as the paper does.
-fn load(
-    name: &str,
-    classes: &[&str],
-    files: &Files,
-    standardize: bool,
-    device: Device,
-) -> Result<Dataset> {
+fn read(name: &str, targets: Targets, files: &Files, standardize: bool) -> Result<RawDataset> {
     let standard = Scaling { mean: 0.1307, standard_deviation: 0.3081 };
     let scaling = vec![if standardize { standard } else { Scaling::NONE }];
-    let part =
-        |pair: &[File]| -> Result<_> { Ok((idx::images(&pair[0])?, idx::labels(&pair[1], 10)?)) };
-    let parts = [part(&files.contents[..2])?, part(&files.contents[2..])?];
-    Ok(prepare::images(name, classes, ([1, 28, 28], 255.0, scaling), parts, device))
+    let inputs = Inputs::Image { shape: [1, 28, 28], largest: 255.0, scaling };
+    let part = |first: usize| idx::samples(&files.contents[first], &files.contents[first + 1]);
+    let parts = [part(0)?, part(2)?];
+    Ok(RawDataset::new(name, inputs, targets, parts))
 }
 
 static MNIST_FILES: Publication = Publication {

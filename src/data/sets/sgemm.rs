@@ -2,18 +2,16 @@
 //! prepared as in the paper.
 
 use anyhow::Result;
-use tch::Device;
 
-use crate::data::prepare;
 use crate::data::table::Rows;
 use crate::data::{
-    About, ArchiveKind, Column, DataSet, Dataset, Files, KnownFile, Place, Publication, Split,
-    TableFormat, Targets, Task, TrainingShape,
+    About, Column, DataSet, Files, KnownFile, Place, Publication, RawDataset, Split, TableFormat,
+    Targets, Task, TrainingShape,
 };
 
 standardized! {
     /// SGEMM.
-    Sgemm
+    pub struct Sgemm {}
 }
 
 const NAME: &str = "sgemm";
@@ -22,7 +20,6 @@ impl DataSet for Sgemm {
     fn about(&self) -> About {
         About {
             task: Task::Regression,
-            standardize: self.standardize,
             training_shape: Some(TrainingShape { samples: 773_120, outputs: 1, image: None }),
             publication: Some(&PUBLICATION),
             table_format: TableFormat::default(),
@@ -32,19 +29,17 @@ impl DataSet for Sgemm {
 
     /// Each setting of the kernel was measured four times, and each measurement is a sample. In the
     /// training set and in the test set all first measurements come first, then all second ones, …
-    fn prepare(&self, files: &Files, standardize: bool, device: Device) -> Result<Dataset> {
+    fn read(&self, files: &Files) -> Result<RawDataset> {
         let mut rows = Rows::of(&files.contents[0], TableFormat::default())?;
         let columns = rows.names.iter().take(14).map(Column::number).collect();
         let all = rows.numbers()?;
         let table = Split::new(all.narrow(1, 0, 14), all.narrow(1, 14, 4));
-        let (train, test) = table.train_test(0.2, 1)?;
-        let stacked = |part: Split| {
+        let parts = table.train_test(0.2, 1)?.map(|part| {
             let times = part.targets.tr().contiguous().reshape([-1, 1]);
             Split::new(part.inputs.repeat([4, 1]), times)
-        };
-        let parts = (stacked(train), stacked(test));
+        });
         let targets = Targets::numbers(["Run (ms)"]);
-        Ok(prepare::rows(NAME, columns, targets, parts, standardize, device))
+        Ok(RawDataset::rows(NAME, columns, targets, parts, self.standardize))
     }
 }
 
@@ -57,7 +52,6 @@ static PUBLICATION: Publication = Publication {
     places: &[Place::Archive {
         mirror: "https://archive.ics.uci.edu/ml/machine-learning-databases/00440/",
         name: "sgemm_product_dataset.zip",
-        kind: ArchiveKind::Zip,
         most_bytes: 20_000_000,
     }],
 };

@@ -4,25 +4,18 @@
 use anyhow::Result;
 use tch::{Device, Kind, Tensor};
 
-use crate::data::preparation::one_hot;
-use crate::data::prepare;
 use crate::data::table::Rows;
 use crate::data::{
-    About, Coding, Column, DataSet, Dataset, Files, KnownFile, Place, Publication, Split,
+    About, Coding, Column, DataSet, Files, KnownFile, Place, Publication, RawDataset, Split,
     TableFormat, Targets, Task, TrainingShape,
 };
-use crate::settings::domain::{choice, truth};
-use crate::settings::section;
+use crate::settings::domain::choice;
 
-section! {
+standardized! {
     /// Wine Quality.
     pub struct WineQuality {
         /// What the network is trained for.
         task: Task = Task::Regression, choice();
-        /// Whether inputs and numeric targets are scaled to mean 0 and standard deviation 1.
-        ///
-        /// Both are those of the training set. With `false`, images are in [0, 1].
-        standardize: bool = true, truth();
     }
 }
 
@@ -33,7 +26,6 @@ impl DataSet for WineQuality {
         let outputs = if self.task == Task::Classification { 11 } else { 1 };
         About {
             task: self.task,
-            standardize: self.standardize,
             training_shape: Some(TrainingShape { samples: 5_197, outputs, image: None }),
             publication: Some(&PUBLICATION),
             table_format: TableFormat { delimiter: b';', ..TableFormat::default() },
@@ -43,7 +35,7 @@ impl DataSet for WineQuality {
 
     /// The red wines, then the white ones: 11 measurements and the colour (red 0, white 1). The
     /// target is the quality: a number, or one of the classes 0 to 10.
-    fn prepare(&self, files: &Files, standardize: bool, device: Device) -> Result<Dataset> {
+    fn read(&self, files: &Files) -> Result<RawDataset> {
         let (mut columns, mut wines) = (Vec::new(), Vec::new());
         for (colour, file) in (0..).zip(&files.contents) {
             let mut rows = Rows::of(file, self.about().table_format)?;
@@ -55,19 +47,13 @@ impl DataSet for WineQuality {
         let colours = Coding::Ordinal(vec!["red".into(), "white".into()]);
         columns.push(Column { coding: colours, ..Column::number("color") });
         let wines = Tensor::cat(&wines, 0);
-        let quality = wines.narrow(1, 12, 1);
-        let (targets, meaning) = match self.task {
-            Task::Classification => {
-                let classes = (0..11).map(|class: i32| class.to_string());
-                (
-                    one_hot(&quality.flatten(0, -1), 11, Device::Cpu),
-                    Targets::Classes(classes.collect()),
-                )
-            }
-            Task::Regression => (quality, Targets::numbers(["quality"])),
+        let targets = match self.task {
+            Task::Classification => Targets::classes(0..11),
+            Task::Regression => Targets::numbers(["quality"]),
         };
-        let parts = Split::new(wines.narrow(1, 0, 12), targets).train_test(0.2, 1)?;
-        Ok(prepare::rows(NAME, columns, meaning, parts, standardize, device))
+        let parts =
+            Split::new(wines.narrow(1, 0, 12), wines.narrow(1, 12, 1)).train_test(0.2, 1)?;
+        Ok(RawDataset::rows(NAME, columns, targets, parts, self.standardize))
     }
 }
 

@@ -26,48 +26,32 @@ impl Categories {
         value: &[u8],
         closed: Option<&str>,
     ) -> Result<f64> {
-        if value.is_empty() {
-            return Err(rows.refuse(column, "a value (`data.missing` leaves rows out)"));
-        }
-        if value.contains(&b'\n') {
-            return Err(rows.refuse(column, "a value on one line; is a quote not closed?"));
-        }
         if let Some(number) = self.0.get(value) {
             return Ok(*number as f64);
         }
-        if std::str::from_utf8(value).is_err() {
-            return Err(rows.refuse(column, "text in UTF-8"));
-        }
-        if let Some(first) = closed {
-            return Err(rows.refuse(column, &format!("a value that occurs in {first}")));
-        }
         let number = self.0.len();
-        if number == MOST_CATEGORIES {
-            let expected =
-                format!("one of at most {MOST_CATEGORIES} different values; is this a number?");
-            return Err(rows.refuse(column, &expected));
-        }
-        self.0.insert(value.to_vec(), number);
-        Ok(number as f64)
+        let expected = match closed {
+            _ if value.is_empty() => "a value (`data.missing` leaves rows out)".to_string(),
+            _ if value.contains(&b'\n') => {
+                "a value on one line; is a quote not closed?".to_string()
+            }
+            _ if std::str::from_utf8(value).is_err() => "text in UTF-8".to_string(),
+            Some(first) => format!("a value that occurs in {first}"),
+            None if number == MOST_CATEGORIES => {
+                format!("one of at most {MOST_CATEGORIES} different values; is this a number?")
+            }
+            None => {
+                self.0.insert(value.to_vec(), number);
+                return Ok(number as f64);
+            }
+        };
+        Err(rows.refuse(column, &expected))
     }
 
-    /// The values in sorted order: numbers by size, then names in alphabetical order.
-    pub fn sorted(&self) -> Vec<String> {
-        let text = |value: &Vec<u8>| String::from_utf8_lossy(value).into_owned();
-        self.in_order().into_iter().map(|(value, _)| text(value)).collect()
-    }
-
-    /// The places in the sorted list, int64 `[N]`, of values that were given these numbers.
-    pub fn places(&self, numbers: &Tensor) -> Tensor {
-        let mut places = vec![0i64; self.0.len()];
-        for (place, (_, number)) in (0..).zip(self.in_order()) {
-            places[number] = place;
-        }
-        Tensor::from_slice(&places).index_select(0, &numbers.to_kind(Kind::Int64))
-    }
-
-    fn in_order(&self) -> Vec<(&Vec<u8>, usize)> {
-        let mut sorted: Vec<(&Vec<u8>, usize)> = self.0.iter().map(|(v, n)| (v, *n)).collect();
+    /// The values in sorted order: numbers by size, then names in alphabetical order. In this column of
+    /// the tables, places in that order replace the values' numbers.
+    pub fn sort(&self, tables: &[Tensor], column: usize) -> Vec<String> {
+        let mut sorted: Vec<(&Vec<u8>, &usize)> = self.0.iter().collect();
         sorted.sort_by(|(a, _), (b, _)| {
             match (as_number(a), as_number(b)) {
                 (Some(a), Some(b)) => a.total_cmp(&b),
@@ -75,23 +59,30 @@ impl Categories {
             }
             .then_with(|| a.cmp(b))
         });
-        sorted
+        let mut places = vec![0i64; sorted.len()];
+        for (place, (_, number)) in (0..).zip(&sorted) {
+            places[**number] = place;
+        }
+        let places = Tensor::from_slice(&places);
+        for table in tables {
+            let mut cells = table.select(1, column as i64);
+            cells.copy_(&places.index_select(0, &cells.to_kind(Kind::Int64)));
+        }
+        let text = |(value, _): &(&Vec<u8>, _)| String::from_utf8_lossy(value).into_owned();
+        sorted.iter().map(text).collect()
     }
 }
 
-/// A class without its suffix; `1`, `1.0` and `1e0` are the same class.
-pub(super) fn class_name<'a>(cell: &'a [u8], suffix: &Option<String>) -> Cow<'a, [u8]> {
+/// A class without its suffix, unless it is one of the ways to write NaN or an infinity; `1`, `1.0` and
+/// `1e0` are the same class.
+pub(super) fn class_name<'a>(cell: &'a [u8], suffix: &Option<String>) -> Option<Cow<'a, [u8]>> {
     let without = suffix.as_ref().and_then(|it| cell.strip_suffix(it.as_bytes()));
     let cell = without.unwrap_or(cell);
-    match as_number(cell) {
-        Some(number) => Cow::Owned(number.to_string().into_bytes()),
-        None => Cow::Borrowed(cell),
+    match (parse(cell), as_number(cell)) {
+        (_, Some(number)) => Some(Cow::Owned(number.to_string().into_bytes())),
+        (None, _) => Some(Cow::Borrowed(cell)),
+        (Some(_), None) => None,
     }
-}
-
-/// Whether a cell is one of the ways to write NaN or an infinity.
-pub(super) fn is_not_finite(cell: &[u8]) -> bool {
-    parse(cell).is_some_and(|number| !number.is_finite())
 }
 
 fn as_number(cell: &[u8]) -> Option<f64> {

@@ -1,179 +1,141 @@
 //! Reads tables row by row; only a number is kept of each cell.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
-use tch::{Device, Tensor};
+use anyhow::{Context, Result, bail};
+use tch::Tensor;
 
-use super::categories::{Categories, class_name, is_not_finite};
+use super::categories::{Categories, class_name};
 use super::{Csv, Encoding};
 use crate::data::file::open;
-use crate::data::preparation::one_hot;
-use crate::data::table::{Matrix, Rows};
+use crate::data::table::Rows;
 use crate::data::{Coding, Column, DataSet, Split, Targets, Task};
 
-/// What a column is for.
-enum Use {
-    Ignored,
-    Number,
-    Category(Categories),
-    Target,
+/// The columns that are used, by their places in the table: the inputs, then the targets.
+type Used = Vec<(usize, Cells)>;
+
+/// What the cells of a column are.
+enum Cells {
+    Numbers,
+    Categories(Categories),
+    Classes(Categories),
 }
 
-/// What the files read so far have shown.
-pub(super) struct Reading<'a> {
-    settings: &'a Csv,
-    columns: Vec<(String, Use)>,
-    classes: Categories,
-    /// The file that was read first; files after it must not have new categories or classes.
-    first: Option<String>,
+/// Reads tables that have the columns, categories and classes of the first one: what the inputs and the
+/// targets are, and the samples of each.
+pub(super) fn read(
+    settings: &Csv,
+    paths: &[PathBuf],
+) -> Result<(Vec<Column>, Targets, Vec<Split>)> {
+    let open = |path: &Path| {
+        Rows::new(path.display().to_string(), open(path)?, settings.about().table_format)
+    };
+    let mut first = open(&paths[0])?;
+    let mut used = used_columns(settings, &first)?;
+    let mut tables = vec![numbers(settings, &mut first, &mut used, None)?];
+    for path in &paths[1..] {
+        let mut rows = open(path)?;
+        check_columns(&rows, &first.names)?;
+        tables.push(numbers(settings, &mut rows, &mut used, Some(&first.origin))?);
+    }
+
+    let column = |(index, (place, cells)): (usize, &(usize, Cells))| {
+        let coding = match cells {
+            Cells::Numbers => Coding::Number,
+            Cells::Categories(known) | Cells::Classes(known) => {
+                let values = known.sort(&tables, index);
+                match settings.encoding {
+                    Encoding::Ordinal => Coding::Ordinal(values),
+                    Encoding::OneHot => Coding::OneHot(values),
+                }
+            }
+        };
+        Column { coding, ..Column::number(&first.names[*place]) }
+    };
+    let mut columns: Vec<Column> = used.iter().enumerate().map(column).collect();
+    let outputs = columns.split_off(columns.len() - settings.targets.len());
+    let targets = match outputs[0].coding.values() {
+        None => Targets::numbers(&settings.targets),
+        Some(classes) if classes.len() < 2 => {
+            let (name, column) = (&first.origin, &settings.targets[0]);
+            bail!("{name}: column `{column}` holds one class only; two are needed");
+        }
+        Some(classes) => Targets::classes(classes),
+    };
+    let (inputs, outputs) = (columns.len() as i64, outputs.len() as i64);
+    let split =
+        |table: &Tensor| Split::new(table.narrow(1, 0, inputs), table.narrow(1, inputs, outputs));
+    Ok((columns, targets, tables.iter().map(split).collect()))
 }
 
-impl Reading<'_> {
-    pub fn new(settings: &Csv) -> Reading<'_> {
-        Reading { settings, columns: Vec::new(), classes: Categories::default(), first: None }
+/// The columns that are used, of the first table.
+fn used_columns(settings: &Csv, rows: &Rows) -> Result<Used> {
+    let Csv { targets, categorical, ignore, .. } = settings;
+    for name in targets.iter().chain(categorical).chain(ignore) {
+        rows.column(name)?;
     }
-
-    /// Reads a file; categories and classes are numbered in order of appearance until `encode`.
-    pub fn read(&mut self, path: &Path) -> Result<Split> {
-        let settings = self.settings;
-        let format = settings.about().table_format;
-        let mut rows = Rows::new(path.display().to_string(), open(path)?, format)?;
-        let first = self.first.clone();
-        match &first {
-            None => self.set_columns(&rows)?,
-            Some(_) => self.check_columns(&rows)?,
+    let mut used = Used::new();
+    for (place, name) in rows.names.iter().enumerate() {
+        if categorical.contains(name) {
+            used.push((place, Cells::Categories(Categories::default())));
+        } else if !targets.contains(name) && !ignore.contains(name) {
+            used.push((place, Cells::Numbers));
         }
-        let closed = first.as_deref();
-        let inputs = self.inputs().count();
-        if inputs == 0 {
-            bail!("{}: no column is left for the inputs", rows.origin);
-        }
-        let targets: Vec<usize> =
-            settings.targets.iter().map(|name| rows.column(name)).collect::<Result<_>>()?;
-        let mut inputs = Matrix::new(inputs, format.kind);
-        let mut outputs = Matrix::new(targets.len(), format.kind);
-        let mut count = 0;
-        while rows.advance()? {
-            let is_missing = |(column, (_, role)): (usize, &(String, Use))| {
-                let marker = settings.missing.as_ref().map(String::as_bytes);
-                !matches!(role, Use::Ignored) && marker == Some(rows.cell(column))
-            };
-            if self.columns.iter().enumerate().any(is_missing) {
-                continue;
-            }
-            for (column, (_, role)) in self.columns.iter_mut().enumerate() {
-                match role {
-                    Use::Number => inputs.push(rows.number(column)?),
-                    Use::Category(known) => {
-                        inputs.push(known.number(&rows, column, rows.cell(column), closed)?);
-                    }
-                    Use::Ignored | Use::Target => {}
-                }
-            }
-            for &column in &targets {
-                outputs.push(match settings.task {
-                    Task::Regression => rows.number(column)?,
-                    Task::Classification => {
-                        let class = class_name(rows.cell(column), &settings.class_suffix);
-                        if is_not_finite(&class) {
-                            let expected = "a class (`data.missing` leaves rows out)";
-                            return Err(rows.refuse(column, expected));
-                        }
-                        self.classes.number(&rows, column, &class, closed)?
-                    }
-                });
-            }
-            count += 1;
-        }
-        if count == 0 {
-            bail!("{}: holds no rows that can be used", rows.origin);
-        }
-        Ok(Split::new(inputs.finish(), outputs.finish()))
     }
-
-    /// Takes the columns from the first file.
-    fn set_columns(&mut self, rows: &Rows) -> Result<()> {
-        let Csv { targets, categorical, ignore, .. } = self.settings;
-        for name in targets.iter().chain(categorical).chain(ignore) {
-            rows.column(name)?;
-        }
-        let role = |name: &String| match name {
-            _ if targets.contains(name) => Use::Target,
-            _ if ignore.contains(name) => Use::Ignored,
-            _ if categorical.contains(name) => Use::Category(Categories::default()),
-            _ => Use::Number,
+    if used.is_empty() {
+        bail!("{}: no column is left for the inputs", rows.origin);
+    }
+    for name in targets {
+        let cells = match settings.task {
+            Task::Classification => Cells::Classes(Categories::default()),
+            Task::Regression => Cells::Numbers,
         };
-        self.columns = rows.names.iter().map(|name| (name.clone(), role(name))).collect();
-        self.first = Some(rows.origin.clone());
-        Ok(())
+        used.push((rows.column(name)?, cells));
     }
+    Ok(used)
+}
 
-    /// Refuses a further file that does not have the same columns.
-    fn check_columns(&self, rows: &Rows) -> Result<()> {
-        let (found, expected) = (rows.names.len(), self.columns.len());
-        if found != expected {
-            bail!("{}: has {found} column(s); {expected} were expected", rows.origin);
+/// Refuses a further table that does not have the same columns.
+fn check_columns(rows: &Rows, expected: &[String]) -> Result<()> {
+    let (origin, found) = (&rows.origin, &rows.names);
+    if found.len() != expected.len() {
+        bail!("{origin}: has {} column(s); {} were expected", found.len(), expected.len());
+    }
+    if let Some((a, b)) = expected.iter().zip(found).find(|(a, b)| a != b) {
+        bail!("{origin}: has a column `{b}` where `{a}` was expected");
+    }
+    Ok(())
+}
+
+/// The numbers of the rows in which no used cell is missing. Categories and classes have the numbers of
+/// their first appearance; if `closed` names the first table, there are no others than in that one.
+fn numbers(
+    settings: &Csv,
+    rows: &mut Rows,
+    used: &mut Used,
+    closed: Option<&str>,
+) -> Result<Tensor> {
+    let missing = settings.missing.as_ref().map(String::as_bytes);
+    let shape = (used.len(), settings.about().table_format.kind);
+    let table = rows.matrix(usize::MAX, shape, |rows, numbers| {
+        if used.iter().any(|(column, _)| Some(rows.cell(*column)) == missing) {
+            return Ok(());
         }
-        let mut pairs = self.columns.iter().zip(&rows.names);
-        if let Some(((a, _), b)) = pairs.find(|((a, _), b)| a != *b) {
-            bail!("{}: has a column `{b}` where `{a}` was expected", rows.origin);
+        for (column, cells) in used.iter_mut() {
+            let (column, cell) = (*column, rows.cell(*column));
+            numbers.push(match cells {
+                Cells::Numbers => rows.number(column)?,
+                Cells::Categories(known) => known.number(rows, column, cell, closed)?,
+                Cells::Classes(known) => {
+                    let Some(class) = class_name(cell, &settings.class_suffix) else {
+                        let expected = "a class (`data.missing` leaves rows out)";
+                        return Err(rows.refuse(column, expected));
+                    };
+                    known.number(rows, column, &class, closed)?
+                }
+            });
         }
         Ok(())
-    }
-
-    fn inputs(&self) -> impl Iterator<Item = &(String, Use)> {
-        self.columns.iter().filter(|(_, role)| matches!(role, Use::Number | Use::Category(_)))
-    }
-
-    /// Gives categories and classes their final numbers.
-    pub fn encode(&self, raw: Split) -> Result<Split> {
-        let (columns, classes) = self.meaning();
-        let is_number = |column: &Column| column.coding == Coding::Number;
-        // Without categories the table stays as it is: it may be too large for a needless copy.
-        let inputs = match columns.iter().all(is_number) {
-            true => raw.inputs.shallow_clone(),
-            false => {
-                let encoded =
-                    (0..).zip(self.inputs()).zip(columns).map(|((index, (_, role)), column)| {
-                        let cells = raw.inputs.select(1, index);
-                        match role {
-                            Use::Category(known) => column.encode(&known.places(&cells)),
-                            _ => column.encode(&cells),
-                        }
-                    });
-                Tensor::cat(&encoded.collect::<Vec<_>>(), 1)
-            }
-        };
-        let targets = match classes {
-            Targets::Numbers { .. } => raw.targets.shallow_clone(),
-            Targets::Classes(classes) => {
-                if classes.len() < 2 {
-                    let column = &self.settings.targets[0];
-                    let name = self.first.as_deref().unwrap_or_default();
-                    bail!("{name}: column `{column}` holds one class only; two are needed");
-                }
-                let places = self.classes.places(&raw.targets.select(1, 0));
-                one_hot(&places, classes.len() as i64, Device::Cpu)
-            }
-        };
-        Ok(Split::new(inputs, targets))
-    }
-
-    /// What the columns of the encoded tables are.
-    pub fn meaning(&self) -> (Vec<Column>, Targets) {
-        let columns = self.inputs().map(|(name, role)| {
-            let coding = match (role, self.settings.encoding) {
-                (Use::Category(known), Encoding::Ordinal) => Coding::Ordinal(known.sorted()),
-                (Use::Category(known), Encoding::OneHot) => Coding::OneHot(known.sorted()),
-                _ => Coding::Number,
-            };
-            Column { coding, ..Column::number(name) }
-        });
-        let targets = match self.settings.task {
-            Task::Classification => Targets::Classes(self.classes.sorted()),
-            Task::Regression => Targets::numbers(&self.settings.targets),
-        };
-        (columns.collect(), targets)
-    }
+    })?;
+    table.with_context(|| format!("{}: holds no rows that can be used", rows.origin))
 }
