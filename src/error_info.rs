@@ -112,8 +112,7 @@ impl ErrorInfo {
     ) -> Tensor {
         // The derivative of a mean loss depends on the batch; and libtorch's exponentials, in the last
         // bit, on where an element stands. A difference depends on neither.
-        let at_once = matches!(self, ErrorInfo::DelayedError | ErrorInfo::DelayedErrorOneHot);
-        if at_once {
+        if matches!(self, ErrorInfo::DelayedError | ErrorInfo::DelayedErrorOneHot) {
             return self.observe(output, targets, loss);
         }
         let batches = in_batches(output, batch_size).zip(in_batches(targets, batch_size));

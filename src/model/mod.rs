@@ -38,7 +38,7 @@ impl Model {
         let mut generator = Generator::new(0)?;
         let blocks = description.architecture.shape().blocks(&mut generator, device);
         let blocks = blocks.collect::<Result<Vec<_>>>()?;
-        file::fill_blocks(&mut file, blocks.iter().map(Box::as_ref))?;
+        file::fill_blocks(&mut file, &blocks)?;
         let blocks = forward_only(blocks, description.kernels == Kernels::Fused);
         Ok(Model { blocks, description })
     }

@@ -38,10 +38,9 @@ pub fn error(
     observer: &mut dyn Observer,
 ) -> anyhow::Error {
     let history = run.state.history.clone(); // the search goes back to a checkpoint's
-    let place = place(run, row.epoch, checkpoints, observer);
+    let place = place(run, row.epoch, checkpoints, observer)
+        .unwrap_or_else(|error| format!(" (the search for its place failed: {error:#})"));
     run.state.history = history;
-    let place =
-        place.unwrap_or_else(|error| format!(" (the search for its place failed: {error:#})"));
     let EpochRow { epoch, learning_rate, .. } = row;
     match (epoch, only_part(row)) {
         (0, _) => anyhow!(

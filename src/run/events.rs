@@ -1,7 +1,5 @@
 //! What a run tells while it is under way.
 
-use std::slice;
-
 use anyhow::Result;
 
 use super::history::EpochRow;
@@ -32,18 +30,6 @@ pub enum Event<'a> {
     Note(&'a str),
     /// Something that is probably wrong, in a sentence.
     Warning(&'a str),
-}
-
-impl<'a> Event<'a> {
-    /// The rows that come with it, if it is of the kind that brings rows: at the start those of the time
-    /// before, then each epoch's.
-    pub fn rows(&self) -> Option<&'a [EpochRow]> {
-        match *self {
-            Event::Start { history, .. } => Some(history),
-            Event::Epoch { row, .. } => Some(slice::from_ref(row)),
-            _ => None,
-        }
-    }
 }
 
 /// Why a run has ended.

@@ -11,7 +11,6 @@ use super::settings::Settings;
 use crate::data::Dataset;
 use crate::generator::Generator;
 use crate::model::Description;
-use crate::tensor_file;
 use crate::trainer::{self, Trainer};
 
 /// Everything that a run needs, ready to start or to continue.
@@ -103,8 +102,8 @@ impl State {
     }
 
     /// Every tensor that the coming epochs depend on, by name. Those of the networks, optimizers and
-    /// the error store are the ones in use: to write to them is to set them. Generators are copies,
-    /// see [`State::set`].
+    /// the error store are the ones in use: to write to them is to set them. Those of generators are
+    /// copies, see [`Generator::set_state`].
     pub(super) fn tensors(&mut self) -> Result<Vec<(String, Tensor)>> {
         let mut tensors = self.trainer.state();
         for (name, generator) in self.generators_mut() {
@@ -114,22 +113,9 @@ impl State {
     }
 
     /// The run's random numbers, and those of its learning rule, by name.
-    fn generators_mut(&mut self) -> Vec<(&'static str, &mut Generator)> {
+    pub(super) fn generators_mut(&mut self) -> Vec<(&'static str, &mut Generator)> {
         let mut generators = vec![("generator", &mut self.generator)];
         generators.extend(self.trainer.generators_mut());
         generators
-    }
-
-    /// Sets a tensor that [`State::tensors`] has given to these bytes; if it is a generator's, its
-    /// random numbers go on from where they were.
-    pub(super) fn set(&mut self, name: &str, tensor: &Tensor, bytes: &[u8]) -> Result<()> {
-        let mut generators = self.generators_mut().into_iter();
-        match generators.find(|(known, _)| *known == name) {
-            Some((_, generator)) => generator.set_state(&Tensor::from_slice(bytes)),
-            None => {
-                tensor_file::fill(tensor, bytes);
-                Ok(())
-            }
-        }
     }
 }
