@@ -80,20 +80,17 @@ impl ErrorInfo {
     /// The error information `[b, C]` of an output: what is stored for the next epoch, or, for
     /// current kinds, handed to the hidden layers at once.
     pub fn observe(self, output: &Tensor, targets: &Tensor, loss: Loss) -> Tensor {
+        use ErrorInfo::*;
         match self {
-            ErrorInfo::OneHotTarget => targets.shallow_clone(),
-            ErrorInfo::Zeros => targets.zeros_like(),
-            ErrorInfo::CurrentError | ErrorInfo::DelayedError | ErrorInfo::DelayedErrorOneHot => {
-                targets - output
-            }
-            ErrorInfo::DelayedLoss | ErrorInfo::DelayedLossOneHot => {
-                -loss.gradient(output, targets)
-            }
-            ErrorInfo::DelayedErrorSoftmax | ErrorInfo::CurrentErrorSoftmax => {
+            OneHotTarget => targets.shallow_clone(),
+            Zeros => targets.zeros_like(),
+            CurrentError | DelayedError | DelayedErrorOneHot => targets - output,
+            DelayedLoss | DelayedLossOneHot => -loss.gradient(output, targets),
+            DelayedErrorSoftmax | CurrentErrorSoftmax => {
                 targets - output.softmax(-1, output.kind())
             }
-            ErrorInfo::DelayedErrorSigmoid => targets - output.sigmoid(),
-            ErrorInfo::DelayedLossSoftmax => {
+            DelayedErrorSigmoid => targets - output.sigmoid(),
+            DelayedLossSoftmax => {
                 let probabilities = output.softmax(-1, output.kind());
                 let gradient = loss.gradient(&probabilities, targets);
                 -softmax_backward(&gradient, &probabilities)

@@ -96,21 +96,11 @@ impl Checkpoints {
         let (Some(every), Some(epoch)) = (self.settings.every, run.state.epoch()) else {
             return Ok(());
         };
-        let due = finally || epoch.is_multiple_of(every);
-        let best = self.settings.best.as_ref().is_some_and(|metric| {
-            epoch > 0 && EpochRow::best(&run.state.history, metric) == Some(epoch)
-        });
-        if !due && !best {
-            return Ok(());
-        }
-        if !self.folder.exists() {
-            // Only this folder: one above it that is gone is to be noticed.
-            fs::create_dir(&self.folder).at(&self.folder, "cannot be created")?;
-        }
-        if best {
+        let best = self.settings.best.as_ref();
+        if best.and_then(|metric| EpochRow::best(&run.state.history, metric)) == Some(epoch) {
             self.save(run, &self.best())?;
         }
-        if due {
+        if finally || epoch.is_multiple_of(every) {
             self.save(run, &self.folder.join(format!("epoch-{epoch:06}.safetensors")))?;
             let list = self.list()?;
             for (_, old) in &list[..list.len().saturating_sub(self.settings.keep)] {
@@ -122,6 +112,10 @@ impl Checkpoints {
 
     /// Writes a checkpoint; the file is on disk, under its name, when this returns, or not there.
     fn save(&self, run: &mut Run, path: &Path) -> Result<()> {
+        if !self.folder.exists() {
+            // Only this folder: one above it that is gone is to be noticed.
+            fs::create_dir(&self.folder).at(&self.folder, "cannot be created")?;
+        }
         let mut state = run.state.tensors()?;
         state.push((ROWS.to_string(), self.rows(&run.state.history)?));
         let header = Header {

@@ -67,13 +67,6 @@ impl Observer for () {
     }
 }
 
-/// Several observers, told one after the other; the first error is the last thing that is told.
-impl Observer for Vec<Box<dyn Observer + '_>> {
-    fn notice(&mut self, event: &Event) -> Result<()> {
-        self.iter_mut().try_for_each(|observer| observer.notice(event))
-    }
-}
-
 /// An observer that calls a function with the results of each new epoch.
 pub fn on_epoch(mut call: impl FnMut(&EpochRow) + Send) -> impl Observer {
     move |event: &Event| {

@@ -58,7 +58,7 @@ impl Settings {
             early_stop: EarlyStop::default(),
             max_minutes: None,
             on_nan: OnNan::Stop,
-            checkpoint: CheckpointSettings::default(),
+            checkpoint: CheckpointSettings { every: Some(1), keep: 2, best: None },
         }
     }
 
@@ -158,11 +158,5 @@ impl CheckpointSettings {
             }
             _ => Ok(self),
         }
-    }
-}
-
-impl Default for CheckpointSettings {
-    fn default() -> CheckpointSettings {
-        CheckpointSettings { every: Some(1), keep: 2, best: None }
     }
 }

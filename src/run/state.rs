@@ -82,11 +82,19 @@ impl Run {
 
     /// An epoch's training, without evaluating; `on_samples` is told how many samples are done.
     pub(super) fn train_only(&mut self, epoch: u64, on_samples: &mut dyn FnMut(i64)) -> Result<()> {
-        let (data, settings) = (&self.data.train, &self.settings);
-        let order = self.state.generator.epoch_order(data.len())?.to_device(data.inputs.device());
-        let (batch_size, learning_rate) = (settings.batch_size, settings.learning_rate.at(epoch));
-        let epoch = trainer::Epoch { data, order: &order, batch_size, learning_rate };
+        let epoch = trainer::Epoch {
+            order: &self.epoch_order()?,
+            data: &self.data.train,
+            batch_size: self.settings.batch_size,
+            learning_rate: self.settings.learning_rate.at(epoch),
+        };
         self.state.trainer.train_epoch(&epoch, on_samples)
+    }
+
+    /// Draws the order in which the next epoch takes the samples.
+    pub(super) fn epoch_order(&mut self) -> Result<Tensor> {
+        let order = self.state.generator.epoch_order(self.data.train.len())?;
+        Ok(order.to_device(self.data.train.inputs.device()))
     }
 }
 

@@ -10,7 +10,7 @@ use super::checkpoint::Checkpoints;
 use super::divergence;
 use super::events::{Ending, Event, Observer};
 use super::history::{EpochRow, ValueName};
-use super::settings::{EarlyStop, OnNan};
+use super::settings::EarlyStop;
 use super::state::Run;
 use crate::data::Split;
 use crate::diagnostics::measure;
@@ -68,12 +68,7 @@ impl Run {
         let tf32 = self.settings.precision == Precision::Tf32;
         let turn = if self.uses_cuda() { Some(multiply(tf32)?) } else { None };
         let row = self.train_and_evaluate(observer)?;
-        if let Some(wrong) = divergence::in_row(&row) {
-            if self.settings.on_nan == OnNan::Stop {
-                return Err(divergence::error(self, &row, &wrong, checkpoints, observer));
-            }
-            observer.notice(&Event::Warning(&divergence::warning(self, &row, &wrong)?))?;
-        }
+        divergence::check(self, &row, checkpoints, observer)?;
         drop(turn);
         observer.notice(&Event::Epoch { row: &row, layers: self.state.trainer.layers() })?;
         self.state.history.push(row);
@@ -176,6 +171,5 @@ impl Run {
 
 /// Seconds since the Unix epoch.
 pub(crate) fn unix_time() -> f64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0.0, |since| since.as_secs_f64())
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }

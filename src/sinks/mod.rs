@@ -66,7 +66,7 @@ impl Run {
         let settings = self.settings.checkpoint.clone();
         let checkpoints = Checkpoints::new(&folder.checkpoints(), settings);
         self.train_with(Some(&checkpoints), &mut |event: &Event| {
-            sinks.notice(event)?;
+            sinks.iter_mut().try_for_each(|sink| sink.notice(event))?;
             observer.notice(event)
         })
     }

@@ -34,23 +34,13 @@ fn encoded(record: &Record) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The curves' values for one epoch.
+/// The curves' names and their values for one epoch.
 fn record(row: &EpochRow) -> Record {
     let mut summary = Summary::new();
-    for (tag, value) in scalars(row) {
-        summary.mut_value().extend(scalar(&tag, value as f32).take_value());
-    }
-    let mut record = Record::new();
-    record.set_wall_time(row.wall_time);
-    record.set_step(row.epoch as i64);
-    record.set_summary(summary);
-    record
-}
-
-/// The curves' names and their values for one epoch.
-fn scalars(row: &EpochRow) -> Vec<(String, f64)> {
-    let mut scalars = Vec::new();
-    let mut add = |tag: String, value: Option<f64>| scalars.extend(value.map(|it| (tag, it)));
+    let mut add = |tag: String, value: Option<f64>| {
+        let values = value.map(|value| scalar(&tag, value as f32).take_value());
+        summary.mut_value().extend(values.into_iter().flatten());
+    };
     for (part, evaluation) in row.parts() {
         add(format!("loss/{part}"), Some(evaluation.loss));
         for (metric, value) in &evaluation.metrics {
@@ -78,7 +68,11 @@ fn scalars(row: &EpochRow) -> Vec<(String, f64)> {
         add(format!("angle/parameters/{}", layer(index)), Some(angles.parameters));
         add(format!("angle/weights/{}", layer(index)), angles.weights);
     }
-    scalars
+    let mut record = Record::new();
+    record.set_wall_time(row.wall_time);
+    record.set_step(row.epoch as i64);
+    record.set_summary(summary);
+    record
 }
 
 fn earlier(folder: &Path) -> Option<PathBuf> {
