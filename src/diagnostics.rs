@@ -2,7 +2,7 @@
 //!
 //! Legend: b samples, C outputs, n_i outputs of hidden layer i, K layers, W_i weights, B_i feedback.
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
@@ -10,15 +10,19 @@ use crate::data::{Batch, Split};
 use crate::layers::Layer;
 use crate::loss::Loss;
 use crate::network::{Gradients, Tape};
+use crate::settings::domain::whole;
+use crate::settings::section;
 use crate::trainer::Trainer;
 
-/// When diagnostics are made, and on how many samples.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Diagnostics {
-    /// Epochs between two.
-    pub every: u64,
-    /// b; the first ones of the training set.
-    pub samples: i64,
+section! {
+    /// How often the layers' gradients are compared with backpropagation's.
+    #[derive(Copy)]
+    pub struct Diagnostics {
+        /// Epochs between two comparisons of gradients with backpropagation's; `null`: never.
+        every: Option<u64> = None, whole(1..=1_000_000_000).or_null();
+        /// Number of training samples for the comparison (the first ones).
+        samples: i64 = 1000, whole(1..=i64::MAX);
+    }
 }
 
 /// What is measured of one hidden layer; angles in degrees.
@@ -51,15 +55,16 @@ pub fn measure(
     let count = samples.min(data.len());
     let positions = Tensor::arange(count, (Kind::Int64, data.inputs.device()));
     let batch = data.batches(&positions, count).next().expect("a data set has samples");
-    let error = teaching_error(trainer, &batch)?;
+    let error = trainer.teaching_error(&batch)?;
+    let error = error.context("diagnostics need an algorithm that teaches with feedback")?;
     let layers = trainer.layers().as_slice();
     let tapes = trainer.layers().record(&batch.inputs)?;
     let truth = true_gradients(layers, &tapes, &batch, loss);
 
     let mut angles = Vec::new();
     for (index, (layer, tape)) in layers[..layers.len() - 1].iter().zip(&tapes).enumerate() {
-        let feedback =
-            layer.feedback().ok_or_else(|| anyhow!("layer {} has no feedback", index + 1))?;
+        let feedback = layer.feedback();
+        let feedback = feedback.with_context(|| format!("layer {} has no feedback", index + 1))?;
         let delta = error.to_device(feedback.device()).mm(feedback);
         // A tape's graph is gone through once; these gradients need one of their own.
         let taught = layer.block().gradients(&layer.record(&tape.input)?, &delta, false);
@@ -67,10 +72,7 @@ pub fn measure(
         let per_sample = angle(&delta, true_delta);
         angles.push(LayerAngles {
             delta_mean: per_sample.mean(Kind::Double).double_value(&[]),
-            delta_deviation: match count {
-                1 => 0.0,
-                _ => per_sample.std(true).double_value(&[]),
-            },
+            delta_deviation: if count == 1 { 0.0 } else { per_sample.std(true).double_value(&[]) },
             parameters: angle(&as_row(&taught.parameters), &as_row(true_parameters))
                 .double_value(&[0]),
             weights: forward_product(&layers[index + 1..]).map(|product| {
@@ -80,12 +82,6 @@ pub fn measure(
         });
     }
     Ok(angles)
-}
-
-fn teaching_error(trainer: &dyn Trainer, batch: &Batch) -> Result<Tensor> {
-    trainer
-        .teaching_error(batch)?
-        .ok_or_else(|| anyhow!("diagnostics need an algorithm that teaches with feedback"))
 }
 
 /// For each layer the gradient of its output and those of its parameters, by backpropagation.

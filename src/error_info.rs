@@ -80,20 +80,17 @@ impl ErrorInfo {
     /// The error information `[b, C]` of an output: what is stored for the next epoch, or, for
     /// current kinds, handed to the hidden layers at once.
     pub fn observe(self, output: &Tensor, targets: &Tensor, loss: Loss) -> Tensor {
+        use ErrorInfo::*;
         match self {
-            ErrorInfo::OneHotTarget => targets.shallow_clone(),
-            ErrorInfo::Zeros => targets.zeros_like(),
-            ErrorInfo::CurrentError | ErrorInfo::DelayedError | ErrorInfo::DelayedErrorOneHot => {
-                targets - output
-            }
-            ErrorInfo::DelayedLoss | ErrorInfo::DelayedLossOneHot => {
-                -loss.gradient(output, targets)
-            }
-            ErrorInfo::DelayedErrorSoftmax | ErrorInfo::CurrentErrorSoftmax => {
+            OneHotTarget => targets.shallow_clone(),
+            Zeros => targets.zeros_like(),
+            CurrentError | DelayedError | DelayedErrorOneHot => targets - output,
+            DelayedLoss | DelayedLossOneHot => -loss.gradient(output, targets),
+            DelayedErrorSoftmax | CurrentErrorSoftmax => {
                 targets - output.softmax(-1, output.kind())
             }
-            ErrorInfo::DelayedErrorSigmoid => targets - output.sigmoid(),
-            ErrorInfo::DelayedLossSoftmax => {
+            DelayedErrorSigmoid => targets - output.sigmoid(),
+            DelayedLossSoftmax => {
                 let probabilities = output.softmax(-1, output.kind());
                 let gradient = loss.gradient(&probabilities, targets);
                 -softmax_backward(&gradient, &probabilities)
@@ -112,8 +109,7 @@ impl ErrorInfo {
     ) -> Tensor {
         // The derivative of a mean loss depends on the batch; and libtorch's exponentials, in the last
         // bit, on where an element stands. A difference depends on neither.
-        let at_once = matches!(self, ErrorInfo::DelayedError | ErrorInfo::DelayedErrorOneHot);
-        if at_once {
+        if matches!(self, ErrorInfo::DelayedError | ErrorInfo::DelayedErrorOneHot) {
             return self.observe(output, targets, loss);
         }
         let batches = in_batches(output, batch_size).zip(in_batches(targets, batch_size));

@@ -70,13 +70,11 @@ impl ErrorStore {
     pub fn end_epoch(&mut self) -> ErrorStatistics {
         let dot = |a: &Tensor, b: &Tensor| (a * b).sum(Kind::Double).double_value(&[]);
         let norms = (dot(&self.errors, &self.errors) * dot(&self.previous, &self.previous)).sqrt();
+        let flipped = (self.errors.sign() * self.previous.sign()).lt(0.0);
         let statistics = ErrorStatistics {
             mean_absolute: self.errors.abs().mean(Kind::Double).double_value(&[]),
             cosine_with_previous: dot(&self.errors, &self.previous) / norms,
-            sign_flips: (self.errors.sign() * self.previous.sign())
-                .lt(0.0)
-                .mean(Kind::Double)
-                .double_value(&[]),
+            sign_flips: flipped.mean(Kind::Double).double_value(&[]),
         };
         self.previous.copy_(&self.errors);
         statistics

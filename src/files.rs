@@ -102,14 +102,12 @@ fn folder_of(place: &Path) -> &Path {
 
 /// Flushes the names in a folder to disk, where its file system knows of such a thing.
 fn sync(folder: &Path) -> io::Result<()> {
-    let synced = fs::File::open(folder).and_then(|folder| folder.sync_all());
-    let known = |error: &io::Error| {
-        let unknown =
-            [ErrorKind::InvalidInput, ErrorKind::Unsupported, ErrorKind::PermissionDenied];
-        !unknown.contains(&error.kind()) && error.raw_os_error() != Some(libc::EBADF)
-    };
-    match synced {
-        Err(error) if known(&error) => Err(error),
-        _ => Ok(()),
+    use ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    match fs::File::open(folder).and_then(|folder| folder.sync_all()) {
+        Err(error) if error.raw_os_error() == Some(libc::EBADF) => Ok(()),
+        Err(error) if [InvalidInput, Unsupported, PermissionDenied].contains(&error.kind()) => {
+            Ok(())
+        }
+        synced => synced,
     }
 }

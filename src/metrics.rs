@@ -5,9 +5,11 @@
 use anyhow::Result;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
-use crate::data::{Split, Task};
+use self::Better::{Higher, Lower};
+use crate::data::Split;
+use crate::data::Task::{self, Classification, Regression};
 use crate::loss::Loss;
 
 /// What a network does on a data set.
@@ -43,32 +45,18 @@ pub struct Metric {
     pub task: Task,
     /// Its value for outputs `[N, C]` (of a classifier the scores, see [`Loss::scores`]) and targets
     /// `[N, C]`.
-    pub value: fn(&Tensor, &Tensor) -> f64,
+    pub of: fn(&Tensor, &Tensor) -> f64,
 }
 
 /// All metrics. To add one is to add a row here; a task's first one is shown while a run is under way,
 /// and in its closing table.
-pub static METRICS: &[Metric] = {
-    use Better::{Higher, Lower};
-    use Task::{Classification, Regression};
-    &[
-        metric("accuracy", "%", Higher, Classification, accuracy),
-        metric("auroc", "", Higher, Classification, macro_auroc),
-        metric("f1", "", Higher, Classification, macro_f1),
-        metric("mae", "", Lower, Regression, mean_absolute_error),
-        metric("mape", "", Lower, Regression, mean_percentage_error),
-    ]
-};
-
-const fn metric(
-    name: &'static str,
-    unit: &'static str,
-    better: Better,
-    task: Task,
-    value: fn(&Tensor, &Tensor) -> f64,
-) -> Metric {
-    Metric { name, unit, better, task, value }
-}
+pub static METRICS: &[Metric] = &[
+    Metric { name: "accuracy", unit: "%", better: Higher, task: Classification, of: accuracy },
+    Metric { name: "auroc", unit: "", better: Higher, task: Classification, of: macro_auroc },
+    Metric { name: "f1", unit: "", better: Higher, task: Classification, of: macro_f1 },
+    Metric { name: "mae", unit: "", better: Lower, task: Regression, of: mean_absolute_error },
+    Metric { name: "mape", unit: "", better: Lower, task: Regression, of: mean_percentage_error },
+];
 
 impl Task {
     /// The metrics of the task, in their order everywhere.
@@ -112,8 +100,7 @@ pub fn evaluate(
     batch_size: i64,
 ) -> Result<Evaluation> {
     let _no_grad = tch::no_grad_guard();
-    let device = data.inputs.device();
-    let mut total = Tensor::zeros([], (Kind::Double, device));
+    let mut total = Tensor::zeros([], (Kind::Double, data.inputs.device()));
     let mut outputs = Vec::new();
     let batches = |samples: &Tensor| samples.split(batch_size, 0);
     for (inputs, targets) in batches(&data.inputs).iter().zip(batches(&data.targets)) {
@@ -121,12 +108,11 @@ pub fn evaluate(
         total += loss.sum(&output, &targets);
         outputs.push(output);
     }
-    let outputs = Tensor::cat(&outputs, 0);
-    let outputs = match task {
-        Task::Classification => loss.scores(&outputs),
-        Task::Regression => outputs,
-    };
-    let value = |metric: &'static Metric| (metric.name, (metric.value)(&outputs, &data.targets));
+    let mut outputs = Tensor::cat(&outputs, 0);
+    if task == Classification {
+        outputs = loss.scores(&outputs);
+    }
+    let value = |metric: &'static Metric| (metric.name, (metric.of)(&outputs, &data.targets));
     Ok(Evaluation {
         loss: total.double_value(&[]) / data.len() as f64,
         metrics: task.metrics().map(value).collect(),
@@ -184,11 +170,4 @@ pub fn macro_f1(outputs: &Tensor, targets: &Tensor) -> f64 {
     let any = sum(predicted) + sum(actual); // 2 tp + fp + fn
     let f1 = (both * 2.0 / any).nan_to_num(0.0, None, None);
     f1.mean(Kind::Double).double_value(&[])
-}
-
-/// Waits until a device has done all that it was given, so that a clock can be read.
-pub(crate) fn synchronize(device: Device) {
-    if let Device::Cuda(index) = device {
-        tch::Cuda::synchronize(index as i64);
-    }
 }

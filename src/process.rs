@@ -33,51 +33,47 @@ impl Drop for Threads {
 }
 
 /// Who multiplies on CUDA at the moment, exactly or in TF32: libtorch has one flag for the process.
-struct Turns {
+struct Turn {
     tf32: bool,
     running: usize,
-    next: u64,    // ticket to be handed out
-    serving: u64, // ticket that may enter
 }
 
-static TURNS: Mutex<Turns> = Mutex::new(Turns { tf32: false, running: 0, next: 0, serving: 0 });
+static TURN: Mutex<Turn> = Mutex::new(Turn { tf32: false, running: 0 });
 static TURN_IS_OVER: Condvar = Condvar::new();
+
+/// Held by the run that waits for its turn.
+static NEXT: Mutex<()> = Mutex::new(());
 
 /// While this lives, CUDA multiplies as its run wants it.
 pub(crate) struct Multiplying(());
 
 /// Waits until no run multiplies in another way on CUDA, and keeps it so. Those that come later wait
-/// behind those that came before, so that every run has its turn.
+/// behind the one that waits, so that every run has its turn.
 pub(crate) fn multiply(tf32: bool) -> Result<Multiplying> {
     enter(tf32, native::allow_tf32)
 }
 
 fn enter(tf32: bool, switch: impl FnOnce(bool) -> Result<()>) -> Result<Multiplying> {
-    let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
-    let ticket = turns.next;
-    turns.next += 1;
-    while turns.serving != ticket || (turns.running > 0 && turns.tf32 != tf32) {
-        turns = TURN_IS_OVER.wait(turns).unwrap_or_else(PoisonError::into_inner);
+    let _next = NEXT.lock().unwrap_or_else(PoisonError::into_inner);
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let other = |turn: &mut Turn| turn.running > 0 && turn.tf32 != tf32;
+    let mut turn = TURN_IS_OVER.wait_while(turn, other).unwrap_or_else(PoisonError::into_inner);
+    if turn.tf32 != tf32 {
+        switch(tf32)?;
     }
-    turns.serving += 1;
-    let switched = if turns.tf32 == tf32 { Ok(()) } else { switch(tf32) };
-    if switched.is_ok() {
-        turns.tf32 = tf32;
-        turns.running += 1;
-    }
-    TURN_IS_OVER.notify_all();
-    switched.map(|()| Multiplying(()))
+    *turn = Turn { tf32, running: turn.running + 1 };
+    Ok(Multiplying(()))
 }
 
 impl Drop for Multiplying {
     fn drop(&mut self) {
-        let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
-        turns.running -= 1;
-        if turns.running == 0 && turns.tf32 {
+        let mut turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        turn.running -= 1;
+        if turn.running == 0 && turn.tf32 {
             // What is computed outside of runs is computed exactly.
-            turns.tf32 = native::allow_tf32(false).is_err();
+            turn.tf32 = native::allow_tf32(false).is_err();
         }
-        TURN_IS_OVER.notify_all();
+        TURN_IS_OVER.notify_one();
     }
 }
 

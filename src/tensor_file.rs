@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::iter;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -26,45 +27,51 @@ const CHECKSUMS: &str = "f3_tch_crc32";
 pub(crate) fn write(
     path: &Path,
     mut tensors: Vec<(String, Tensor)>,
-    mut texts: HashMap<String, String>,
+    texts: HashMap<String, String>,
 ) -> Result<()> {
     let failed = || format!("{}: could not be written", path.display());
-    texts.insert("format".to_string(), "pt".to_string());
     // As others write them: those of larger elements first, so that all are aligned.
-    let size = |tensor: &Tensor| tensor.kind().elt_size_in_bytes();
-    tensors.sort_by(|(a, x), (b, y)| size(y).cmp(&size(x)).then(a.cmp(b)));
-    let mut infos = Vec::new();
-    let mut end = 0;
-    for (name, tensor) in &tensors {
-        let start = end;
-        end += tensor.numel() * size(tensor);
-        let shape = tensor.size().iter().map(|&size| size as usize).collect();
-        let dtype = dtype(tensor.kind()).with_context(failed)?;
-        infos.push((name.clone(), TensorInfo { dtype, shape, data_offsets: (start, end) }));
-    }
-    let of_texts = texts.iter().map(|(key, text)| (text_name(key), checksum(text.as_bytes())));
-    let of_tensors = tensors.iter().map(|(name, it)| (name.clone(), checksum(&bytes_of(it))));
-    let checksums: BTreeMap<String, u32> = of_texts.chain(of_tensors).collect();
-    texts.insert(CHECKSUMS.to_string(), serde_json::to_string(&checksums).with_context(failed)?);
-    let header = Metadata::new(Some(texts), infos).with_context(failed)?;
-    // As a value its keys are sorted: what is the same gives the same file.
-    let header = serde_json::to_value(&header).with_context(failed)?;
-    let mut header = serde_json::to_vec(&header).with_context(failed)?;
-    header.resize(header.len().next_multiple_of(8), b' ');
+    tensors.sort_by(|(a, x), (b, y)| element_size(y).cmp(&element_size(x)).then(a.cmp(b)));
+    let header = header(&tensors, texts).with_context(failed)?;
     if header.len() as u64 > LARGEST_HEADER {
         bail!("{}: its header would be larger than the format allows", path.display());
     }
 
-    let temporary = files::temporary_beside(path).with_context(failed)?;
-    let mut file = BufWriter::new(temporary.as_file());
-    file.write_all(&(header.len() as u64).to_le_bytes()).with_context(failed)?;
-    file.write_all(&header).with_context(failed)?;
-    for (_, tensor) in &tensors {
-        file.write_all(&bytes_of(tensor)).with_context(failed)?;
+    let mut temporary = files::temporary_beside(path).with_context(failed)?;
+    let start = [(header.len() as u64).to_le_bytes().to_vec(), header].concat();
+    for bytes in iter::once(start).chain(tensors.iter().map(|(_, tensor)| bytes_of(tensor))) {
+        temporary.as_file_mut().write_all(&bytes).with_context(failed)?;
     }
-    file.flush().with_context(failed)?;
-    drop(file);
     files::persist(temporary, path).with_context(failed)
+}
+
+/// What stands before the tensors, which lie one behind the other: their names, kinds, shapes and
+/// places, and the texts.
+fn header(tensors: &[(String, Tensor)], mut texts: HashMap<String, String>) -> Result<Vec<u8>> {
+    texts.insert("format".to_string(), "pt".to_string());
+    let of_texts = texts.iter().map(|(key, text)| (text_name(key), checksum(text.as_bytes())));
+    let of_tensors = tensors.iter().map(|(name, it)| (name.clone(), checksum(&bytes_of(it))));
+    let checksums: BTreeMap<String, u32> = of_texts.chain(of_tensors).collect();
+    texts.insert(CHECKSUMS.to_string(), serde_json::to_string(&checksums)?);
+    let mut infos = Vec::new();
+    let mut end = 0;
+    for (name, tensor) in tensors {
+        let start = end;
+        end += tensor.numel() * element_size(tensor);
+        let shape = tensor.size().iter().map(|&size| size as usize).collect();
+        let (dtype, data_offsets) = (dtype(tensor.kind())?, (start, end));
+        infos.push((name.clone(), TensorInfo { dtype, shape, data_offsets }));
+    }
+    // As a value its keys are sorted: what is the same gives the same file.
+    let header = serde_json::to_value(Metadata::new(Some(texts), infos)?)?;
+    let mut header = serde_json::to_vec(&header)?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    Ok(header)
+}
+
+/// In bytes.
+fn element_size(tensor: &Tensor) -> usize {
+    tensor.kind().elt_size_in_bytes()
 }
 
 /// How a kind of tensor is stored.
@@ -81,14 +88,14 @@ fn dtype(kind: Kind) -> Result<Dtype> {
 /// The elements, little-endian, in row-major order.
 pub(crate) fn bytes_of(tensor: &Tensor) -> Vec<u8> {
     let tensor = tensor.detach().to_device(Device::Cpu).contiguous();
-    let mut bytes = vec![0; tensor.kind().elt_size_in_bytes() * tensor.numel()];
+    let mut bytes = vec![0; element_size(&tensor) * tensor.numel()];
     tensor.copy_data_u8(&mut bytes, tensor.numel());
     bytes
 }
 
 /// A file that has been opened: its header is read and checked, its tensors are not.
 pub(crate) struct TensorFile {
-    path: PathBuf,
+    pub path: PathBuf,
     file: File,
     start: u64, // of the tensors
     metadata: Metadata,
@@ -140,10 +147,6 @@ impl TensorFile {
             }
             _ => Ok(()),
         }
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Of all tensors together.

@@ -48,20 +48,20 @@ impl Description {
 
     /// The description in a file.
     pub(crate) fn of(file: &TensorFile) -> Result<Description> {
-        let shown = file.path().display();
+        let shown = file.path.display();
         let Some(text) = file.text(KEY) else {
             bail!("{shown}: does not say what network it holds; f3-tch has not written it");
         };
         let unread = "the description cannot be read";
-        let value: Value = serde_json::from_str(text).at(file.path(), unread)?;
-        match value.get("version").and_then(Value::as_u64) {
-            Some(VERSION) => {}
-            found => bail!(
-                "{shown}: its description is of version {}; this program reads version {VERSION}",
-                found.map_or("?".to_string(), |version| version.to_string())
-            ),
+        let value: Value = serde_json::from_str(text).at(&file.path, unread)?;
+        let version = value.get("version").and_then(Value::as_u64);
+        if version != Some(VERSION) {
+            let found = version.map_or("?".to_string(), |version| version.to_string());
+            bail!(
+                "{shown}: its description is of version {found}; this program reads version {VERSION}"
+            );
         }
-        let description: Description = serde_json::from_value(value).at(file.path(), unread)?;
+        let description: Description = serde_json::from_value(value).at(&file.path, unread)?;
         description.check().with_context(|| shown.to_string())?;
         Ok(description)
     }

@@ -29,17 +29,16 @@ pub fn init(layers: &Layers, path: &Path) -> Result<()> {
     if file.text(CHECKPOINT).is_some() {
         names.retain(|name| name.starts_with(NETWORK));
     }
-    let in_file = by_block(&names);
-    let named: BTreeMap<String, Tensor> = layers.named_tensors().into_iter().collect();
-    let in_network = by_block(&named.keys().cloned().collect::<Vec<_>>());
-    let without = |a: &BTreeMap<String, String>, b: &BTreeMap<String, String>| {
+    let tensors: BTreeMap<String, Tensor> = layers.named_tensors().into_iter().collect();
+    let (in_network, in_file) = (by_block(tensors.keys()), by_block(&names));
+    let kept: BTreeSet<&str> = in_file.values().copied().collect();
+    let twice = names.iter().map(String::as_str).filter(|name| !kept.contains(name)).collect();
+    let without = |a: &Places, b: &Places| {
         let left = a.keys().filter(|place| !b.contains_key(*place) && !is_feedback(place));
         listed(left.map(String::as_str).collect())
     };
-    let kept: BTreeSet<&String> = in_file.values().collect();
-    let twice = names.iter().filter(|name| !kept.contains(name)).map(String::as_str);
     let mut complaints: Vec<String> = [
-        ("the file has two tensors in one place", listed(twice.collect())),
+        ("the file has two tensors in one place", listed(twice)),
         ("the network has, but the file has not", without(&in_network, &in_file)),
         ("the file has, but the network has not", without(&in_file, &in_network)),
     ]
@@ -48,7 +47,7 @@ pub fn init(layers: &Layers, path: &Path) -> Result<()> {
     .map(|(complaint, names)| format!("{complaint}: {names}"))
     .collect();
     let both =
-        in_network.iter().filter_map(|(place, name)| Some((&named[name], in_file.get(place)?)));
+        in_network.iter().filter_map(|(place, name)| Some((&tensors[*name], *in_file.get(place)?)));
     let wrong = both.clone().filter_map(|(tensor, name)| file.check_shape(name, tensor).err());
     complaints.extend(wrong.take(MOST_LISTED).map(|error| format!("{error:#}")));
     if !complaints.is_empty() {
@@ -65,7 +64,7 @@ const NETWORK: &str = "layers.";
 
 /// Refuses a file that describes a network of more weights than it holds.
 pub(super) fn check_size(file: &TensorFile, architecture: &Architecture) -> Result<()> {
-    let shown = file.path().display();
+    let shown = file.path.display();
     let weights = architecture.shape().weight_count().with_context(|| shown.to_string())?;
     if weights * size_of::<f32>() as f64 > file.bytes() as f64 {
         bail!("{shown}: describes a network of more weights than it holds");
@@ -77,14 +76,11 @@ pub(super) fn check_size(file: &TensorFile, architecture: &Architecture) -> Resu
 ///
 /// # Errors
 /// If a parameter is missing, is left over, or is of another shape.
-pub(super) fn fill_blocks<'b>(
-    file: &mut TensorFile,
-    blocks: impl IntoIterator<Item = &'b dyn Block>,
-) -> Result<()> {
+pub(super) fn fill_blocks(file: &mut TensorFile, blocks: &[Box<dyn Block>]) -> Result<()> {
     let _no_grad = tch::no_grad_guard();
-    let shown = file.path().display().to_string();
-    let names: Vec<String> =
-        file.names().into_iter().filter(|name| name.starts_with(NETWORK)).collect();
+    let shown = file.path.display().to_string();
+    let mut names = file.names();
+    names.retain(|name| name.starts_with(NETWORK));
     let mut places = by_block(&names);
     if places.len() < names.len() {
         bail!("{shown}: holds two tensors for one place in the network");
@@ -94,10 +90,10 @@ pub(super) fn fill_blocks<'b>(
             let Some(found) = places.remove(&format!("block {index} {name}")) else {
                 bail!("{shown}: has no `{name}` of block {index} of the network that it describes");
             };
-            tensor_file::fill(parameter, &file.read(&found, parameter)?);
+            tensor_file::fill(parameter, &file.read(found, parameter)?);
         }
     }
-    if let Some(name) = places.iter().find(|(place, _)| !is_feedback(place)).map(|(_, name)| name) {
+    if let Some((_, name)) = places.iter().find(|(place, _)| !is_feedback(place)) {
         bail!("{shown}: holds `{name}`, for which the network that it describes has no place");
     }
     Ok(())
@@ -121,24 +117,30 @@ fn listed(names: Vec<&str>) -> String {
     shown.join(", ")
 }
 
-/// Names of tensors by their place, such as `block 2 weight`: of `layers.<module>.…`, where modules that
-/// hold a feedback matrix belong to the block before them.
-fn by_block(names: &[String]) -> BTreeMap<String, String> {
-    let split = |name: &String| {
-        let (module, rest) = name.strip_prefix("layers.")?.split_once('.')?;
-        Some((module.parse::<u64>().ok()?, rest.to_string(), name.clone()))
-    };
-    let mut tensors: Vec<(u64, String, String)> = names.iter().filter_map(split).collect();
+/// Names of tensors by their place, such as `block 2 weight`.
+type Places<'a> = BTreeMap<String, &'a str>;
+
+/// The places of tensors `layers.<module>.…`, where modules that hold a feedback matrix belong to the
+/// block before them; others go by their names.
+fn by_block<'a>(names: impl IntoIterator<Item = &'a String>) -> Places<'a> {
+    let (mut tensors, mut places) = (Vec::new(), Places::new());
+    for name in names {
+        let split = name.strip_prefix(NETWORK).and_then(|name| name.split_once('.'));
+        match split.map(|(module, rest)| (module.parse::<u64>(), rest)) {
+            Some((Ok(module), rest)) => tensors.push((module, rest, name)),
+            _ => {
+                places.insert(name.clone(), name.as_str());
+            }
+        }
+    }
     tensors.sort();
-    let (mut block, mut last, mut places) = (0, None, BTreeMap::new());
-    let others = names.iter().filter(|name| split(name).is_none());
-    places.extend(others.map(|name| (name.clone(), name.clone())));
+    let (mut block, mut last) = (0, None);
     for (module, rest, name) in tensors {
         let feedback = rest == "feedback_weight";
         if !feedback && last != Some(module) {
             (block, last) = (block + 1, Some(module));
         }
-        let rest = if feedback { &rest } else { rest.split_once('.').map_or("", |(_, it)| it) };
+        let rest = if feedback { rest } else { rest.split_once('.').map_or("", |(_, it)| it) };
         places.insert(format!("block {block} {rest}"), name);
     }
     places

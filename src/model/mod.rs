@@ -39,7 +39,7 @@ impl Model {
         let mut generator = Generator::new(0)?;
         let blocks = description.architecture.shape().blocks(&mut generator, device);
         let blocks = blocks.collect::<Result<Vec<_>>>()?;
-        file::fill_blocks(&mut file, blocks.iter().map(Box::as_ref))?;
+        file::fill_blocks(&mut file, &blocks)?;
         let fused = description.kernels == Kernels::Fused
             && engine::all_can_be_fused(blocks.iter().map(Box::as_ref)).is_ok();
         Ok(Model { blocks, fused, description })

@@ -79,61 +79,73 @@ pub fn libtorch_version() -> &'static str {
     unsafe { CStr::from_ptr(f3_libtorch_version()) }.to_str().expect("libtorch's version is ASCII")
 }
 
-/// An `at::Generator` on the CPU; [`crate::Generator`] is the type for users.
-pub(crate) struct CpuGenerator(RawGenerator);
+/// A seeded stream of random numbers: libtorch's CPU Mersenne Twister (MT19937), but not the
+/// process-wide one, so that nothing else that draws numbers can change a run.
+///
+/// Two generators with one seed give equal streams, and the streams of `torch.manual_seed`.
+pub struct Generator(RawGenerator);
 
 // SAFETY: a generator is memory of its own, and is used through `&mut` or, to read its state, under its
 // own mutex.
-unsafe impl Send for CpuGenerator {}
+unsafe impl Send for Generator {}
 
-impl CpuGenerator {
-    pub(crate) fn new(seed: u64) -> Result<CpuGenerator> {
+impl Generator {
+    /// A generator at the start of the stream of `seed`.
+    pub fn new(seed: u64) -> Result<Generator> {
         let mut out = null_mut();
         // SAFETY: `out` is valid for writing; it is used only if the call succeeded.
         check(unsafe { f3_generator_new(seed, &mut out) })?;
-        Ok(CpuGenerator(out))
+        Ok(Generator(out))
     }
 
-    /// Fills a CPU tensor from U[low, high).
-    pub(crate) fn uniform(&mut self, tensor: &mut Tensor, low: f64, high: f64) -> Result<()> {
+    /// A float tensor of the given shape on the CPU, drawn i.i.d. from U[low, high).
+    pub fn uniform(&mut self, shape: &[i64], low: f64, high: f64) -> Result<Tensor> {
+        let tensor = Tensor::f_empty(shape, (Kind::Float, Device::Cpu))?;
         // SAFETY: both pointers are live; C++ exceptions come back as messages.
-        check(unsafe { f3_generator_uniform(self.0, raw(tensor), low, high) })
+        check(unsafe { f3_generator_uniform(self.0, raw(&tensor), low, high) })?;
+        Ok(tensor)
     }
 
-    /// Fills a CPU tensor with whole numbers from 0 up to, but without, `bound`.
-    pub(crate) fn integers(&mut self, tensor: &mut Tensor, bound: i64) -> Result<()> {
+    /// An int64 tensor of the given shape on the CPU, drawn i.i.d. from 0, 1, …, `bound` - 1.
+    pub fn integers(&mut self, shape: &[i64], bound: i64) -> Result<Tensor> {
+        let tensor = Tensor::f_empty(shape, (Kind::Int64, Device::Cpu))?;
         // SAFETY: both pointers are live; C++ exceptions come back as messages.
-        check(unsafe { f3_generator_integers(self.0, raw(tensor), bound) })
+        check(unsafe { f3_generator_integers(self.0, raw(&tensor), bound) })?;
+        Ok(tensor)
     }
 
-    pub(crate) fn int64(&mut self) -> Result<i64> {
+    /// One draw of `torch.empty((), dtype=torch.int64).random_()`.
+    pub fn int64(&mut self) -> Result<i64> {
         let mut out = 0;
         // SAFETY: the generator is live and `out` valid for writing.
         check(unsafe { f3_generator_int64(self.0, &mut out) })?;
         Ok(out)
     }
 
-    pub(crate) fn permutation(&mut self, count: i64) -> Result<Tensor> {
+    /// A random order of 0, 1, …, `count` - 1, as an int64 tensor on the CPU.
+    pub fn permutation(&mut self, count: i64) -> Result<Tensor> {
         let order = Tensor::new();
         // SAFETY: both pointers are live; C++ exceptions come back as messages.
         check(unsafe { f3_generator_permutation(self.0, raw(&order), count) })?;
         Ok(order)
     }
 
-    pub(crate) fn state(&self) -> Result<Tensor> {
+    /// The position in the stream, as bytes (uint8 on the CPU); see [`Generator::set_state`].
+    pub fn state(&self) -> Result<Tensor> {
         let state = Tensor::new();
         // SAFETY: both pointers are live; reading changes nothing.
         check(unsafe { f3_generator_state(self.0, raw(&state)) })?;
         Ok(state)
     }
 
-    pub(crate) fn set_state(&mut self, state: &Tensor) -> Result<()> {
+    /// Continues where the generator was when [`Generator::state`] was asked.
+    pub fn set_state(&mut self, state: &Tensor) -> Result<()> {
         // SAFETY: both pointers are live; libtorch checks the state's type and size.
         check(unsafe { f3_generator_set_state(self.0, raw(state)) })
     }
 }
 
-impl Drop for CpuGenerator {
+impl Drop for Generator {
     fn drop(&mut self) {
         // SAFETY: made in `new`, owned by this value, freed once.
         unsafe { f3_generator_free(self.0) }

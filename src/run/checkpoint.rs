@@ -6,8 +6,8 @@
 //! so far (YAML); its metadata hold, as YAML, the format's version and the run's configuration, and a
 //! CRC-32 of everything.
 
-use std::collections::HashMap;
-use std::fs;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, DirEntry};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -51,8 +51,8 @@ const CONFIG: &str = "f3_tch_config";
 pub struct Checkpoints {
     folder: PathBuf,
     settings: CheckpointSettings,
-    data: OnceLock<u32>,          // a checksum
-    rows: Mutex<(usize, String)>, // of how many epochs, as YAML
+    data: OnceLock<u32>,      // a checksum
+    rows: Mutex<Vec<String>>, // as YAML
 }
 
 impl Checkpoints {
@@ -73,13 +73,12 @@ impl Checkpoints {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.at(&self.folder, "cannot be read")?,
         };
-        let epoch = |path: &Path| {
-            let name = path.file_name()?.to_str()?;
-            name.strip_prefix("epoch-")?.strip_suffix(".safetensors")?.parse().ok()
+        let epoch_and_path = |entry: DirEntry| {
+            let name = entry.file_name();
+            let epoch = name.to_str()?.strip_prefix("epoch-")?.strip_suffix(".safetensors")?;
+            Some((epoch.parse().ok()?, entry.path()))
         };
-        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-        let mut list: Vec<(u64, PathBuf)> =
-            paths.filter_map(|path| Some((epoch(&path)?, path))).collect();
+        let mut list: Vec<(u64, PathBuf)> = entries.flatten().filter_map(epoch_and_path).collect();
         list.sort();
         Ok(list)
     }
@@ -97,22 +96,11 @@ impl Checkpoints {
         let (Some(every), Some(epoch)) = (self.settings.every, run.state.epoch()) else {
             return Ok(());
         };
-        let due = finally || epoch.is_multiple_of(every);
-        let best = self.settings.best.as_ref().is_some_and(|metric| {
-            epoch > 0 && EpochRow::best(&run.state.history, metric) == Some(epoch)
-        });
-        if !due && !best {
-            return Ok(());
-        }
-        // Only this folder: one above it that is gone is to be noticed.
-        match fs::create_dir(&self.folder) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            created => created.at(&self.folder, "cannot be created")?,
-        }
-        if best {
+        let best = self.settings.best.as_ref();
+        if best.and_then(|metric| EpochRow::best(&run.state.history, metric)) == Some(epoch) {
             self.save(run, &self.best())?;
         }
-        if due {
+        if finally || epoch.is_multiple_of(every) {
             self.save(run, &self.folder.join(format!("epoch-{epoch:06}.safetensors")))?;
             let list = self.list()?;
             for (_, old) in &list[..list.len().saturating_sub(self.settings.keep)] {
@@ -124,6 +112,10 @@ impl Checkpoints {
 
     /// Writes a checkpoint; the file is on disk, under its name, when this returns, or not there.
     fn save(&self, run: &mut Run, path: &Path) -> Result<()> {
+        if !self.folder.exists() {
+            // Only this folder: one above it that is gone is to be noticed.
+            fs::create_dir(&self.folder).at(&self.folder, "cannot be created")?;
+        }
         let mut state = run.state.tensors()?;
         state.push((ROWS.to_string(), self.rows(&run.state.history)?));
         let header = Header {
@@ -143,17 +135,15 @@ impl Checkpoints {
 
     /// The rows as YAML in bytes. Those of the last call are not converted anew.
     fn rows(&self, rows: &[EpochRow]) -> Result<Tensor> {
-        let mut written = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        let (count, text) = &mut *written;
-        if *count > rows.len() {
-            (*count, *text) = Default::default();
+        let mut texts = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        if texts.len() > rows.len() {
+            texts.clear();
         }
-        for row in &rows[*count..] {
+        for row in &rows[texts.len()..] {
             // Lists of one, one behind the other, are a list.
-            *text += &serde_yaml::to_string(&[row]).context("a row cannot be written as YAML")?;
+            texts.push(serde_yaml::to_string(&[row]).context("a row cannot be written as YAML")?);
         }
-        *count = rows.len();
-        Ok(Tensor::from_slice(text.as_bytes()))
+        Ok(Tensor::from_slice(texts.concat().as_bytes()))
     }
 
     /// Removes the best one if it is of a later epoch than `epoch`, after which a run continues.
@@ -192,14 +182,14 @@ impl Checkpoint {
         };
         let unread = || format!("{shown}: has a header that cannot be read");
         let value: Value = serde_yaml::from_str(text).with_context(unread)?;
-        match value.get("version").and_then(Value::as_u64) {
-            Some(VERSION) => {}
-            found => bail!(
+        let version = value.get("version").and_then(Value::as_u64);
+        if version != Some(VERSION) {
+            bail!(
                 "{shown}: is of version {} of the format; this program reads version {VERSION} (it was \
                  written by {})",
-                found.map_or("?".to_string(), |version| version.to_string()),
+                version.map_or("?".to_string(), |version| version.to_string()),
                 value.get("program").and_then(Value::as_str).unwrap_or("an unknown program"),
-            ),
+            );
         }
         let header = serde_yaml::from_value(value).with_context(unread)?;
         Ok(Checkpoint { file, header })
@@ -229,7 +219,7 @@ impl Checkpoint {
             bail!(
                 "{}: the run was trained on other data than those that {} has now; are they looked for in \
                  another folder (`--data-dir`), or have they changed?",
-                self.file.path().display(),
+                self.file.path.display(),
                 data.name
             );
         }
@@ -244,20 +234,22 @@ impl Checkpoint {
     pub fn restore(mut self, run: &mut Run) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
         let state = &mut run.state;
-        let path = self.file.path().to_path_buf();
+        let path = self.file.path.clone();
         let shown = path.display();
-        let wanted = state.tensors()?;
+        let wanted: BTreeMap<String, Tensor> = state.tensors()?.into_iter().collect();
         for name in self.file.names() {
-            if name != ROWS && !wanted.iter().any(|(known, _)| *known == name) {
+            if name != ROWS && !wanted.contains_key(&name) {
                 bail!(
                     "{shown}: holds `{name}`, for which this configuration has no place; it is of \
                      another network, optimizer or algorithm"
                 );
             }
         }
-        for (name, tensor) in wanted {
-            let bytes = self.file.read(&name, &tensor)?;
-            state.set(&name, &tensor, &bytes).at(&path, &format!("`{name}`"))?;
+        for (name, tensor) in &wanted {
+            tensor_file::fill(tensor, &self.file.read(name, tensor)?);
+        }
+        for (name, generator) in state.generators_mut() {
+            generator.set_state(&wanted[name]).at(&path, &format!("`{name}`"))?;
         }
         if let Some(store) = state.trainer.error_store_mut() {
             store.end_epoch();

@@ -3,60 +3,60 @@
 
 use std::sync::atomic::Ordering;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, bail};
 use tch::{Kind, Tensor};
 
 use super::checkpoint::{Checkpoint, Checkpoints};
 use super::events::{Event, Observer};
 use super::history::EpochRow;
+use super::settings::OnNan;
 use super::state::Run;
 use crate::data::Batch;
 use crate::engine::Step;
 
+/// Warns of an epoch after which something is not finite, or fails, as the run's settings say. Where
+/// there is a checkpoint, the batch is then found by training again from there; the run is of no use
+/// after that.
+pub fn check(
+    run: &mut Run,
+    row: &EpochRow,
+    checkpoints: Option<&Checkpoints>,
+    observer: &mut dyn Observer,
+) -> Result<()> {
+    let Some(wrong) = in_row(row) else { return Ok(()) };
+    let EpochRow { epoch, learning_rate, .. } = *row;
+    if run.settings.on_nan == OnNan::Warn {
+        let text = format!("epoch {epoch}: {wrong}{}", in_evaluation(run)?);
+        return observer.notice(&Event::Warning(&text));
+    }
+    let history = run.state.history.clone(); // the search goes back to a checkpoint's
+    let place = place(run, epoch, checkpoints, observer)
+        .unwrap_or_else(|error| format!(" (the search for its place failed: {error:#})"));
+    run.state.history = history;
+    match (epoch, only_part(row)) {
+        (0, _) => bail!(
+            "before training, {wrong}{place}: inputs, targets or the weights of `init_from` are too \
+             large or no numbers; `data.standardize: true` scales inputs and targets"
+        ),
+        (_, Some(part)) => bail!(
+            "epoch {epoch}: {wrong}{place}, on the {part} set alone: its inputs or targets may be too \
+             large"
+        ),
+        (_, None) => bail!(
+            "epoch {epoch}: {wrong}{place}: training diverged, which an `optimizer.learning_rate` below \
+             {learning_rate:e} in the configuration may prevent"
+        ),
+    }
+}
+
 /// What is not finite after an epoch, if anything is.
-pub fn in_row(row: &EpochRow) -> Option<String> {
+fn in_row(row: &EpochRow) -> Option<String> {
     let mut losses = row.parts().map(|(_, evaluation)| evaluation.loss);
     if let Some(loss) = losses.find(|loss| !loss.is_finite()) {
         return Some(format!("the loss has become {loss}"));
     }
     let layer = row.norms.iter().position(|norms| !norms.weight.is_finite())?;
     Some(format!("weights of layer {} are not finite any more", layer + 1))
-}
-
-/// What to say where the run continues.
-pub fn warning(run: &Run, row: &EpochRow, wrong: &str) -> Result<String> {
-    Ok(format!("epoch {}: {wrong}{}", row.epoch, in_evaluation(run)?))
-}
-
-/// The error that ends the run. Where there is a checkpoint, the batch is found by training again from
-/// there; the run is of no use then.
-pub fn error(
-    run: &mut Run,
-    row: &EpochRow,
-    wrong: &str,
-    checkpoints: Option<&Checkpoints>,
-    observer: &mut dyn Observer,
-) -> anyhow::Error {
-    let history = run.state.history.clone(); // the search goes back to a checkpoint's
-    let place = place(run, row.epoch, checkpoints, observer);
-    run.state.history = history;
-    let place =
-        place.unwrap_or_else(|error| format!(" (the search for its place failed: {error:#})"));
-    let EpochRow { epoch, learning_rate, .. } = row;
-    match (epoch, only_part(row)) {
-        (0, _) => anyhow!(
-            "before training, {wrong}{place}: inputs, targets or the weights of `init_from` are too \
-             large or no numbers; `data.standardize: true` scales inputs and targets"
-        ),
-        (_, Some(part)) => anyhow!(
-            "epoch {epoch}: {wrong}{place}, on the {part} set alone: its inputs or targets may be too \
-             large"
-        ),
-        (_, None) => anyhow!(
-            "epoch {epoch}: {wrong}{place}: training diverged, which an `optimizer.learning_rate` below \
-             {learning_rate:e} in the configuration may prevent"
-        ),
-    }
 }
 
 /// The part of the data, other than the training set, whose loss alone is not finite.
@@ -91,12 +91,10 @@ fn place(
 /// Repeats an epoch, batch by batch, from a checkpoint on; gives the first batch after which something is
 /// not finite, counted from 1, and the layer. Gives up when the run is to stop.
 fn first_batch(run: &mut Run, epoch: u64, from: Checkpoint) -> Result<Option<(usize, String)>> {
-    let stop = run.stop.clone();
-    let wanted = || stop.load(Ordering::Acquire);
     let before = from.epoch();
     from.restore(run)?;
     for epoch in before + 1..epoch {
-        if wanted() {
+        if run.stop.load(Ordering::Acquire) {
             return Ok(None);
         }
         run.train_only(epoch, &mut |_| {})?;
@@ -105,15 +103,15 @@ fn first_batch(run: &mut Run, epoch: u64, from: Checkpoint) -> Result<Option<(us
         run.state.generator.int64()?;
     }
     let learning_rate = run.settings.learning_rate.at(epoch);
-    let data = run.data.train.shallow_clone();
-    let order = run.state.generator.epoch_order(data.len())?.to_device(data.inputs.device());
-    for (index, batch) in data.batches(&order, run.settings.batch_size).enumerate() {
+    let order = run.epoch_order()?;
+    let data = run.data.clone();
+    for (batch, index) in data.train.batches(&order, run.settings.batch_size).zip(1..) {
         let step = Step { learning_rate, batch_size: batch.len(), watch: false };
         run.state.trainer.train_batch(&batch, &step)?;
         if let Some(layer) = first_layer(run, &batch)? {
-            return Ok(Some((index + 1, layer)));
+            return Ok(Some((index, layer)));
         }
-        if wanted() {
+        if run.stop.load(Ordering::Acquire) {
             break;
         }
     }

@@ -1,7 +1,5 @@
 //! What a run tells while it is under way.
 
-use std::slice;
-
 use anyhow::Result;
 
 use super::history::EpochRow;
@@ -32,18 +30,6 @@ pub enum Event<'a> {
     Note(&'a str),
     /// Something that is probably wrong, in a sentence.
     Warning(&'a str),
-}
-
-impl<'a> Event<'a> {
-    /// The rows that come with it, if it is of the kind that brings rows: at the start those of the time
-    /// before, then each epoch's.
-    pub fn rows(&self) -> Option<&'a [EpochRow]> {
-        match *self {
-            Event::Start { history, .. } => Some(history),
-            Event::Epoch { row, .. } => Some(slice::from_ref(row)),
-            _ => None,
-        }
-    }
 }
 
 /// Why a run has ended.
@@ -78,13 +64,6 @@ impl<F: FnMut(&Event) -> Result<()> + Send> Observer for F {
 impl Observer for () {
     fn notice(&mut self, _event: &Event) -> Result<()> {
         Ok(())
-    }
-}
-
-/// Several observers, told one after the other; the first error is the last thing that is told.
-impl Observer for Vec<Box<dyn Observer + '_>> {
-    fn notice(&mut self, event: &Event) -> Result<()> {
-        self.iter_mut().try_for_each(|observer| observer.notice(event))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is known of the epochs that are done.
 
 use std::collections::BTreeSet;
-use std::fmt;
+use std::{fmt, iter};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -10,7 +10,7 @@ use crate::data::Task;
 use crate::diagnostics::LayerAngles;
 use crate::error_store::ErrorStatistics;
 use crate::layers::LayerNorms;
-use crate::metrics::{Better, Evaluation, Metric};
+use crate::metrics::{Better, Evaluation};
 use crate::settings::Domain;
 use crate::settings::domain::show;
 
@@ -67,12 +67,9 @@ impl ValueName {
     pub fn all(task: Task, validation: bool) -> impl Iterator<Item = ValueName> {
         let parts = PARTS.into_iter().filter(move |part| *part != "validation" || validation);
         parts.flat_map(move |part| {
-            let loss = ValueName { part, quantity: "loss", unit: "", better: Better::Lower };
-            let metrics = task.metrics().map(move |metric| {
-                let Metric { name: quantity, unit, better, .. } = *metric;
-                ValueName { part, quantity, unit, better }
-            });
-            std::iter::once(loss).chain(metrics)
+            let metrics = task.metrics().map(|metric| (metric.name, metric.unit, metric.better));
+            let values = iter::once(("loss", "", Better::Lower)).chain(metrics);
+            values.map(move |(quantity, unit, better)| ValueName { part, quantity, unit, better })
         })
     }
 

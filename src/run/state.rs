@@ -11,7 +11,6 @@ use super::settings::Settings;
 use crate::data::Dataset;
 use crate::generator::Generator;
 use crate::model::Description;
-use crate::tensor_file;
 use crate::trainer::{self, Trainer};
 
 /// Everything that a run needs, ready to start or to continue.
@@ -83,11 +82,19 @@ impl Run {
 
     /// An epoch's training, without evaluating; `on_samples` is told how many samples are done.
     pub(super) fn train_only(&mut self, epoch: u64, on_samples: &mut dyn FnMut(i64)) -> Result<()> {
-        let (data, settings) = (&self.data.train, &self.settings);
-        let order = self.state.generator.epoch_order(data.len())?.to_device(data.inputs.device());
-        let (batch_size, learning_rate) = (settings.batch_size, settings.learning_rate.at(epoch));
-        let epoch = trainer::Epoch { data, order: &order, batch_size, learning_rate };
+        let epoch = trainer::Epoch {
+            order: &self.epoch_order()?,
+            data: &self.data.train,
+            batch_size: self.settings.batch_size,
+            learning_rate: self.settings.learning_rate.at(epoch),
+        };
         self.state.trainer.train_epoch(&epoch, on_samples)
+    }
+
+    /// Draws the order in which the next epoch takes the samples.
+    pub(super) fn epoch_order(&mut self) -> Result<Tensor> {
+        let order = self.state.generator.epoch_order(self.data.train.len())?;
+        Ok(order.to_device(self.data.train.inputs.device()))
     }
 }
 
@@ -103,8 +110,8 @@ impl State {
     }
 
     /// Every tensor that the coming epochs depend on, by name. Those of the networks, optimizers and
-    /// the error store are the ones in use: to write to them is to set them. Generators are copies,
-    /// see [`State::set`].
+    /// the error store are the ones in use: to write to them is to set them. Those of generators are
+    /// copies, see [`Generator::set_state`].
     pub(super) fn tensors(&mut self) -> Result<Vec<(String, Tensor)>> {
         let mut tensors = self.trainer.state();
         for (name, generator) in self.generators_mut() {
@@ -114,22 +121,9 @@ impl State {
     }
 
     /// The run's random numbers, and those of its learning rule, by name.
-    fn generators_mut(&mut self) -> Vec<(&'static str, &mut Generator)> {
+    pub(super) fn generators_mut(&mut self) -> Vec<(&'static str, &mut Generator)> {
         let mut generators = vec![("generator", &mut self.generator)];
         generators.extend(self.trainer.generators_mut());
         generators
-    }
-
-    /// Sets a tensor that [`State::tensors`] has given to these bytes; if it is a generator's, its
-    /// random numbers go on from where they were.
-    pub(super) fn set(&mut self, name: &str, tensor: &Tensor, bytes: &[u8]) -> Result<()> {
-        let mut generators = self.generators_mut().into_iter();
-        match generators.find(|(known, _)| *known == name) {
-            Some((_, generator)) => generator.set_state(&Tensor::from_slice(bytes)),
-            None => {
-                tensor_file::fill(tensor, bytes);
-                Ok(())
-            }
-        }
     }
 }

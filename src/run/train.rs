@@ -4,17 +4,19 @@ use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
+use tch::{Cuda, Device};
 
 use super::checkpoint::Checkpoints;
 use super::divergence;
 use super::events::{Ending, Event, Observer};
 use super::history::{EpochRow, ValueName};
-use super::settings::{EarlyStop, OnNan};
+use super::settings::EarlyStop;
 use super::state::Run;
 use crate::data::Split;
-use crate::diagnostics::{Diagnostics, measure};
+use crate::diagnostics::measure;
 use crate::engine::Precision;
-use crate::metrics::{Evaluation, evaluate, synchronize};
+use crate::error_store::ErrorStore;
+use crate::metrics::{Evaluation, evaluate};
 use crate::process::{libtorch_panics_as_errors, multiply, use_threads};
 
 impl Run {
@@ -66,12 +68,7 @@ impl Run {
         let tf32 = self.settings.precision == Precision::Tf32;
         let turn = if self.uses_cuda() { Some(multiply(tf32)?) } else { None };
         let row = self.train_and_evaluate(observer)?;
-        if let Some(wrong) = divergence::in_row(&row) {
-            if self.settings.on_nan == OnNan::Stop {
-                return Err(divergence::error(self, &row, &wrong, checkpoints, observer));
-            }
-            observer.notice(&Event::Warning(&divergence::warning(self, &row, &wrong)?))?;
-        }
+        divergence::check(self, &row, checkpoints, observer)?;
         drop(turn);
         observer.notice(&Event::Epoch { row: &row, layers: self.state.trainer.layers() })?;
         self.state.history.push(row);
@@ -113,7 +110,9 @@ impl Run {
                 }
             })?;
             told?;
-            synchronize(self.data.train.inputs.device());
+            if let Device::Cuda(index) = self.data.train.inputs.device() {
+                Cuda::synchronize(index as i64); // before the clock is read
+            }
         }
         let train_seconds = start.elapsed().as_secs_f64();
 
@@ -128,8 +127,15 @@ impl Run {
         let test = self.evaluate(&data.test)?;
         let eval_seconds = start.elapsed().as_secs_f64();
         let trainer = &mut self.state.trainer;
-        let norms = trainer.layers().norms();
         let store = trainer.error_store_mut().filter(|_| epoch > 0);
+        let stored_errors = store.map(ErrorStore::end_epoch);
+        let diagnostics = self.settings.diagnostics;
+        let angles = match diagnostics.every {
+            Some(every) if epoch.is_multiple_of(every) => {
+                measure(trainer.as_ref(), &data.train, self.settings.loss, diagnostics.samples)?
+            }
+            _ => Vec::new(),
+        };
         Ok(EpochRow {
             epoch,
             processed_samples: epoch * samples as u64,
@@ -140,20 +146,15 @@ impl Run {
             train_seconds,
             eval_seconds,
             learning_rate,
-            norms,
-            stored_errors: store.map(|store| store.end_epoch()),
-            angles: match self.settings.diagnostics {
-                Some(Diagnostics { every, samples }) if epoch.is_multiple_of(every) => {
-                    measure(trainer.as_ref(), &data.train, self.settings.loss, samples)?
-                }
-                _ => Vec::new(),
-            },
+            norms: trainer.layers().norms(),
+            stored_errors,
+            angles,
         })
     }
 
     fn uses_cuda(&self) -> bool {
         let data = self.data.train.inputs.device();
-        [data].into_iter().chain(self.state.trainer.layers().devices()).any(|it| it.is_cuda())
+        data.is_cuda() || self.state.trainer.layers().devices().any(|it| it.is_cuda())
     }
 
     fn evaluate(&self, split: &Split) -> Result<Evaluation> {
@@ -170,6 +171,5 @@ impl Run {
 
 /// Seconds since the Unix epoch.
 pub(crate) fn unix_time() -> f64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0.0, |since| since.as_secs_f64())
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }

@@ -3,12 +3,10 @@
 mod csv;
 mod tensorboard;
 
-pub use self::csv::CsvSink;
-pub use tensorboard::TensorBoardSink;
-
 use std::fs::File;
-use std::io::Seek;
-use std::path::Path;
+use std::io::{Seek, Write};
+use std::path::{Path, PathBuf};
+use std::slice;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -16,7 +14,7 @@ use anyhow::Result;
 use crate::files::At;
 use crate::messages::text_of;
 use crate::model;
-use crate::run::{Checkpoints, Ending, Event, Folder, Observer, Run, RunResult};
+use crate::run::{Checkpoints, Ending, EpochRow, Event, Folder, Observer, Run, RunResult};
 
 /// All that is written into a run's folder epoch by epoch, in this order. A new kind of file is a new
 /// sink beside those there, and a line here.
@@ -27,8 +25,8 @@ fn all<'a>(run: &Run, folder: &'a Folder) -> Result<Vec<Box<dyn Observer + 'a>>>
             Event::Epoch { .. } => folder.check(), // before anything is written
             _ => Ok(()),
         }),
-        Box::new(CsvSink::metrics(path, run.value_names())?),
-        Box::new(TensorBoardSink::create(path)?),
+        Box::new(csv::metrics(path, run.value_names())?),
+        Box::new(tensorboard::events(path)?),
         Box::new(move |event: &Event| match event {
             Event::Start { history: [], .. } => Ok(()),
             Event::Start { layers, .. } | Event::Epoch { layers, .. } => {
@@ -37,8 +35,8 @@ fn all<'a>(run: &Run, folder: &'a Folder) -> Result<Vec<Box<dyn Observer + 'a>>>
             _ => Ok(()),
         }),
     ];
-    if run.settings.diagnostics.is_some() {
-        sinks.push(Box::new(CsvSink::diagnostics(path)?));
+    if run.settings.diagnostics.every.is_some() {
+        sinks.push(Box::new(csv::diagnostics(path)?));
     }
     Ok(sinks)
 }
@@ -68,23 +66,47 @@ impl Run {
         let settings = self.settings.checkpoint.clone();
         let checkpoints = Checkpoints::new(&folder.checkpoints(), settings);
         self.train_with(Some(&checkpoints), &mut |event: &Event| {
-            sinks.notice(event)?;
+            sinks.iter_mut().try_for_each(|sink| sink.notice(event))?;
             observer.notice(event)
         })
     }
 }
 
-/// Opens a file to write over what is there. The rows of a resumed run are the same again, so nothing
-/// is lost on a disk that has become full, or by a process that does not get to their end.
-fn over(path: &Path) -> Result<File> {
-    let mut options = File::options();
-    let opened = options.write(true).create(true).truncate(false).open(path);
-    opened.at(path, "cannot be written")
+/// A file that gets some bytes for each epoch, which are in it as soon as the epoch has ended.
+struct RowFile {
+    path: PathBuf,
+    file: File,
+    encode: Encode,
 }
 
-/// Ends a file where it has been written to last: what an earlier process had written behind the rows
-/// so far is gone.
-fn cut(mut file: &File, path: &Path) -> Result<()> {
-    let ended = file.stream_position().and_then(|end| file.set_len(end));
-    ended.at(path, "cannot be written")
+type Encode = Box<dyn Fn(&EpochRow) -> Result<Vec<u8>> + Send>;
+
+impl RowFile {
+    /// Writes over what is there. The rows of a resumed run are the same again, so nothing is lost on a
+    /// disk that has become full, or by a process that does not get to their end.
+    fn create(
+        path: &Path,
+        header: &[u8],
+        encode: impl Fn(&EpochRow) -> Result<Vec<u8>> + Send + 'static,
+    ) -> Result<RowFile> {
+        let opened = File::options().write(true).create(true).truncate(false).open(path);
+        let mut file = opened.at(path, "cannot be written")?;
+        file.write_all(header).at(path, "cannot be written")?;
+        Ok(RowFile { path: path.to_path_buf(), file, encode: Box::new(encode) })
+    }
+}
+
+impl Observer for RowFile {
+    fn notice(&mut self, event: &Event) -> Result<()> {
+        let rows = match event {
+            Event::Start { history, .. } => history,
+            Event::Epoch { row, .. } => slice::from_ref(*row),
+            _ => return Ok(()),
+        };
+        let rows = rows.iter().map(&self.encode).collect::<Result<Vec<_>>>()?;
+        let written = self.file.write_all(&rows.concat());
+        // What an earlier process had written behind them is gone.
+        let cut = written.and_then(|()| self.file.stream_position());
+        cut.and_then(|end| self.file.set_len(end)).at(&self.path, "cannot be written")
+    }
 }

@@ -3,8 +3,6 @@
 //! The event file is written with the record writer of `tensorboard-rs`, but opened here: the
 //! crate's own file writer works on a thread of its own that panics on any I/O error.
 
-use std::fs::File;
-use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -14,71 +12,35 @@ use tensorboard_proto::summary::Summary;
 use tensorboard_rs::record_writer::RecordWriter;
 use tensorboard_rs::summary::scalar;
 
-use super::{cut, over};
-use crate::files::At;
-use crate::run::{EpochRow, Event, Observer, unix_time};
+use super::RowFile;
+use crate::run::{EpochRow, unix_time};
 
-/// Writes a TensorBoard event file, flushed at the end of each epoch.
-pub struct TensorBoardSink {
-    path: PathBuf,
-    file: File,
-    writer: RecordWriter<BufWriter<File>>,
+/// Starts the event file of a folder, over what f3-tch has written there before: a TensorBoard that is
+/// reading it finds records of the same length.
+pub fn events(folder: &Path) -> Result<RowFile> {
+    let new = || folder.join(format!("events.out.tfevents.{:.0}.f3-tch", unix_time()));
+    let path = earlier(folder).unwrap_or_else(new);
+    let mut version = Record::new();
+    version.set_wall_time(unix_time());
+    version.set_file_version("brain.Event:2".to_string());
+    RowFile::create(&path, &encoded(&version)?, |row| encoded(&record(row)))
 }
 
-impl TensorBoardSink {
-    /// Starts the event file of a folder, over what f3-tch has written there before: a TensorBoard that
-    /// is reading it finds records of the same length.
-    pub fn create(folder: &Path) -> Result<TensorBoardSink> {
-        let new = || folder.join(format!("events.out.tfevents.{:.0}.f3-tch", unix_time()));
-        let path = earlier(folder).unwrap_or_else(new);
-        let file = over(&path)?;
-        let same = file.try_clone().at(&path, "cannot be written")?;
-        let writer = RecordWriter::new(BufWriter::new(same));
-        let mut sink = TensorBoardSink { path, file, writer };
-        let mut version = Record::new();
-        version.set_wall_time(unix_time());
-        version.set_file_version("brain.Event:2".to_string());
-        sink.write(&[version])?;
-        Ok(sink)
-    }
-
-    /// Appends records; they are in the file when this returns.
-    fn write(&mut self, records: &[Record]) -> Result<()> {
-        for record in records {
-            let bytes = record.write_to_bytes().context("an event could not be encoded")?;
-            self.writer.write(&bytes).at(&self.path, "cannot be written")?;
-        }
-        self.writer.flush().at(&self.path, "cannot be written")
-    }
-}
-
-impl Observer for TensorBoardSink {
-    fn notice(&mut self, event: &Event) -> Result<()> {
-        let Some(rows) = event.rows() else { return Ok(()) };
-        self.write(&rows.iter().map(record).collect::<Vec<_>>())?;
-        cut(&self.file, &self.path)
-    }
-}
-
-/// The curves' values for one epoch.
-fn record(row: &EpochRow) -> Record {
-    let mut summary = Summary::new();
-    for (tag, value) in scalars(row) {
-        for value in scalar(&tag, value as f32).take_value() {
-            summary.mut_value().push(value);
-        }
-    }
-    let mut record = Record::new();
-    record.set_wall_time(row.wall_time);
-    record.set_step(row.epoch as i64);
-    record.set_summary(summary);
-    record
+/// A record as it stands in the file.
+fn encoded(record: &Record) -> Result<Vec<u8>> {
+    let record = record.write_to_bytes().context("an event could not be encoded")?;
+    let mut bytes = Vec::new();
+    RecordWriter::new(&mut bytes).write(&record)?;
+    Ok(bytes)
 }
 
 /// The curves' names and their values for one epoch.
-fn scalars(row: &EpochRow) -> Vec<(String, f64)> {
-    let mut scalars = Vec::new();
-    let mut add = |tag: String, value: Option<f64>| scalars.extend(value.map(|it| (tag, it)));
+fn record(row: &EpochRow) -> Record {
+    let mut summary = Summary::new();
+    let mut add = |tag: String, value: Option<f64>| {
+        let values = value.map(|value| scalar(&tag, value as f32).take_value());
+        summary.mut_value().extend(values.into_iter().flatten());
+    };
     for (part, evaluation) in row.parts() {
         add(format!("loss/{part}"), Some(evaluation.loss));
         for (metric, value) in &evaluation.metrics {
@@ -106,7 +68,11 @@ fn scalars(row: &EpochRow) -> Vec<(String, f64)> {
         add(format!("angle/parameters/{}", layer(index)), Some(angles.parameters));
         add(format!("angle/weights/{}", layer(index)), angles.weights);
     }
-    scalars
+    let mut record = Record::new();
+    record.set_wall_time(row.wall_time);
+    record.set_step(row.epoch as i64);
+    record.set_summary(summary);
+    record
 }
 
 fn earlier(folder: &Path) -> Option<PathBuf> {
