@@ -11,7 +11,7 @@ use crate::optimizer::{Optimizer, OptimizerSettings};
 /// optimizers.
 pub struct BlockEngine {
     block: Box<dyn Block>,
-    optimizer: Box<dyn Optimizer>,
+    optimizer: Optimizer,
     gradient_norm: Option<Norm>,
 }
 
@@ -34,8 +34,8 @@ impl Forward for BlockEngine {
 }
 
 impl Engine for BlockEngine {
-    fn optimizer(&self) -> &dyn Optimizer {
-        self.optimizer.as_ref()
+    fn optimizer(&self) -> &Optimizer {
+        &self.optimizer
     }
 
     fn record(&self, input: &Tensor) -> Result<Tape> {
@@ -57,8 +57,7 @@ impl Engine for BlockEngine {
     }
 
     fn apply(&mut self, gradients: &[Tensor], step: &Step) -> Result<()> {
-        let optimizer = self.optimizer.as_mut();
-        let watched = step_along(optimizer, self.block.as_ref(), gradients, step)?;
+        let watched = step_along(&mut self.optimizer, self.block.as_ref(), gradients, step)?;
         self.gradient_norm = watched.or(self.gradient_norm.take());
         Ok(())
     }

@@ -9,7 +9,7 @@ use super::{Engine, Forward, Norm, Signal, Step, batch_by_batch, parameters, ste
 use crate::loss::Loss;
 use crate::native::dense::{self, DenseLayer, DenseLoss, Steps};
 use crate::network::{Block, Dense, Tape};
-use crate::optimizer::{FusedOptimizer, Optimizer, OptimizerSettings};
+use crate::optimizer::{Optimizer, OptimizerSettings};
 
 /// A fully connected block whose outputs the kernels compute.
 pub struct FusedForward(Dense);
@@ -48,7 +48,7 @@ impl Forward for FusedForward {
 /// all batches before the next strip does.
 pub struct FusedDense {
     forward: FusedForward,
-    optimizer: Box<dyn FusedOptimizer>,
+    optimizer: Optimizer,
     half: bool, // whether feedback teaches in bfloat16
     gradient_norm: Option<Norm>,
 }
@@ -62,7 +62,8 @@ impl FusedDense {
     /// If the block or the optimizer cannot be fused, with the reason.
     pub fn new(block: &dyn Block, optimizer: &OptimizerSettings, half: bool) -> Result<FusedDense> {
         let forward = FusedForward::new(block)?;
-        let optimizer = optimizer.build_fused(&parameters(block))?;
+        optimizer.can_be_fused()?;
+        let optimizer = optimizer.build(&parameters(block))?;
         Ok(FusedDense { forward, optimizer, half, gradient_norm: None })
     }
 
@@ -97,8 +98,8 @@ impl Forward for FusedDense {
 }
 
 impl Engine for FusedDense {
-    fn optimizer(&self) -> &dyn Optimizer {
-        self.optimizer.as_ref()
+    fn optimizer(&self) -> &Optimizer {
+        &self.optimizer
     }
 
     fn record(&self, input: &Tensor) -> Result<Tape> {
@@ -158,8 +159,7 @@ impl Engine for FusedDense {
     }
 
     fn apply(&mut self, gradients: &[Tensor], step: &Step) -> Result<()> {
-        let optimizer = self.optimizer.as_mut();
-        let watched = step_along(optimizer, &self.forward.0, gradients, step)?;
+        let watched = step_along(&mut self.optimizer, &self.forward.0, gradients, step)?;
         self.gradient_norm = watched.or(self.gradient_norm.take());
         Ok(())
     }

@@ -56,7 +56,7 @@ impl Forward for BlockForward {
 /// Computes a block, its gradients and its steps.
 pub trait Engine: Forward {
     /// The optimizer and its state.
-    fn optimizer(&self) -> &dyn Optimizer;
+    fn optimizer(&self) -> &Optimizer;
 
     /// As [`Forward::forward`] for one batch, keeping what a later [`Engine::step`] needs.
     fn record(&self, input: &Tensor) -> Result<Tape>;
@@ -115,7 +115,7 @@ fn batch_by_batch(
 
 /// Steps along gradients; gives their norm, if it is watched.
 fn step_along(
-    optimizer: &mut dyn Optimizer,
+    optimizer: &mut Optimizer,
     block: &dyn Block,
     gradients: &[Tensor],
     step: &Step,

@@ -46,7 +46,7 @@ impl Forward for Offloaded {
 }
 
 impl Engine for Offloaded {
-    fn optimizer(&self) -> &dyn Optimizer {
+    fn optimizer(&self) -> &Optimizer {
         self.0.optimizer()
     }
 
