@@ -10,15 +10,19 @@ use crate::data::{Batch, Split};
 use crate::layers::Layer;
 use crate::loss::Loss;
 use crate::network::{Gradients, Tape};
+use crate::settings::domain::whole;
+use crate::settings::section;
 use crate::trainer::Trainer;
 
-/// When diagnostics are made, and on how many samples.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Diagnostics {
-    /// Epochs between two.
-    pub every: u64,
-    /// b; the first ones of the training set.
-    pub samples: i64,
+section! {
+    /// How often the layers' gradients are compared with backpropagation's.
+    #[derive(Copy)]
+    pub struct Diagnostics {
+        /// Epochs between two comparisons of gradients with backpropagation's; `null`: never.
+        every: Option<u64> = None, whole(1..=1_000_000_000).or_null();
+        /// Number of training samples for the comparison (the first ones).
+        samples: i64 = 1000, whole(1..=i64::MAX);
+    }
 }
 
 /// What is measured of one hidden layer; angles in degrees.

@@ -12,7 +12,6 @@ use anyhow::Result;
 use crate::config::{Config, Source};
 use crate::data::{DataDirectory, Dataset, Progress, TrainingShape};
 use crate::device::DeviceChoice;
-use crate::diagnostics::Diagnostics;
 use crate::generator::Generator;
 use crate::model::{self, Description};
 use crate::process::use_threads;
@@ -96,8 +95,6 @@ fn make(config: &Config, data: Arc<Dataset>, threads: Option<usize>) -> Result<R
     plan.check()?;
     let data = config.data.selection().of(data)?;
     let longest = data.parts().map(|(_, split)| split.len()).max().unwrap_or(0);
-    let every = config.diagnostics.every.map(|every| every as u64);
-    let samples = config.diagnostics.samples;
     let settings = Settings {
         seed: config.seed,
         epochs: config.epochs,
@@ -111,7 +108,7 @@ fn make(config: &Config, data: Arc<Dataset>, threads: Option<usize>) -> Result<R
         learning_rate: config.optimizer.rate(),
         threads,
         precision: config.precision,
-        diagnostics: every.map(|every| Diagnostics { every, samples }),
+        diagnostics: config.diagnostics,
         early_stop: config.early_stop.clone(),
         max_minutes: config.max_minutes,
         on_nan: config.on_nan,

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 
 use crate::data::Task;
 use crate::device::DeviceChoice;
+use crate::diagnostics::Diagnostics;
 use crate::engine::{Kernels, Precision};
 use crate::learning_rate::{LearningRate, LearningRateSchedule};
 use crate::loss::Loss;
@@ -85,7 +86,7 @@ section! {
         /// What to do when a loss or weight is NaN or infinite.
         on_nan: OnNan = OnNan::Stop, choice();
         /// How often the layers' gradients are compared with backpropagation's.
-        diagnostics: DiagnosticsConfig => read();
+        diagnostics: Diagnostics => read();
     }
 }
 
@@ -106,17 +107,6 @@ impl OptimizerConfig {
     /// The learning rate with its schedule.
     pub fn rate(&self) -> LearningRate {
         LearningRate { base: self.learning_rate, schedule: self.schedule.clone() }
-    }
-}
-
-section! {
-    /// How often the layers' gradients are compared with backpropagation's.
-    #[derive(Copy)]
-    pub struct DiagnosticsConfig {
-        /// Epochs between two comparisons of gradients with backpropagation's; `null`: never.
-        every: Option<usize> = None, whole(1..=1_000_000_000).or_null();
-        /// Number of training samples for the comparison (the first ones).
-        samples: i64 = 1000, whole(1..=i64::MAX);
     }
 }
 

@@ -29,8 +29,8 @@ pub struct Settings {
     pub threads: Option<usize>,
     /// How matrices are multiplied.
     pub precision: Precision,
-    /// When the hidden layers' gradients are compared with backpropagation's; none: never.
-    pub diagnostics: Option<Diagnostics>,
+    /// When the hidden layers' gradients are compared with backpropagation's.
+    pub diagnostics: Diagnostics,
     /// Whether the run ends when it gets no better.
     pub early_stop: EarlyStop,
     /// After so many minutes of training and evaluating, the current epoch is the last one.
@@ -54,7 +54,7 @@ impl Settings {
             learning_rate: LearningRate::constant(learning_rate),
             threads: None,
             precision: Precision::Float32,
-            diagnostics: None,
+            diagnostics: Diagnostics { every: None, samples: 1000 },
             early_stop: EarlyStop::default(),
             max_minutes: None,
             on_nan: OnNan::Stop,

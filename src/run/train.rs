@@ -143,7 +143,7 @@ impl Run {
             norms,
             stored_errors: store.map(|store| store.end_epoch()),
             angles: match self.settings.diagnostics {
-                Some(Diagnostics { every, samples }) if epoch.is_multiple_of(every) => {
+                Diagnostics { every: Some(every), samples } if epoch.is_multiple_of(every) => {
                     measure(trainer.as_ref(), &data.train, self.settings.loss, samples)?
                 }
                 _ => Vec::new(),

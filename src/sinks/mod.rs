@@ -37,7 +37,7 @@ fn all<'a>(run: &Run, folder: &'a Folder) -> Result<Vec<Box<dyn Observer + 'a>>>
             _ => Ok(()),
         }),
     ];
-    if run.settings.diagnostics.is_some() {
+    if run.settings.diagnostics.every.is_some() {
         sinks.push(Box::new(CsvSink::diagnostics(path)?));
     }
     Ok(sinks)
