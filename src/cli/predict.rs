@@ -85,13 +85,11 @@ fn write(table: &mut NewTable, answers: &Tensor, targets: &Targets) -> Result<u6
     // As float32 they have fewer digits.
     let text = |value: &f64| if single { (*value as f32).to_string() } else { value.to_string() };
     for (row, best) in rows.iter().zip(best) {
-        let numbers = row.iter().map(text);
-        match targets {
-            Targets::Classes(names) => {
-                table.write([names[best as usize].clone()].into_iter().chain(numbers))?;
-            }
-            Targets::Numbers { .. } => table.write(numbers)?,
-        }
+        let class = match targets {
+            Targets::Classes(names) => Some(names[best as usize].clone()),
+            Targets::Numbers { .. } => None,
+        };
+        table.write(class.into_iter().chain(row.iter().map(text)))?;
     }
     Ok(rows.len() as u64)
 }

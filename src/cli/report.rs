@@ -4,6 +4,7 @@ use std::path::Path;
 
 use f3_tch::device::name as device_name;
 use f3_tch::run::{EpochRow, Run, ValueName};
+use indicatif::HumanCount;
 use serde_json::Value;
 
 /// What is about to happen.
@@ -14,18 +15,13 @@ pub fn announcement(run: &Run, folder: &Path) -> String {
     let mut widths = vec![data.train.input_count()];
     widths.extend(network.as_slice().iter().map(|layer| layer.block().outputs()));
     let algorithm = &config["algorithm"];
-    let error_info = match algorithm["error_info"].as_str() {
-        Some(name) => format!(" ({name})"),
-        None => String::new(),
-    };
-    let feedback = match &algorithm["feedback_init"] {
-        Value::Null => String::new(),
-        init => format!(", feedback {}", name_of(init)),
-    };
-    let validation = match &data.validation {
-        Some(split) => format!("{} validation samples, ", thousands(split.len())),
-        None => String::new(),
-    };
+    let error_info = algorithm["error_info"].as_str();
+    let error_info = error_info.map_or(String::new(), |name| format!(" ({name})"));
+    let feedback = algorithm.get("feedback_init").map(name_of);
+    let feedback = feedback.map_or(String::new(), |name| format!(", feedback {name}"));
+    let validation = data.validation.as_ref().map(|split| count(split.len()));
+    let validation =
+        validation.map_or(String::new(), |count| format!("{count} validation samples, "));
     format!(
         "f3-tch {} with libtorch {} on {} ({} threads), seed {}\n\
          data       {}: {} training samples, {validation}{} test samples\n\
@@ -39,11 +35,11 @@ pub fn announcement(run: &Run, folder: &Path) -> String {
         settings.thread_count(),
         settings.seed,
         data.name,
-        thousands(data.train.len()),
-        thousands(data.test.len()),
+        count(data.train.len()),
+        count(data.test.len()),
         name_of(&config["model"]),
         shorten(&widths),
-        thousands(network.parameter_count()),
+        count(network.parameter_count()),
         name_of(algorithm),
         name_of(&config["optimizer"]),
         settings.learning_rate.base,
@@ -57,14 +53,13 @@ pub fn announcement(run: &Run, folder: &Path) -> String {
 
 /// The learning-rate schedule in brackets; nothing if the learning rate is constant.
 fn describe_schedule(schedule: &Value) -> String {
-    let mut parts = Vec::new();
-    if schedule["warmup_epochs"] != 0 {
-        parts.push(format!("{} epochs of warm-up", schedule["warmup_epochs"]));
+    let (epochs, decay) = (&schedule["warmup_epochs"], name_of(schedule));
+    match (*epochs != 0, decay != "constant") {
+        (false, false) => String::new(),
+        (false, true) => format!(" ({decay})"),
+        (true, false) => format!(" ({epochs} epochs of warm-up)"),
+        (true, true) => format!(" ({epochs} epochs of warm-up, then {decay})"),
     }
-    if name_of(schedule) != "constant" {
-        parts.push(name_of(schedule).to_string());
-    }
-    if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", then ")) }
 }
 
 /// The results of a run, for the end.
@@ -76,21 +71,20 @@ pub fn closing_table(run: &Run, seconds: f64, folder: &Path) -> String {
         name.part != "train" && (name.quantity == "loss" || Some(name.quantity) == main)
     };
     let names: Vec<ValueName> = run.value_names().filter(is_shown).collect();
-    let titles: Vec<String> =
-        names.iter().map(|name| format!("{} {}", name.part, name.quantity)).collect();
-    let width = titles.iter().map(String::len).fold(14, usize::max);
+    let title = |name: &ValueName| format!("{} {}", name.part, name.quantity);
+    let width = names.iter().map(|name| title(name).len()).fold(14, usize::max);
     let line = |title: &str, best: &str, epoch: &str, last: &str| {
         format!("{title:width$}  {best:>10}  {epoch:>10}  {last:>10}\n")
     };
     let mut text = format!("\n{}", line("", "best", "at epoch", "final"));
-    for (name, title) in names.iter().zip(&titles) {
+    for name in &names {
         let shown = |row: &EpochRow| match (name.of(row), name.unit) {
             (Some(value), "") => format!("{value:.4}"),
             (Some(value), unit) => format!("{value:.4} {unit}"),
             (None, _) => String::new(),
         };
         let best = name.best(rows).unwrap_or(last);
-        text += &line(title, &shown(best), &best.epoch.to_string(), &shown(last));
+        text += &line(&title(name), &shown(best), &best.epoch.to_string(), &shown(last));
     }
     let training: f64 = rows.iter().map(|row| row.train_seconds).sum();
     text += &format!(
@@ -115,14 +109,11 @@ fn duration(seconds: f64) -> String {
 
 /// Widths joined by dashes, runs of equal ones as a product: 784-10x500-10.
 fn shorten(widths: &[i64]) -> String {
-    let parts: Vec<String> = widths
-        .chunk_by(|a, b| a == b)
-        .map(|run| match run.len() {
-            1 => run[0].to_string(),
-            times => format!("{times}x{}", run[0]),
-        })
-        .collect();
-    parts.join("-")
+    let runs = widths.chunk_by(|a, b| a == b).map(|run| match run.len() {
+        1 => run[0].to_string(),
+        times => format!("{times}x{}", run[0]),
+    });
+    runs.collect::<Vec<_>>().join("-")
 }
 
 /// A setting's name in configurations: itself, or its key `name`.
@@ -130,15 +121,7 @@ fn name_of(setting: &Value) -> &str {
     setting.get("name").unwrap_or(setting).as_str().unwrap_or_default()
 }
 
-/// A number with commas between groups of three digits.
-fn thousands(number: i64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+/// A count as people write it: with commas between groups of three digits.
+fn count(number: i64) -> HumanCount {
+    HumanCount(number.unsigned_abs())
 }
