@@ -35,6 +35,9 @@ use std::fmt;
 #[derive(Debug)]
 pub struct ConfigError(pub String);
 
+/// What comes of reading a configuration.
+pub type Result<T, E = ConfigError> = std::result::Result<T, E>;
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         formatter.write_str(&self.0)
