@@ -6,7 +6,7 @@ use std::ops::Bound;
 use serde_json::json;
 
 use crate::settings::domain::{any, number, positive, whole};
-use crate::settings::{ConfigError, Domain, Reader, section};
+use crate::settings::{Domain, Reader, Result, section};
 
 /// The learning rate of a run: its full value, and a schedule over the epochs.
 #[derive(Clone, Debug)]
@@ -77,12 +77,7 @@ fn milestones() -> Domain<Vec<u64>> {
 }
 
 impl LearningRateSchedule {
-    fn checked(
-        mut self,
-        reader: &mut Reader,
-        learning_rate: f64,
-        epochs: u64,
-    ) -> Result<LearningRateSchedule, ConfigError> {
+    fn checked(mut self, reader: &mut Reader, learning_rate: f64, epochs: u64) -> Result<Self> {
         if let Decay::Cosine { t_max, minimum } = &mut self.decay {
             if *minimum > learning_rate {
                 let expected = "a number from 0 to the learning rate";

@@ -54,11 +54,11 @@ impl PredictArgs {
             if answers.isfinite().all().int64_value(&[]) == 0 {
                 let wrong =
                     answers.isfinite().all_dim(-1, false).to_kind(Kind::Int64).argmin(0, false);
+                let sample = count + wrong.int64_value(&[]) as u64 + 1;
                 bail!(
-                    "{}: the network's answer to sample {} is NaN or infinite; its weights or the sample's \
-                     values are too large or no numbers",
-                    self.input.display(),
-                    count + wrong.int64_value(&[]) as u64 + 1
+                    "{}: the network's answer to sample {sample} is NaN or infinite; its weights or the \
+                     sample's values are too large or no numbers",
+                    self.input.display()
                 );
             }
             count += write(&mut table, &answers, targets)?;

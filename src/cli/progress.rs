@@ -75,16 +75,11 @@ pub fn show_fetching() -> impl FnMut(Fetching) {
             say(text);
         }
         Fetching::Transfer { file, bytes, of } => {
-            if shown.as_ref().is_none_or(|bar| bar.message() != file) {
-                let new = bar(of, "{msg:25} {bar:40} {bytes:>10} of {total_bytes}");
-                shown = Some(new.with_message(file.to_string()));
-            }
-            if let Some(bar) = &shown {
-                bar.set_position(bytes);
-            }
-            if bytes == of {
-                shown = None;
-            }
+            let template = "{msg:25} {bar:40} {bytes:>10} of {total_bytes}";
+            let new = || bar(of, template).with_message(file.to_string());
+            let bar = shown.take().filter(|bar| bar.message() == file).unwrap_or_else(new);
+            bar.set_position(bytes);
+            shown = (bytes != of).then_some(bar);
         }
     }
 }
@@ -96,13 +91,9 @@ fn bar(length: u64, template: &str) -> ProgressBar {
 
 fn describe(row: &EpochRow, epochs: u64) -> String {
     let others = row.parts().skip(1).map(|(part, found)| format!("{part} {:.4}", found.loss));
-    let mut text = format!(
-        "epoch {:>width$}/{epochs}  loss {:.4} ({})",
-        row.epoch,
-        row.train.loss,
-        others.collect::<Vec<_>>().join(", "),
-        width = epochs.to_string().len()
-    );
+    let others = others.collect::<Vec<_>>().join(", ");
+    let (epoch, loss, width) = (row.epoch, row.train.loss, epochs.to_string().len());
+    let mut text = format!("epoch {epoch:>width$}/{epochs}  loss {loss:.4} ({others})");
     if let Some((name, value)) = row.test.metrics.first() {
         text += &match Metric::find(name).map_or("", |metric| metric.unit) {
             "" => format!("  {name} {value:.4}"),

@@ -3,51 +3,42 @@
 use std::path::Path;
 
 use f3_tch::device::name as device_name;
-use f3_tch::run::{EpochRow, Run, ValueName};
+use f3_tch::run::{EpochRow, Run, Settings, ValueName};
+use f3_tch::{VERSION, libtorch_version};
 use indicatif::HumanCount;
 use serde_json::Value;
 
 /// What is about to happen.
 pub fn announcement(run: &Run, folder: &Path) -> String {
     let Run { data, settings, .. } = run;
-    let config = run.config.as_ref().map_or(&Value::Null, |config| &config.json);
-    let network = run.state.trainer.layers();
+    let Settings { seed, loss, batch_size, epochs, .. } = settings;
+    let (device, threads) = (device_name(data.train.inputs.device()), settings.thread_count());
+    let (name, train, test) = (&data.name, count(data.train.len()), count(data.test.len()));
+    let validation = data.validation.as_ref().map(|split| count(split.len()));
+    let validation =
+        validation.map_or(String::new(), |count| format!("{count} validation samples, "));
+    let layers = run.state.trainer.layers();
     let mut widths = vec![data.train.input_count()];
-    widths.extend(network.as_slice().iter().map(|layer| layer.block().outputs()));
-    let algorithm = &config["algorithm"];
+    widths.extend(layers.as_slice().iter().map(|layer| layer.block().outputs()));
+    let (widths, parameters) = (shorten(&widths), count(layers.parameter_count()));
+
+    let config = run.config.as_ref().map_or(&Value::Null, |config| &config.json);
+    let [model, algorithm, optimizer] = ["model", "algorithm", "optimizer"].map(|key| &config[key]);
     let error_info = algorithm["error_info"].as_str();
     let error_info = error_info.map_or(String::new(), |name| format!(" ({name})"));
     let feedback = algorithm.get("feedback_init").map(name_of);
     let feedback = feedback.map_or(String::new(), |name| format!(", feedback {name}"));
-    let validation = data.validation.as_ref().map(|split| count(split.len()));
-    let validation =
-        validation.map_or(String::new(), |count| format!("{count} validation samples, "));
+    let (rate, schedule) = (settings.learning_rate.base, describe_schedule(&optimizer["schedule"]));
+    let [model, algorithm, optimizer] = [model, algorithm, optimizer].map(name_of);
+    let (version, libtorch, folder) = (VERSION, libtorch_version(), folder.display());
     format!(
-        "f3-tch {} with libtorch {} on {} ({} threads), seed {}\n\
-         data       {}: {} training samples, {validation}{} test samples\n\
-         network    {} {}, {} parameters\n\
-         algorithm  {}{error_info}{feedback}\n\
-         training   {} at {}{}, loss {}, batches of {}, {} epochs\n\
-         run        {}",
-        f3_tch::VERSION,
-        f3_tch::libtorch_version(),
-        device_name(data.train.inputs.device()),
-        settings.thread_count(),
-        settings.seed,
-        data.name,
-        count(data.train.len()),
-        count(data.test.len()),
-        name_of(&config["model"]),
-        shorten(&widths),
-        count(network.parameter_count()),
-        name_of(algorithm),
-        name_of(&config["optimizer"]),
-        settings.learning_rate.base,
-        describe_schedule(&config["optimizer"]["schedule"]),
-        settings.loss,
-        settings.batch_size,
-        settings.epochs,
-        folder.display(),
+        "f3-tch {version} with libtorch {libtorch} on {device} ({threads} threads), seed {seed}\n\
+         data       {name}: {train} training samples, {validation}{test} test samples\n\
+         network    {model} {widths}, {parameters} parameters\n\
+         algorithm  {algorithm}{error_info}{feedback}\n\
+         training   {optimizer} at {rate}{schedule}, loss {loss}, batches of {batch_size}, \
+         {epochs} epochs\n\
+         run        {folder}"
     )
 }
 
@@ -87,13 +78,8 @@ pub fn closing_table(run: &Run, seconds: f64, folder: &Path) -> String {
         text += &line(&title(name), &shown(best), &best.epoch.to_string(), &shown(last));
     }
     let training: f64 = rows.iter().map(|row| row.train_seconds).sum();
-    text += &format!(
-        "\ntime   {} in all, {} of it training\nfiles  {}\n",
-        duration(seconds),
-        duration(training),
-        folder.display()
-    );
-    text
+    let (all, training, folder) = (duration(seconds), duration(training), folder.display());
+    text + &format!("\ntime   {all} in all, {training} of it training\nfiles  {folder}\n")
 }
 
 fn duration(seconds: f64) -> String {

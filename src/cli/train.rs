@@ -89,12 +89,9 @@ pub(super) fn carry_out(run: &mut Run, folder: &Folder, quiet: bool) -> Result<E
 fn what_is_saved(run: &Run, folder: &Folder) -> String {
     let checkpoints = Checkpoints::new(&folder.checkpoints(), run.settings.checkpoint.clone());
     let newest = checkpoints.newest().ok().flatten();
-    match newest.and_then(|path| Checkpoint::open(&path).ok()) {
-        Some(checkpoint) => format!(
-            "; the run is saved up to epoch {} (`f3-tch resume {}` goes on)",
-            checkpoint.epoch(),
-            folder.path().display()
-        ),
-        None => String::new(),
-    }
+    let saved = newest.and_then(|path| Some(Checkpoint::open(&path).ok()?.epoch()));
+    saved.map_or(String::new(), |epoch| {
+        let path = folder.path().display();
+        format!("; the run is saved up to epoch {epoch} (`f3-tch resume {path}` goes on)")
+    })
 }

@@ -30,10 +30,10 @@ impl Source {
     /// A file, or a configuration that the program carries by that name, with or without `.yaml`.
     pub fn open(config: &str) -> Result<Source> {
         Source::of(Layer::find(vec![config.into()], config)?.ok_or_else(|| {
+            let names = carried::names().join(", ");
             ConfigError(format!(
                 "{config}: no such file, and the program carries no configuration of that name; it \
-                 carries {}",
-                carried::names().join(", ")
+                 carries {names}"
             ))
         })?)
     }
@@ -140,17 +140,16 @@ impl Source {
     }
 
     /// What has replaced the choice, such as `optimizer.name`, to which a file's key belongs.
-    pub(super) fn replaced_choice(&self, path: &str) -> Option<&Layer> {
+    pub(super) fn replaced_choice<'a>(&'a self, path: &str) -> Option<&'a Layer> {
         let layer = self.layer_of(path).filter(|layer| !self.layers[*layer].is_set())?;
         path.match_indices('.').find_map(|(dot, _)| {
             let name = format!("{}.name", &path[..dot]);
-            let chosen = |layers: &[Layer]| {
-                layers.iter().rposition(|layer| lookup(&layer.values, &name).is_some())
+            let chosen = |layers: &'a [Layer]| {
+                layers.iter().rev().find_map(|it| Some((it, lookup(&it.values, &name)?)))
             };
-            let value = |layer: usize| lookup(&self.layers[layer].values, &name);
-            let now = chosen(&self.layers)?;
+            let (layer_now, now) = chosen(&self.layers)?;
             let then = chosen(&self.layers[..=layer]);
-            (value(now) != then.and_then(value)).then_some(&self.layers[now])
+            then.is_none_or(|(_, then)| then != now).then_some(layer_now)
         })
     }
 
