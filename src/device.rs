@@ -26,8 +26,6 @@ pub enum DeviceChoice {
 pub struct ChosenDevice {
     /// The device.
     pub device: Device,
-    /// Such as "cpu" or "cuda:0".
-    pub name: String,
     /// Why it is not the one that might be expected: a driver is there, but CUDA does not work.
     pub remark: Option<String>,
 }
@@ -43,22 +41,21 @@ impl DeviceChoice {
     ///
     /// libtorch's CUDA part is loaded here, and only if it is asked for or a driver is there.
     pub fn choose(self) -> Result<ChosenDevice> {
-        let chosen = |device| ChosenDevice { device, name: name(device), remark: None };
-        let (cpu, cuda) = (chosen(Device::Cpu), |index| chosen(Device::Cuda(index)));
+        let chosen = |device| ChosenDevice { device, remark: None };
         match self {
-            DeviceChoice::Cpu => Ok(cpu),
+            DeviceChoice::Cpu => Ok(chosen(Device::Cpu)),
             DeviceChoice::Auto => Ok(match cuda_devices().and_then(|_| try_out(0)) {
-                Ok(()) => cuda(0),
+                Ok(()) => chosen(Device::Cuda(0)),
                 Err(error) => {
-                    let remark =
-                        native::has_cuda_driver().then(|| format!("CUDA cannot be used: {error}"));
-                    ChosenDevice { remark, ..cpu }
+                    let remark = format!("CUDA cannot be used: {error}");
+                    let remark = native::has_cuda_driver().then_some(remark);
+                    ChosenDevice { device: Device::Cpu, remark }
                 }
             }),
             DeviceChoice::Cuda(index) => match cuda_devices() {
                 Ok(count) if index < count => {
                     try_out(index).with_context(|| format!("device `{self}` does not work"))?;
-                    Ok(cuda(index))
+                    Ok(chosen(Device::Cuda(index)))
                 }
                 Ok(count) => bail!(
                     "device `{self}` is not there: this machine has {count}, the last is `cuda:{}`",

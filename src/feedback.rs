@@ -4,7 +4,7 @@
 
 use anyhow::Result;
 use serde_json::json;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use crate::generator::Generator;
 use crate::settings::domain::{any, number};
@@ -17,51 +17,42 @@ section! {
         KaimingUniform = "kaiming_uniform",
         /// `scalar` times an i.i.d. uniform choice among `values`: [-1, 0, 1] is the paper's
         /// trinomial, [0, 1] its binomial feedback.
-        DiscreteUniform = "discrete_uniform" {
-            /// Factor of every element.
-            scalar: f64 = 1.0, factor();
-            /// Numbers to choose from, or to combine.
-            values: Vec<f64>, numbers();
-        },
+        DiscreteUniform = "discrete_uniform" (ScaledValues),
         /// `scalar` times [I, -I, I, …] along the width, cut at n: the paper's ±I.
-        IdentityRepeatPm = "identity_repeat_pm" {
-            /// Factor of every element.
-            scalar: f64 = 1.0, factor();
-        },
+        IdentityRepeatPm = "identity_repeat_pm" (Scaled),
         /// `scalar` times [I, I, …] along the width, cut at n.
-        IdentityRepeat = "identity_repeat" {
-            /// Factor of every element.
-            scalar: f64 = 1.0, factor();
-        },
+        IdentityRepeat = "identity_repeat" (Scaled),
         /// `scalar` on the main diagonal, 0 elsewhere.
-        IdentityFillZero = "identity_fill_zero" {
-            /// Factor of every element.
-            scalar: f64 = 1.0, factor();
-        },
+        IdentityFillZero = "identity_fill_zero" (Scaled),
         /// `scalar` everywhere.
-        Constant = "constant" {
-            /// Factor of every element.
-            scalar: f64 = 1.0, factor();
-        },
+        Constant = "constant" (Scaled),
         /// `scalar` everywhere, with the columns 0, 2, 4, … negated.
-        AlternateNegative = "alternate_negative" {
-            /// Factor of every element.
-            scalar: f64 = 1.0, factor();
-        },
+        AlternateNegative = "alternate_negative" (Scaled),
         /// `scalar` everywhere, with the second half of the columns (from n/2, rounded down) negated.
-        ChunkedNegative = "chunked_negative" {
-            /// Factor of every element.
-            scalar: f64 = 1.0, factor();
-        },
+        ChunkedNegative = "chunked_negative" (Scaled),
         /// `scalar` times all combinations of C `values`, one a column: n must be |values|^C.
-        CartesianProduct = "cartesian_product" {
-            /// Factor of every element.
-            scalar: f64 = 1.0, factor();
-            /// Numbers to choose from, or to combine.
-            values: Vec<f64>, numbers();
-        },
+        CartesianProduct = "cartesian_product" (ScaledValues),
         /// One column drawn from U(-1, 1), repeated n times.
         KaimingUniformRepeatLine = "kaiming_uniform_repeat_line",
+    }
+}
+
+section! {
+    /// A matrix that is known up to a factor.
+    #[derive(Copy)]
+    pub struct Scaled {
+        /// Factor of every element.
+        scalar: f64 = 1.0, factor();
+    }
+}
+
+section! {
+    /// A matrix whose elements are some numbers, up to a factor.
+    pub struct ScaledValues {
+        /// Factor of every element.
+        scalar: f64 = 1.0, factor();
+        /// Numbers to choose from, or to combine.
+        values: Vec<f64>, numbers();
     }
 }
 
@@ -78,7 +69,7 @@ fn numbers() -> Domain<Vec<f64>> {
 impl FeedbackInit {
     /// Refuses a width n for which this matrix does not exist, with the reason.
     pub fn check(&self, outputs: i64, width: i64) -> Result<(), String> {
-        let FeedbackInit::CartesianProduct { values, .. } = self else {
+        let FeedbackInit::CartesianProduct(ScaledValues { values, .. }) = self else {
             return Ok(());
         };
         let count = values.len() as u64;
@@ -98,66 +89,45 @@ impl FeedbackInit {
             let expected = format!("one that has such a matrix: {reason}");
             Refusal::new("algorithm.feedback_init.name", "cartesian_product", expected)
         })?;
-        let float = (Kind::Float, Device::Cpu);
         let shape = [outputs, width];
-        let identities = |second: f64| {
-            let identity = Tensor::f_eye(outputs, float)?;
-            let blocks: Vec<Tensor> = (0..(width + outputs - 1) / outputs)
-                .map(|block| &identity * if block % 2 == 0 { 1.0 } else { second })
-                .collect();
-            Tensor::f_cat(&blocks, 1)?.f_narrow(1, 0, width)
+        let of_each = |scalar: f64, element: &dyn Fn(i64, i64) -> f64| {
+            let row = |row| (0..width).map(move |column| element(row, column) as f32);
+            let elements: Vec<f32> = (0..outputs).flat_map(row).collect();
+            Tensor::from_slice(&elements).reshape(shape) * scalar
         };
+        let sign = |is_negative: bool| if is_negative { -1.0 } else { 1.0 };
         Ok(match self {
-            FeedbackInit::KaimingUniform => {
+            Self::KaimingUniform => {
                 let bound = 1.0 / (width as f64).sqrt();
                 generator.uniform(&shape, -bound, bound)?
             }
-            FeedbackInit::DiscreteUniform { scalar, values } => {
-                let choice = generator.integers(&shape, values.len() as i64)?;
-                let chosen = Tensor::from_slice(values)
-                    .to_kind(Kind::Float)
-                    .index_select(0, &choice.flatten(0, -1));
-                chosen.reshape(shape) * *scalar
+            Self::DiscreteUniform(it) => {
+                let choice = generator.integers(&shape, it.values.len() as i64)?;
+                let values = Tensor::from_slice(&it.values).to_kind(Kind::Float);
+                values.index_select(0, &choice.flatten(0, -1)).reshape(shape) * it.scalar
             }
-            FeedbackInit::IdentityRepeatPm { scalar } => identities(-1.0)? * *scalar,
-            FeedbackInit::IdentityRepeat { scalar } => identities(1.0)? * *scalar,
-            FeedbackInit::IdentityFillZero { scalar } => {
-                Tensor::f_eye_m(outputs, width, float)? * *scalar
+            Self::IdentityRepeatPm(it) => of_each(it.scalar, &|row, column| {
+                sign(column / outputs % 2 == 1) * f64::from(column % outputs == row)
+            }),
+            Self::IdentityRepeat(it) => {
+                of_each(it.scalar, &|row, column| f64::from(column % outputs == row))
             }
-            FeedbackInit::Constant { scalar } => Tensor::f_full(shape, *scalar, float)?,
-            FeedbackInit::AlternateNegative { scalar } => {
-                let matrix = Tensor::f_full(shape, *scalar, float)?;
-                let _ = matrix.slice(1, 0, width, 2).neg_();
-                matrix
+            Self::IdentityFillZero(it) => {
+                of_each(it.scalar, &|row, column| f64::from(column == row))
             }
-            FeedbackInit::ChunkedNegative { scalar } => {
-                let matrix = Tensor::f_full(shape, *scalar, float)?;
-                let _ = matrix.narrow(1, width / 2, width - width / 2).neg_();
-                matrix
-            }
-            FeedbackInit::CartesianProduct { scalar, values } => {
-                combinations(values, outputs, width) * *scalar
-            }
-            FeedbackInit::KaimingUniformRepeatLine => {
+            Self::Constant(it) => of_each(it.scalar, &|_, _| 1.0),
+            Self::AlternateNegative(it) => of_each(it.scalar, &|_, column| sign(column % 2 == 0)),
+            Self::ChunkedNegative(it) => of_each(it.scalar, &|_, column| sign(column >= width / 2)),
+            Self::CartesianProduct(it) => of_each(it.scalar, &|row, column| {
+                let count = it.values.len() as i64;
+                let period = count.pow((outputs - 1 - row) as u32); // the last row changes fastest
+                it.values[(column / period % count) as usize]
+            }),
+            Self::KaimingUniformRepeatLine => {
                 generator.uniform(&[outputs, 1], -1.0, 1.0)?.repeat([1, width])
             }
         })
     }
-}
-
-/// All combinations of `outputs` values, one a column; the last row changes fastest.
-fn combinations(values: &[f64], outputs: i64, width: i64) -> Tensor {
-    let count = values.len() as i64;
-    let rows: Vec<Tensor> = (0..outputs)
-        .map(|row| {
-            let period = count.pow((outputs - 1 - row) as u32);
-            let row: Vec<f32> = (0..width)
-                .map(|column| values[(column / period % count) as usize] as f32)
-                .collect();
-            Tensor::from_slice(&row)
-        })
-        .collect();
-    Tensor::stack(&rows, 0)
 }
 
 #[cfg(test)]
@@ -173,33 +143,36 @@ mod tests {
 
     #[test]
     fn deterministic_matrices_are_as_documented() {
-        let scalar = 2.0;
+        let scaled = Scaled { scalar: 2.0 };
         let (two, minus) = (2.0, -2.0);
         assert_eq!(
-            rows(FeedbackInit::IdentityRepeatPm { scalar }, 2, 5),
+            rows(FeedbackInit::IdentityRepeatPm(scaled), 2, 5),
             [[two, 0., minus, 0., two], [0., two, 0., minus, 0.]]
         );
         assert_eq!(
-            rows(FeedbackInit::IdentityRepeat { scalar }, 2, 3),
+            rows(FeedbackInit::IdentityRepeat(scaled), 2, 3),
             [[two, 0., two], [0., two, 0.]]
         );
         assert_eq!(
-            rows(FeedbackInit::IdentityFillZero { scalar }, 2, 3),
+            rows(FeedbackInit::IdentityFillZero(scaled), 2, 3),
             [[two, 0., 0.], [0., two, 0.]]
         );
-        assert_eq!(rows(FeedbackInit::Constant { scalar }, 1, 2), [[two, two]]);
-        assert_eq!(rows(FeedbackInit::AlternateNegative { scalar }, 1, 3), [[minus, two, minus]]);
-        assert_eq!(rows(FeedbackInit::ChunkedNegative { scalar }, 1, 3), [[two, minus, minus]]);
+        assert_eq!(rows(FeedbackInit::Constant(scaled), 1, 2), [[two, two]]);
+        assert_eq!(rows(FeedbackInit::AlternateNegative(scaled), 1, 3), [[minus, two, minus]]);
+        assert_eq!(rows(FeedbackInit::ChunkedNegative(scaled), 1, 3), [[two, minus, minus]]);
         let values = vec![-1.0, 1.0];
         assert_eq!(
-            rows(FeedbackInit::CartesianProduct { scalar, values }, 2, 4),
+            rows(FeedbackInit::CartesianProduct(ScaledValues { scalar: 2.0, values }), 2, 4),
             [[minus, minus, two, two], [minus, two, minus, two]]
         );
     }
 
     #[test]
     fn cartesian_product_refuses_another_width() {
-        let init = FeedbackInit::CartesianProduct { scalar: 1.0, values: vec![0.0, 1.0, 2.0] };
+        let init = FeedbackInit::CartesianProduct(ScaledValues {
+            scalar: 1.0,
+            values: vec![0.0, 1.0, 2.0],
+        });
         assert!(init.check(2, 9).is_ok());
         let error = init.check(2, 8).unwrap_err().to_string();
         assert!(error.contains("width 9, not 8"), "{error}");

@@ -39,7 +39,7 @@ impl Layer {
     }
 
     /// The optimizer and its state.
-    pub fn optimizer(&self) -> &dyn Optimizer {
+    pub fn optimizer(&self) -> &Optimizer {
         self.engine.optimizer()
     }
 

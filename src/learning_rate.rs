@@ -6,7 +6,7 @@ use std::ops::Bound;
 use serde_json::json;
 
 use crate::settings::domain::{any, number, positive, whole};
-use crate::settings::{ConfigError, Domain, Reader, section};
+use crate::settings::{Domain, Reader, Result, section};
 
 /// The learning rate of a run: its full value, and a schedule over the epochs.
 #[derive(Clone, Debug)]
@@ -15,18 +15,6 @@ pub struct LearningRate {
     pub base: f64,
     /// How it changes over the epochs.
     pub schedule: LearningRateSchedule,
-}
-
-impl LearningRate {
-    /// The same in all epochs.
-    pub fn constant(base: f64) -> LearningRate {
-        LearningRate { base, schedule: LearningRateSchedule::constant() }
-    }
-
-    /// The learning rate of an epoch, counted from 1.
-    pub fn at(&self, epoch: u64) -> f64 {
-        self.schedule.at(self.base, epoch)
-    }
 }
 
 section! {
@@ -89,12 +77,7 @@ fn milestones() -> Domain<Vec<u64>> {
 }
 
 impl LearningRateSchedule {
-    fn checked(
-        mut self,
-        reader: &mut Reader,
-        learning_rate: f64,
-        epochs: u64,
-    ) -> Result<LearningRateSchedule, ConfigError> {
+    fn checked(mut self, reader: &mut Reader, learning_rate: f64, epochs: u64) -> Result<Self> {
         if let Decay::Cosine { t_max, minimum } = &mut self.decay {
             if *minimum > learning_rate {
                 let expected = "a number from 0 to the learning rate";
@@ -108,23 +91,25 @@ impl LearningRateSchedule {
     }
 }
 
-impl LearningRateSchedule {
-    /// The same learning rate in all epochs.
-    pub fn constant() -> LearningRateSchedule {
-        LearningRateSchedule { decay: Decay::Constant, warmup_epochs: 0, warmup_start: 1.0 / 3.0 }
+impl LearningRate {
+    /// The same in all epochs.
+    pub fn constant(base: f64) -> LearningRate {
+        let (decay, warmup_epochs, warmup_start) = (Decay::Constant, 0, 1.0 / 3.0);
+        LearningRate { base, schedule: LearningRateSchedule { decay, warmup_epochs, warmup_start } }
     }
 
-    /// The learning rate of an epoch, counted from 1, for the full value `rate`.
-    pub fn at(&self, rate: f64, epoch: u64) -> f64 {
+    /// The learning rate of an epoch, counted from 1.
+    pub fn at(&self, epoch: u64) -> f64 {
+        let LearningRate { base: rate, schedule } = self;
+        let LearningRateSchedule { decay, warmup_epochs, warmup_start } = schedule;
         let passed = epoch.saturating_sub(1);
-        if passed < self.warmup_epochs {
-            let share = passed as f64 / self.warmup_epochs as f64;
-            return rate * (self.warmup_start + (1.0 - self.warmup_start) * share);
-        }
-        let t = passed - self.warmup_epochs;
+        let Some(t) = passed.checked_sub(*warmup_epochs) else {
+            let share = passed as f64 / *warmup_epochs as f64;
+            return rate * (warmup_start + (1.0 - warmup_start) * share);
+        };
         let power = |gamma: f64, times: u64| gamma.powf(times as f64);
-        match &self.decay {
-            Decay::Constant => rate,
+        match decay {
+            Decay::Constant => *rate,
             Decay::Step { period, gamma } => rate * power(*gamma, t / period),
             Decay::MultiStep { milestones, gamma } => {
                 let reached = milestones.iter().filter(|milestone| **milestone <= t).count();

@@ -70,6 +70,10 @@ impl SgdSettings {
         }
         Ok(self)
     }
+
+    fn adds_up_steps(&self) -> bool {
+        self.classical_momentum && self.momentum != 0.0
+    }
 }
 
 /// PyTorch's defaults.
@@ -83,7 +87,7 @@ impl OptimizerSettings {
     /// Refuses an optimizer whose step the fused kernels do not know, with the reason.
     pub fn can_be_fused(&self) -> Result<()> {
         match self {
-            OptimizerSettings::Sgd(it) if it.classical_momentum && it.momentum != 0.0 => {
+            OptimizerSettings::Sgd(settings) if settings.adds_up_steps() => {
                 bail!("the fused kernels have no `optimizer.classical_momentum`")
             }
             _ => Ok(()),
@@ -99,175 +103,107 @@ impl OptimizerSettings {
     }
 
     /// An optimizer, with its state at zero, for parameters of these shapes on this device.
-    pub fn build(&self, parameters: &[&Tensor]) -> Result<Box<dyn Optimizer>> {
-        Ok(match *self {
-            OptimizerSettings::Adam(settings) => Box::new(Adam::new(settings, parameters)?),
-            OptimizerSettings::Sgd(settings) => Box::new(Sgd::new(settings, parameters)?),
-        })
-    }
-
-    /// As [`OptimizerSettings::build`], for the fused kernels.
-    ///
-    /// # Errors
-    /// As [`OptimizerSettings::can_be_fused`].
-    pub(crate) fn build_fused(&self, parameters: &[&Tensor]) -> Result<Box<dyn FusedOptimizer>> {
-        self.can_be_fused()?;
-        Ok(match *self {
-            OptimizerSettings::Adam(settings) => Box::new(Adam::new(settings, parameters)?),
-            OptimizerSettings::Sgd(settings) => Box::new(Sgd::new(settings, parameters)?),
+    pub fn build(&self, parameters: &[&Tensor]) -> Result<Optimizer> {
+        let device = parameters.first().map_or(Device::Cpu, |parameter| parameter.device());
+        let zeros = |state: usize| {
+            let kept = parameters.iter().filter(|_| state <= self.states());
+            kept.map(|parameter| Ok(parameter.f_zeros_like()?)).collect::<Result<Vec<_>>>()
+        };
+        Ok(Optimizer {
+            settings: *self,
+            taken: Tensor::zeros([], (Kind::Float, device)),
+            first: zeros(1)?,
+            second: zeros(2)?,
         })
     }
 }
 
-/// Steps a fixed list of parameters, in place, along their gradients.
-pub trait Optimizer: Send {
+/// Steps a fixed list of parameters, in place, along their gradients, with libtorch's own fused kernels:
+/// the numbers of `torch.optim` with `fused=True`. The layers' fused kernels can step in its place.
+pub struct Optimizer {
+    settings: OptimizerSettings,
+    taken: Tensor, // Adam's steps; a float scalar on the parameters' device, as its CUDA kernel wants it
+    // Beside each parameter, of what the settings keep:
+    first: Vec<Tensor>,  // Adam's first moment, or SGD's momentum
+    second: Vec<Tensor>, // Adam's second moment
+}
+
+impl Optimizer {
     /// One step; both lists have the order and shapes that the optimizer was built with.
-    fn step(
-        &mut self,
-        parameters: &[&Tensor],
-        gradients: &[&Tensor],
-        learning_rate: f64,
-    ) -> Result<()>;
-
-    /// The tensors that the next step depends on, with their names.
-    fn state(&self) -> Vec<(String, &Tensor)>;
-}
-
-/// An optimizer in whose place the fused kernels can step.
-pub(crate) trait FusedOptimizer: Optimizer {
-    /// What a kernel needs that takes the next `count` steps; they count as taken.
-    fn take(&mut self, count: usize, learning_rate: f64) -> Steps<'_>;
-}
-
-/// Adam, stepped by libtorch's own fused kernel: the numbers of `torch.optim.Adam(fused=True)`.
-pub struct Adam {
-    settings: AdamSettings,
-    step: Tensor, // float scalar on the parameters' device, as the CUDA kernel wants it
-    first_moments: Vec<Tensor>,
-    second_moments: Vec<Tensor>,
-}
-
-impl Adam {
-    fn new(settings: AdamSettings, parameters: &[&Tensor]) -> Result<Adam> {
-        let device = parameters.first().map_or(Device::Cpu, |p| p.device());
-        Ok(Adam {
-            settings,
-            step: Tensor::zeros([], (Kind::Float, device)),
-            first_moments: zeros_like(parameters)?,
-            second_moments: zeros_like(parameters)?,
-        })
-    }
-}
-
-impl Optimizer for Adam {
-    fn step(
+    pub fn step(
         &mut self,
         parameters: &[&Tensor],
         gradients: &[&Tensor],
         learning_rate: f64,
     ) -> Result<()> {
-        let AdamSettings { betas, eps, weight_decay } = self.settings;
-        native::fused_adam(
-            parameters,
-            gradients,
-            &references(&self.first_moments),
-            &references(&self.second_moments),
-            &self.step,
-            AdamStep { learning_rate, betas, weight_decay, eps },
-        )
+        let (first, second) = (references(&self.first), references(&self.second));
+        match self.settings {
+            OptimizerSettings::Adam(AdamSettings { betas, eps, weight_decay }) => {
+                let step = AdamStep { learning_rate, betas, weight_decay, eps };
+                native::fused_adam(parameters, gradients, &first, &second, &self.taken, step)
+            }
+            OptimizerSettings::Sgd(settings) => {
+                let SgdSettings { momentum, nesterov, weight_decay, .. } = settings;
+                let step = SgdStep { learning_rate, momentum, weight_decay, nesterov };
+                if !settings.adds_up_steps() {
+                    return native::fused_sgd(parameters, gradients, &first, step);
+                }
+                // The same kernel with learning rate 1 adds up what is already multiplied by η.
+                let scaled: Vec<Tensor> = tch::no_grad(|| {
+                    let pairs = parameters.iter().zip(gradients);
+                    let decayed = |(p, g): (&&Tensor, &&Tensor)| match weight_decay {
+                        0.0 => *g * learning_rate,
+                        _ => (*g + *p * weight_decay) * learning_rate,
+                    };
+                    pairs.map(decayed).collect()
+                });
+                let step = SgdStep { learning_rate: 1.0, weight_decay: 0.0, ..step };
+                native::fused_sgd(parameters, &references(&scaled), &first, step)
+            }
+        }
     }
 
-    fn state(&self) -> Vec<(String, &Tensor)> {
-        let mut state = vec![("step".to_string(), &self.step)];
-        state.extend(numbered("exp_avg", &self.first_moments));
-        state.extend(numbered("exp_avg_sq", &self.second_moments));
+    /// What a fused kernel needs that takes the next `count` steps; they count as taken. Only for
+    /// settings that [can be fused](OptimizerSettings::can_be_fused).
+    pub(crate) fn take(&mut self, count: usize, learning_rate: f64) -> Steps<'_> {
+        match self.settings {
+            OptimizerSettings::Adam(AdamSettings { betas: [beta1, beta2], eps, weight_decay }) => {
+                let taken = self.taken.double_value(&[]);
+                let _ = self.taken.g_add_scalar_(count as f64);
+                let coming = (1..=count).map(|step| taken + step as f64);
+                let step_size = |t: f64| (learning_rate / (1.0 - beta1.powf(t))) as f32;
+                let scale = |t: f64| (1.0 / (1.0 - beta2.powf(t)).sqrt()) as f32;
+                let scales = coming.clone().map(scale).collect();
+                let moments = [&self.first[..], &self.second];
+                Steps {
+                    rule: Rule::Adam { betas: [beta1, beta2], eps, scales, moments },
+                    weight_decay: weight_decay as f32,
+                    step_sizes: coming.map(step_size).collect(),
+                }
+            }
+            OptimizerSettings::Sgd(SgdSettings { momentum, nesterov, weight_decay, .. }) => Steps {
+                rule: Rule::Sgd { momentum: momentum as f32, nesterov, buffers: &self.first },
+                weight_decay: weight_decay as f32,
+                step_sizes: vec![learning_rate as f32; count],
+            },
+        }
+    }
+
+    /// The tensors that the next step depends on, with PyTorch's names for them.
+    pub fn state(&self) -> Vec<(String, &Tensor)> {
+        let (step, first) = match self.settings {
+            OptimizerSettings::Adam(_) => (Some(&self.taken), "exp_avg"),
+            OptimizerSettings::Sgd(_) => (None, "momentum_buffer"),
+        };
+        let mut state: Vec<_> = step.into_iter().map(|step| ("step".to_string(), step)).collect();
+        for (name, tensors) in [(first, &self.first), ("exp_avg_sq", &self.second)] {
+            let tensors = tensors.iter().enumerate();
+            state.extend(tensors.map(|(index, tensor)| (format!("{name}.{index}"), tensor)));
+        }
         state
     }
 }
 
-impl FusedOptimizer for Adam {
-    fn take(&mut self, count: usize, learning_rate: f64) -> Steps<'_> {
-        let AdamSettings { betas, eps, weight_decay } = self.settings;
-        let [beta1, beta2] = betas;
-        let taken = self.step.double_value(&[]);
-        let _ = self.step.g_add_scalar_(count as f64);
-        let coming = (1..=count).map(|step| taken + step as f64);
-        let scales = coming.clone().map(|t| (1.0 / (1.0 - beta2.powf(t)).sqrt()) as f32).collect();
-        let moments = [&self.first_moments[..], &self.second_moments];
-        Steps {
-            rule: Rule::Adam { betas, eps, scales, moments },
-            weight_decay: weight_decay as f32,
-            step_sizes: coming.map(|t| (learning_rate / (1.0 - beta1.powf(t))) as f32).collect(),
-        }
-    }
-}
-
-/// Stochastic gradient descent, stepped by libtorch's own fused kernel.
-pub struct Sgd {
-    settings: SgdSettings,
-    buffers: Vec<Tensor>, // none without momentum
-}
-
-impl Sgd {
-    fn new(settings: SgdSettings, parameters: &[&Tensor]) -> Result<Sgd> {
-        let buffers = if settings.momentum == 0.0 { Vec::new() } else { zeros_like(parameters)? };
-        Ok(Sgd { settings, buffers })
-    }
-}
-
-impl Optimizer for Sgd {
-    fn step(
-        &mut self,
-        parameters: &[&Tensor],
-        gradients: &[&Tensor],
-        learning_rate: f64,
-    ) -> Result<()> {
-        let SgdSettings { momentum, nesterov, classical_momentum, weight_decay } = self.settings;
-        let step = SgdStep { learning_rate, momentum, weight_decay, nesterov };
-        let buffers = references(&self.buffers);
-        if !classical_momentum || momentum == 0.0 {
-            return native::fused_sgd(parameters, gradients, &buffers, step);
-        }
-        // The same kernel with learning rate 1 adds up what is already multiplied by η.
-        let scaled: Vec<Tensor> = tch::no_grad(|| {
-            let pairs = parameters.iter().zip(gradients);
-            let decayed = |(p, g): (&&Tensor, &&Tensor)| match weight_decay {
-                0.0 => *g * learning_rate,
-                _ => (*g + *p * weight_decay) * learning_rate,
-            };
-            pairs.map(decayed).collect()
-        });
-        let step = SgdStep { learning_rate: 1.0, weight_decay: 0.0, ..step };
-        native::fused_sgd(parameters, &references(&scaled), &buffers, step)
-    }
-
-    fn state(&self) -> Vec<(String, &Tensor)> {
-        numbered("momentum_buffer", &self.buffers).collect()
-    }
-}
-
-impl FusedOptimizer for Sgd {
-    fn take(&mut self, count: usize, learning_rate: f64) -> Steps<'_> {
-        let SgdSettings { momentum, nesterov, weight_decay, .. } = self.settings;
-        Steps {
-            rule: Rule::Sgd { momentum: momentum as f32, nesterov, buffers: &self.buffers },
-            weight_decay: weight_decay as f32,
-            step_sizes: vec![learning_rate as f32; count],
-        }
-    }
-}
-
-fn zeros_like(parameters: &[&Tensor]) -> Result<Vec<Tensor>> {
-    parameters.iter().map(|parameter| Ok(parameter.f_zeros_like()?)).collect()
-}
-
 fn references(tensors: &[Tensor]) -> Vec<&Tensor> {
     tensors.iter().collect()
-}
-
-fn numbered<'a>(
-    name: &'static str,
-    tensors: &'a [Tensor],
-) -> impl Iterator<Item = (String, &'a Tensor)> {
-    tensors.iter().enumerate().map(move |(index, tensor)| (format!("{name}.{index}"), tensor))
 }

@@ -41,12 +41,10 @@ impl Plan<'_> {
         let Some(memory) = memory().filter(|memory| !elsewhere && bytes > *memory as f64) else {
             return Ok(());
         };
-        let gib = |bytes: f64| bytes / f64::from(1 << 30);
+        let [needed, there] = [bytes, memory as f64].map(|bytes| bytes / f64::from(1 << 30));
         let expected = format!(
-            "a network that fits into memory: this one's weights and optimizer state take {:.0} GiB, \
-             and there are {:.0} (`schedule.offload` keeps them in files)",
-            gib(bytes),
-            gib(memory as f64)
+            "a network that fits into memory: this one's weights and optimizer state take {needed:.0} \
+             GiB, and there are {there:.0} (`schedule.offload` keeps them in files)"
         );
         let (key, found) = config.model.size();
         bail!(Refusal::new(key, found, expected))

@@ -52,9 +52,8 @@ fn put_together(config: &Config, data: DataFrom) -> Result<(Run, Option<String>)
         Plan { config, shape }.check()?; // before anything is fetched
     }
     // The data go where the pipeline begins.
-    let first = config.schedule.devices.as_ref().and_then(|devices| devices.first().copied());
-    let chosen = match (config.device, first) {
-        (DeviceChoice::Auto, Some(first)) => first.choose()?,
+    let chosen = match (config.device, config.schedule.devices.as_deref()) {
+        (DeviceChoice::Auto, Some([first, ..])) => first.choose()?,
         (device, _) => device.choose()?,
     };
     let cores = || available_parallelism().map_or(1, usize::from);

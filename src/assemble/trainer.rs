@@ -104,8 +104,9 @@ impl Plan<'_> {
             let chunk = settings.chunk.unwrap_or(by_cache.min(filled));
             Box::new(Pipelined::new(stages, chunk, threads / stages))
         };
+        let sequential = || Box::new(LayerMajor::sequential());
         match settings.name {
-            ScheduleName::Sequential => Box::new(LayerMajor::sequential()),
+            ScheduleName::Sequential => sequential(),
             ScheduleName::LayerMajor => {
                 let whole = settings.offload.as_ref().map(|_| epoch as usize);
                 Box::new(LayerMajor::new(settings.chunk.or(whole).unwrap_or(by_cache)))
@@ -115,11 +116,9 @@ impl Plan<'_> {
                 pipelined(devices.or(settings.stages).unwrap_or(threads).clamp(1, layers.len()))
             }
             ScheduleName::Auto if kernels == Kernels::Fused => Box::new(LayerMajor::new(by_cache)),
-            ScheduleName::Auto if data.inputs.device().is_cuda() => {
-                Box::new(LayerMajor::sequential())
-            }
+            ScheduleName::Auto if data.inputs.device().is_cuda() => sequential(),
             ScheduleName::Auto => match best_stages(layers, threads) {
-                1 => Box::new(LayerMajor::sequential()),
+                1 => sequential(),
                 stages => pipelined(stages),
             },
         }

@@ -23,10 +23,7 @@ pub enum ConfigCommand {
 impl ConfigCommand {
     pub fn run(self) -> Result<()> {
         match self {
-            ConfigCommand::Show(args) => {
-                let (config, _) = args.read()?;
-                print(&config.to_yaml())
-            }
+            ConfigCommand::Show(args) => print(&args.read()?.0.to_yaml()),
             ConfigCommand::List => print(&format!("{}\n", settings::carried_names().join("\n"))),
             ConfigCommand::Keys => print(&settings::list(&config::keys())),
             ConfigCommand::Schema => print(&format!("{:#}\n", config::schema())),

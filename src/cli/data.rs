@@ -26,16 +26,11 @@ impl DataCommand {
         match self {
             DataCommand::Fetch { names, data_dir } => {
                 let directory = DataDirectory::locate(data_dir.data_dir.as_deref());
-                for set in names {
-                    print(&describe(&*set, &directory)?)?;
-                }
-                Ok(())
+                names.iter().try_for_each(|set| print(&describe(&**set, &directory)?))
             }
-            DataCommand::List => {
-                let lines = KnownDataSet::all()
-                    .map(|((name, summary), _)| format!("{name:14}  {}\n", summary.trim()));
-                print(&lines.collect::<String>())
-            }
+            DataCommand::List => KnownDataSet::all().try_for_each(|((name, summary), _)| {
+                print(&format!("{name:14}  {}\n", summary.trim()))
+            }),
         }
     }
 }

@@ -13,7 +13,7 @@ mod signals;
 mod train;
 
 use std::fmt::Display;
-use std::io::{Write, stderr};
+use std::io::{Write, stderr, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -123,7 +123,7 @@ pub fn say(line: impl Display) {
 
 /// Writes results to standard output.
 fn print(text: &str) -> Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes()).context("cannot write to standard output")?;
-    stdout.flush().context("cannot write to standard output")
+    let mut stdout = stdout().lock();
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    written.context("cannot write to standard output")
 }

@@ -54,11 +54,11 @@ impl PredictArgs {
             if answers.isfinite().all().int64_value(&[]) == 0 {
                 let wrong =
                     answers.isfinite().all_dim(-1, false).to_kind(Kind::Int64).argmin(0, false);
+                let sample = count + wrong.int64_value(&[]) as u64 + 1;
                 bail!(
-                    "{}: the network's answer to sample {} is NaN or infinite; its weights or the sample's \
-                     values are too large or no numbers",
-                    self.input.display(),
-                    count + wrong.int64_value(&[]) as u64 + 1
+                    "{}: the network's answer to sample {sample} is NaN or infinite; its weights or the \
+                     sample's values are too large or no numbers",
+                    self.input.display()
                 );
             }
             count += write(&mut table, &answers, targets)?;
@@ -85,13 +85,11 @@ fn write(table: &mut NewTable, answers: &Tensor, targets: &Targets) -> Result<u6
     // As float32 they have fewer digits.
     let text = |value: &f64| if single { (*value as f32).to_string() } else { value.to_string() };
     for (row, best) in rows.iter().zip(best) {
-        let numbers = row.iter().map(text);
-        match targets {
-            Targets::Classes(names) => {
-                table.write([names[best as usize].clone()].into_iter().chain(numbers))?;
-            }
-            Targets::Numbers { .. } => table.write(numbers)?,
-        }
+        let class = match targets {
+            Targets::Classes(names) => Some(names[best as usize].clone()),
+            Targets::Numbers { .. } => None,
+        };
+        table.write(class.into_iter().chain(row.iter().map(text)))?;
     }
     Ok(rows.len() as u64)
 }

@@ -13,65 +13,54 @@ use super::say;
 
 /// Shows a run's progress.
 pub struct Progress {
-    shown: Shown,
+    bar: ProgressBar, // hidden where none is shown
+    lines: bool,      // whether each epoch is a line in its place
     epochs: u64,
-}
-
-enum Shown {
-    Bar(ProgressBar),
-    Lines,
-    Nothing,
 }
 
 impl Progress {
     /// Only notes and warnings.
     pub fn quiet() -> Progress {
-        Progress { shown: Shown::Nothing, epochs: 0 }
+        Progress { bar: ProgressBar::hidden(), lines: false, epochs: 0 }
     }
 
     /// One bar over all epochs of a run, or a line for each.
     pub fn of(run: &Run) -> Progress {
         let epochs = run.settings.epochs;
         if !stderr().is_terminal() {
-            return Progress { shown: Shown::Lines, epochs };
+            return Progress { lines: true, epochs, ..Progress::quiet() };
         }
         let samples = epochs * run.data.train.len() as u64;
-        let shown = Shown::Bar(bar(samples, "{wide_bar} {percent:>3} %  {msg}  {eta} left"));
-        Progress { shown, epochs }
-    }
-
-    fn say(&self, line: String) {
-        match &self.shown {
-            Shown::Bar(bar) => bar.suspend(|| say(line)),
-            _ => say(line),
-        }
+        let bar = bar(samples, "{wide_bar} {percent:>3} %  {msg}  {eta} left");
+        Progress { bar, lines: false, epochs }
     }
 }
 
 impl Observer for Progress {
     fn notice(&mut self, event: &Event) -> Result<()> {
-        match (event, &self.shown) {
-            (Event::Note(text), _) => self.say(format!("note: {text}")),
-            (Event::Warning(text), _) => self.say(format!("warning: {text}")),
-            (Event::Start { history, .. }, Shown::Bar(bar)) => {
+        let bar = &self.bar;
+        match event {
+            Event::Note(text) => bar.suspend(|| say(format_args!("note: {text}"))),
+            Event::Warning(text) => bar.suspend(|| say(format_args!("warning: {text}"))),
+            Event::Start { history, .. } => {
                 if let Some(row) = history.last() {
                     bar.set_message(describe(row, self.epochs));
                     bar.set_position(row.processed_samples);
                     bar.reset_eta();
                 }
             }
-            (Event::Samples(done), Shown::Bar(bar)) => bar.set_position(*done),
-            (Event::Epoch { row, .. }, Shown::Bar(bar)) => {
-                bar.set_message(describe(row, self.epochs));
+            Event::Samples(done) => bar.set_position(*done),
+            Event::Epoch { row, .. } => {
+                let text = describe(row, self.epochs);
+                if self.lines {
+                    say(format_args!("{text}  {:.2} s", row.train_seconds));
+                }
+                bar.set_message(text);
                 if row.epoch == 0 {
                     bar.reset_eta(); // the first evaluation is no training
                 }
             }
-            (Event::Epoch { row, .. }, Shown::Lines) => {
-                say(format_args!("{}  {:.2} s", describe(row, self.epochs), row.train_seconds));
-            }
-            (Event::End(_), Shown::Bar(bar)) => bar.finish_and_clear(),
-            _ => {}
+            Event::End(_) => bar.finish_and_clear(),
         }
         Ok(())
     }
@@ -86,16 +75,11 @@ pub fn show_fetching() -> impl FnMut(Fetching) {
             say(text);
         }
         Fetching::Transfer { file, bytes, of } => {
-            if shown.as_ref().is_none_or(|bar| bar.message() != file) {
-                let new = bar(of, "{msg:25} {bar:40} {bytes:>10} of {total_bytes}");
-                shown = Some(new.with_message(file.to_string()));
-            }
-            if let Some(bar) = &shown {
-                bar.set_position(bytes);
-            }
-            if bytes == of {
-                shown = None;
-            }
+            let template = "{msg:25} {bar:40} {bytes:>10} of {total_bytes}";
+            let new = || bar(of, template).with_message(file.to_string());
+            let bar = shown.take().filter(|bar| bar.message() == file).unwrap_or_else(new);
+            bar.set_position(bytes);
+            shown = (bytes != of).then_some(bar);
         }
     }
 }
@@ -107,13 +91,9 @@ fn bar(length: u64, template: &str) -> ProgressBar {
 
 fn describe(row: &EpochRow, epochs: u64) -> String {
     let others = row.parts().skip(1).map(|(part, found)| format!("{part} {:.4}", found.loss));
-    let mut text = format!(
-        "epoch {:>width$}/{epochs}  loss {:.4} ({})",
-        row.epoch,
-        row.train.loss,
-        others.collect::<Vec<_>>().join(", "),
-        width = epochs.to_string().len()
-    );
+    let others = others.collect::<Vec<_>>().join(", ");
+    let (epoch, loss, width) = (row.epoch, row.train.loss, epochs.to_string().len());
+    let mut text = format!("epoch {epoch:>width$}/{epochs}  loss {loss:.4} ({others})");
     if let Some((name, value)) = row.test.metrics.first() {
         text += &match Metric::find(name).map_or("", |metric| metric.unit) {
             "" => format!("  {name} {value:.4}"),

@@ -3,68 +3,54 @@
 use std::path::Path;
 
 use f3_tch::device::name as device_name;
-use f3_tch::run::{EpochRow, Run, ValueName};
+use f3_tch::run::{EpochRow, Run, Settings, ValueName};
+use f3_tch::{VERSION, libtorch_version};
+use indicatif::HumanCount;
 use serde_json::Value;
 
 /// What is about to happen.
 pub fn announcement(run: &Run, folder: &Path) -> String {
     let Run { data, settings, .. } = run;
-    let config = run.config.as_ref().map_or(&Value::Null, |config| &config.json);
-    let network = run.state.trainer.layers();
+    let Settings { seed, loss, batch_size, epochs, .. } = settings;
+    let (device, threads) = (device_name(data.train.inputs.device()), settings.thread_count());
+    let (name, train, test) = (&data.name, count(data.train.len()), count(data.test.len()));
+    let validation = data.validation.as_ref().map(|split| count(split.len()));
+    let validation =
+        validation.map_or(String::new(), |count| format!("{count} validation samples, "));
+    let layers = run.state.trainer.layers();
     let mut widths = vec![data.train.input_count()];
-    widths.extend(network.as_slice().iter().map(|layer| layer.block().outputs()));
-    let algorithm = &config["algorithm"];
-    let error_info = match algorithm["error_info"].as_str() {
-        Some(name) => format!(" ({name})"),
-        None => String::new(),
-    };
-    let feedback = match &algorithm["feedback_init"] {
-        Value::Null => String::new(),
-        init => format!(", feedback {}", name_of(init)),
-    };
-    let validation = match &data.validation {
-        Some(split) => format!("{} validation samples, ", thousands(split.len())),
-        None => String::new(),
-    };
+    widths.extend(layers.as_slice().iter().map(|layer| layer.block().outputs()));
+    let (widths, parameters) = (shorten(&widths), count(layers.parameter_count()));
+
+    let config = run.config.as_ref().map_or(&Value::Null, |config| &config.json);
+    let [model, algorithm, optimizer] = ["model", "algorithm", "optimizer"].map(|key| &config[key]);
+    let error_info = algorithm["error_info"].as_str();
+    let error_info = error_info.map_or(String::new(), |name| format!(" ({name})"));
+    let feedback = algorithm.get("feedback_init").map(name_of);
+    let feedback = feedback.map_or(String::new(), |name| format!(", feedback {name}"));
+    let (rate, schedule) = (settings.learning_rate.base, describe_schedule(&optimizer["schedule"]));
+    let [model, algorithm, optimizer] = [model, algorithm, optimizer].map(name_of);
+    let (version, libtorch, folder) = (VERSION, libtorch_version(), folder.display());
     format!(
-        "f3-tch {} with libtorch {} on {} ({} threads), seed {}\n\
-         data       {}: {} training samples, {validation}{} test samples\n\
-         network    {} {}, {} parameters\n\
-         algorithm  {}{error_info}{feedback}\n\
-         training   {} at {}{}, loss {}, batches of {}, {} epochs\n\
-         run        {}",
-        f3_tch::VERSION,
-        f3_tch::libtorch_version(),
-        device_name(data.train.inputs.device()),
-        settings.thread_count(),
-        settings.seed,
-        data.name,
-        thousands(data.train.len()),
-        thousands(data.test.len()),
-        name_of(&config["model"]),
-        shorten(&widths),
-        thousands(network.parameter_count()),
-        name_of(algorithm),
-        name_of(&config["optimizer"]),
-        settings.learning_rate.base,
-        describe_schedule(&config["optimizer"]["schedule"]),
-        settings.loss,
-        settings.batch_size,
-        settings.epochs,
-        folder.display(),
+        "f3-tch {version} with libtorch {libtorch} on {device} ({threads} threads), seed {seed}\n\
+         data       {name}: {train} training samples, {validation}{test} test samples\n\
+         network    {model} {widths}, {parameters} parameters\n\
+         algorithm  {algorithm}{error_info}{feedback}\n\
+         training   {optimizer} at {rate}{schedule}, loss {loss}, batches of {batch_size}, \
+         {epochs} epochs\n\
+         run        {folder}"
     )
 }
 
 /// The learning-rate schedule in brackets; nothing if the learning rate is constant.
 fn describe_schedule(schedule: &Value) -> String {
-    let mut parts = Vec::new();
-    if schedule["warmup_epochs"] != 0 {
-        parts.push(format!("{} epochs of warm-up", schedule["warmup_epochs"]));
+    let (epochs, decay) = (&schedule["warmup_epochs"], name_of(schedule));
+    match (*epochs != 0, decay != "constant") {
+        (false, false) => String::new(),
+        (false, true) => format!(" ({decay})"),
+        (true, false) => format!(" ({epochs} epochs of warm-up)"),
+        (true, true) => format!(" ({epochs} epochs of warm-up, then {decay})"),
     }
-    if name_of(schedule) != "constant" {
-        parts.push(name_of(schedule).to_string());
-    }
-    if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", then ")) }
 }
 
 /// The results of a run, for the end.
@@ -76,30 +62,24 @@ pub fn closing_table(run: &Run, seconds: f64, folder: &Path) -> String {
         name.part != "train" && (name.quantity == "loss" || Some(name.quantity) == main)
     };
     let names: Vec<ValueName> = run.value_names().filter(is_shown).collect();
-    let titles: Vec<String> =
-        names.iter().map(|name| format!("{} {}", name.part, name.quantity)).collect();
-    let width = titles.iter().map(String::len).fold(14, usize::max);
+    let title = |name: &ValueName| format!("{} {}", name.part, name.quantity);
+    let width = names.iter().map(|name| title(name).len()).fold(14, usize::max);
     let line = |title: &str, best: &str, epoch: &str, last: &str| {
         format!("{title:width$}  {best:>10}  {epoch:>10}  {last:>10}\n")
     };
     let mut text = format!("\n{}", line("", "best", "at epoch", "final"));
-    for (name, title) in names.iter().zip(&titles) {
+    for name in &names {
         let shown = |row: &EpochRow| match (name.of(row), name.unit) {
             (Some(value), "") => format!("{value:.4}"),
             (Some(value), unit) => format!("{value:.4} {unit}"),
             (None, _) => String::new(),
         };
         let best = name.best(rows).unwrap_or(last);
-        text += &line(title, &shown(best), &best.epoch.to_string(), &shown(last));
+        text += &line(&title(name), &shown(best), &best.epoch.to_string(), &shown(last));
     }
     let training: f64 = rows.iter().map(|row| row.train_seconds).sum();
-    text += &format!(
-        "\ntime   {} in all, {} of it training\nfiles  {}\n",
-        duration(seconds),
-        duration(training),
-        folder.display()
-    );
-    text
+    let (all, training, folder) = (duration(seconds), duration(training), folder.display());
+    text + &format!("\ntime   {all} in all, {training} of it training\nfiles  {folder}\n")
 }
 
 fn duration(seconds: f64) -> String {
@@ -115,14 +95,11 @@ fn duration(seconds: f64) -> String {
 
 /// Widths joined by dashes, runs of equal ones as a product: 784-10x500-10.
 fn shorten(widths: &[i64]) -> String {
-    let parts: Vec<String> = widths
-        .chunk_by(|a, b| a == b)
-        .map(|run| match run.len() {
-            1 => run[0].to_string(),
-            times => format!("{times}x{}", run[0]),
-        })
-        .collect();
-    parts.join("-")
+    let runs = widths.chunk_by(|a, b| a == b).map(|run| match run.len() {
+        1 => run[0].to_string(),
+        times => format!("{times}x{}", run[0]),
+    });
+    runs.collect::<Vec<_>>().join("-")
 }
 
 /// A setting's name in configurations: itself, or its key `name`.
@@ -130,15 +107,7 @@ fn name_of(setting: &Value) -> &str {
     setting.get("name").unwrap_or(setting).as_str().unwrap_or_default()
 }
 
-/// A number with commas between groups of three digits.
-fn thousands(number: i64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+/// A count as people write it: with commas between groups of three digits.
+fn count(number: i64) -> HumanCount {
+    HumanCount(number.unsigned_abs())
 }

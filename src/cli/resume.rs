@@ -34,8 +34,7 @@ impl ResumeArgs {
         Folder::config_of(&self.run_dir)?; // before it is locked
         let folder = Folder::open(self.run_dir)?;
         let directory = DataDirectory::locate(self.data_dir.data_dir.as_deref());
-        let mut fetching = show_fetching();
-        let data = DataFrom::Files(&directory, &mut fetching);
+        let data = DataFrom::Files(&directory, &mut show_fetching());
         let mut run = Run::resume(&folder, self.epochs, data, &mut Progress::quiet())?;
         if !self.quiet {
             say(announcement(&run, folder.path()));

@@ -33,8 +33,7 @@ impl TrainArgs {
     pub fn run(self) -> Result<ExitCode> {
         let (config, source) = self.config.read()?;
         let directory = DataDirectory::locate(self.data_dir.data_dir.as_deref());
-        let mut fetching = show_fetching();
-        let data = DataFrom::Files(&directory, &mut fetching);
+        let data = DataFrom::Files(&directory, &mut show_fetching());
         let (mut run, remark) = assemble(&config, &source, data)?;
         if let Some(remark) = remark {
             say(format_args!("note: {remark}"));
@@ -63,17 +62,16 @@ pub(super) fn carry_out(run: &mut Run, folder: &Folder, quiet: bool) -> Result<E
     let printed = print(&closing_table(run, earlier + start.elapsed().as_secs_f64(), path));
     let done = run.state.epoch().unwrap_or(0);
     let config = path.join("config.yaml");
+    let config = config.display();
     match ending {
         Ending::Complete => {}
         Ending::NoBetter(best) => print(&format!(
-            "ended   after epoch {done}: epoch {best} was the best for {} epochs (`early_stop` in {})\n",
-            done - best,
-            config.display()
+            "ended   after epoch {done}: epoch {best} was the best for {} epochs (`early_stop` in {config})\n",
+            done - best
         ))?,
-        Ending::OutOfTime => print(&format!(
-            "ended   after epoch {done}: `max_minutes` are over (in {})\n",
-            config.display()
-        ))?,
+        Ending::OutOfTime => {
+            print(&format!("ended   after epoch {done}: `max_minutes` are over (in {config})\n"))?
+        }
         Ending::Interrupted => {
             let saved = match run.settings.checkpoint.every {
                 Some(_) => format!("saved; `f3-tch resume {}` goes on", path.display()),
@@ -91,12 +89,9 @@ pub(super) fn carry_out(run: &mut Run, folder: &Folder, quiet: bool) -> Result<E
 fn what_is_saved(run: &Run, folder: &Folder) -> String {
     let checkpoints = Checkpoints::new(&folder.checkpoints(), run.settings.checkpoint.clone());
     let newest = checkpoints.newest().ok().flatten();
-    match newest.and_then(|path| Checkpoint::open(&path).ok()) {
-        Some(checkpoint) => format!(
-            "; the run is saved up to epoch {} (`f3-tch resume {}` goes on)",
-            checkpoint.epoch(),
-            folder.path().display()
-        ),
-        None => String::new(),
-    }
+    let saved = newest.and_then(|path| Some(Checkpoint::open(&path).ok()?.epoch()));
+    saved.map_or(String::new(), |epoch| {
+        let path = folder.path().display();
+        format!("; the run is saved up to epoch {epoch} (`f3-tch resume {path}` goes on)")
+    })
 }

@@ -11,7 +11,7 @@ use crate::optimizer::{Optimizer, OptimizerSettings};
 /// optimizers.
 pub struct BlockEngine {
     block: Box<dyn Block>,
-    optimizer: Box<dyn Optimizer>,
+    optimizer: Optimizer,
     gradient_norm: Option<Norm>,
 }
 
@@ -28,8 +28,8 @@ impl Engine for BlockEngine {
         self.block.as_ref()
     }
 
-    fn optimizer(&self) -> &dyn Optimizer {
-        self.optimizer.as_ref()
+    fn optimizer(&self) -> &Optimizer {
+        &self.optimizer
     }
 
     fn forward(&self, input: &Tensor) -> Result<Tensor> {
@@ -56,7 +56,7 @@ impl Engine for BlockEngine {
 
     fn apply(&mut self, gradients: &[Tensor], step: &Step) -> Result<()> {
         let BlockEngine { block, optimizer, gradient_norm } = self;
-        step_along(gradients, block.as_ref(), optimizer.as_mut(), step, gradient_norm)
+        step_along(gradients, block.as_ref(), optimizer, step, gradient_norm)
     }
 
     fn gradient_norm(&self) -> Option<f64> {

@@ -9,7 +9,7 @@ use super::{Engine, Norm, Signal, Step, batch_by_batch, parameters, step_along};
 use crate::loss::Loss;
 use crate::native::dense::{self, DenseLayer, Lesson, Teacher};
 use crate::network::{Block, Dense, Tape};
-use crate::optimizer::{FusedOptimizer, Optimizer, OptimizerSettings};
+use crate::optimizer::{Optimizer, OptimizerSettings};
 
 /// The outputs `[r, n]` of a block in use for inputs `[r, m]`, by the fused kernels or by libtorch's.
 ///
@@ -54,7 +54,7 @@ fn layer(dense: &Dense) -> DenseLayer<'_> {
 /// all batches before the next strip does.
 pub struct FusedDense {
     block: Dense,
-    optimizer: Box<dyn FusedOptimizer>,
+    optimizer: Optimizer,
     half: bool, // whether feedback teaches in bfloat16
     gradient_norm: Option<Norm>,
 }
@@ -68,7 +68,8 @@ impl FusedDense {
     /// If the block or the optimizer cannot be fused, with the reason.
     pub fn new(block: &dyn Block, optimizer: &OptimizerSettings, half: bool) -> Result<FusedDense> {
         let block = fusible(block)?.shallow_clone();
-        let optimizer = optimizer.build_fused(&parameters(&block))?;
+        optimizer.can_be_fused()?;
+        let optimizer = optimizer.build(&parameters(&block))?;
         Ok(FusedDense { block, optimizer, half, gradient_norm: None })
     }
 
@@ -100,8 +101,8 @@ impl Engine for FusedDense {
         &self.block
     }
 
-    fn optimizer(&self) -> &dyn Optimizer {
-        self.optimizer.as_ref()
+    fn optimizer(&self) -> &Optimizer {
+        &self.optimizer
     }
 
     fn forward(&self, input: &Tensor) -> Result<Tensor> {
@@ -162,7 +163,7 @@ impl Engine for FusedDense {
 
     fn apply(&mut self, gradients: &[Tensor], step: &Step) -> Result<()> {
         let FusedDense { block, optimizer, gradient_norm, .. } = self;
-        step_along(gradients, block, optimizer.as_mut(), step, gradient_norm)
+        step_along(gradients, block, optimizer, step, gradient_norm)
     }
 
     fn gradient_norm(&self) -> Option<f64> {

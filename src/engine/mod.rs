@@ -34,7 +34,7 @@ pub trait Engine: Send {
     fn block(&self) -> &dyn Block;
 
     /// The optimizer and its state.
-    fn optimizer(&self) -> &dyn Optimizer;
+    fn optimizer(&self) -> &Optimizer;
 
     /// h `[r, n]` from x `[r, m]`.
     fn forward(&self, input: &Tensor) -> Result<Tensor>;
@@ -101,7 +101,7 @@ fn batch_by_batch(
 fn step_along(
     gradients: &[Tensor],
     block: &dyn Block,
-    optimizer: &mut dyn Optimizer,
+    optimizer: &mut Optimizer,
     step: &Step,
     kept: &mut Option<Norm>,
 ) -> Result<()> {

@@ -28,17 +28,8 @@ impl<T: 'static> Domain<T> {
         read: impl Fn(&Value) -> Result<T, String> + 'static,
     ) -> Domain<T> {
         let article = ["a ", "an ", "the "].iter().find_map(|it| expected.strip_prefix(it));
-        let about = Key {
-            path: String::new(),
-            doc: "",
-            expected: expected.to_string(),
-            values: article.unwrap_or(expected).to_string(),
-            schema,
-            names: Vec::new(),
-            former: None,
-            default: Preset::Required,
-            with: Vec::new(),
-        };
+        let (values, expected) = (article.unwrap_or(expected).to_string(), expected.to_string());
+        let about = Key { expected, values, schema, ..Key::default() };
         Domain { about, read: Box::new(read) }
     }
 
@@ -82,7 +73,9 @@ impl<T: 'static> Domain<T> {
         self.about.values = values.to_string();
         self
     }
+}
 
+impl<T> Domain<T> {
     /// A value, or what a complaint expects in its place.
     pub(super) fn read(&self, value: &Value) -> Result<T, String> {
         (self.read)(value).map_err(|more| format!("{}{more}", self.about.expected))

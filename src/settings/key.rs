@@ -9,7 +9,7 @@ use super::names::{Name, paragraphs};
 use super::source::is_at_or_below;
 
 /// A key of a configuration.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Key {
     /// Its place, such as `checkpoint.every`.
     pub path: String,
@@ -32,9 +32,10 @@ pub struct Key {
 }
 
 /// The value of a key that nobody gives.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Preset {
     /// There is none: it must be given.
+    #[default]
     Required,
     /// This value.
     Value(Value),
@@ -82,24 +83,20 @@ pub fn below(prefix: &str, doc: &'static str, mut keys: Vec<Key>) -> Vec<Key> {
 pub fn of_choices(
     names: &[Name],
     default: Option<&'static str>,
-    of_each: Vec<Vec<Vec<Key>>>,
+    of_each: Vec<Vec<Key>>,
 ) -> Vec<Key> {
-    let mut all: Vec<(Key, Vec<&'static str>)> = Vec::new();
-    for ((choice, _), keys) in names.iter().zip(of_each) {
-        for key in keys.into_iter().flatten() {
-            match all.iter_mut().find(|(known, _)| *known == key) {
-                Some((_, choices)) => choices.push(choice),
-                None => all.push((key, vec![choice])),
-            }
-        }
-    }
     let default = default.map_or(Preset::Required, Preset::value);
-    let mut keys = vec![choice_of(names.to_vec()).key("name", "", default)];
-    keys.extend(all.into_iter().map(|(mut key, choices)| {
+    let mut all = vec![choice_of(names.to_vec()).key("name", "", default)];
+    for key in of_each.iter().flatten() {
+        let choices = names.iter().zip(&of_each).filter(|(_, keys)| keys.contains(key));
+        let choices: Vec<&str> = choices.map(|((name, _), _)| *name).collect();
+        let mut key = key.clone();
         if key.with.is_empty() && choices.len() < names.len() {
             key.with = choices;
         }
-        key
-    }));
-    keys
+        if !all.contains(&key) {
+            all.push(key);
+        }
+    }
+    all
 }

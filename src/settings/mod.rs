@@ -29,13 +29,16 @@ pub(crate) use section::section;
 pub use source::Source;
 pub(crate) use source::{lay_over, lookup};
 
-use std::fmt;
+use std::fmt::{self, Display};
 
 /// A configuration that cannot be used; its text names the place and the remedy.
 #[derive(Debug)]
 pub struct ConfigError(pub String);
 
-impl fmt::Display for ConfigError {
+/// What comes of reading a configuration.
+pub type Result<T, E = ConfigError> = std::result::Result<T, E>;
+
+impl Display for ConfigError {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         formatter.write_str(&self.0)
     }
@@ -56,16 +59,12 @@ pub struct Refusal {
 
 impl Refusal {
     /// A refusal of what was found.
-    pub fn new(
-        key: &'static str,
-        found: impl fmt::Display,
-        expected: impl Into<String>,
-    ) -> Refusal {
+    pub fn new(key: &'static str, found: impl Display, expected: impl Into<String>) -> Refusal {
         Refusal { key, found: found.to_string(), expected: expected.into() }
     }
 }
 
-impl fmt::Display for Refusal {
+impl Display for Refusal {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         let Refusal { key, found, expected } = self;
         write!(formatter, "`{key}` is `{found}`; expected {expected}")

@@ -40,15 +40,10 @@ pub(super) fn in_backticks(names: &[&str]) -> String {
 
 /// The name that comes nearest, if one is near enough to have been meant.
 pub(super) fn did_you_mean<'a>(found: &str, names: impl Iterator<Item = &'a str>) -> String {
-    let nearest = names
-        .map(|name| (strsim::damerau_levenshtein(found, name), name))
-        .min_by_key(|(distance, _)| *distance);
-    match nearest {
-        Some((distance, name)) if distance <= 1 + name.len() / 3 => {
-            format!(" (did you mean `{name}`?)")
-        }
-        _ => String::new(),
-    }
+    let distance = |name: &str| strsim::damerau_levenshtein(found, name);
+    let nearest = names.min_by_key(|name| distance(name));
+    let near = nearest.filter(|name| distance(name) <= 1 + name.len() / 3);
+    near.map_or(String::new(), |name| format!(" (did you mean `{name}`?)"))
 }
 
 /// The paragraphs of a doc comment, each on one line and without its full stop.

@@ -5,11 +5,11 @@ use std::fmt::Display;
 
 use serde_yaml::{Mapping, Value};
 
-use super::ConfigError;
 use super::domain::{Domain, choice_of, show};
 use super::key::Key;
 use super::names::{Name, did_you_mean};
 use super::source::{Layer, Source, lay_over, lookup};
+use super::{ConfigError, Result};
 
 /// A mapping of the configuration, from which keys are taken as they are read; what is left at the
 /// end is not known.
@@ -25,11 +25,7 @@ pub struct Reader<'a> {
 
 impl Source {
     /// Reads some of a configuration beforehand; none if that cannot be done.
-    pub fn peek<T>(
-        &self,
-        keys: &[Key],
-        read: impl FnOnce(&mut Reader) -> Result<T, ConfigError>,
-    ) -> Option<T> {
+    pub fn peek<T>(&self, keys: &[Key], read: impl FnOnce(&mut Reader) -> Result<T>) -> Option<T> {
         read(&mut self.reader(Mapping::new(), keys, &mut Vec::new())).ok()
     }
 
@@ -39,8 +35,8 @@ impl Source {
         &self,
         defaults: Mapping,
         keys: &[Key],
-        read: impl FnOnce(&mut Reader) -> Result<T, ConfigError>,
-    ) -> Result<(T, Vec<String>), ConfigError> {
+        read: impl FnOnce(&mut Reader) -> Result<T>,
+    ) -> Result<(T, Vec<String>)> {
         let mut remarks = Vec::new();
         Ok((self.reader(defaults, keys, &mut remarks).read_all(read)?, remarks))
     }
@@ -63,8 +59,8 @@ impl Reader<'_> {
     pub fn section<T>(
         &mut self,
         key: &'static str,
-        read: impl FnOnce(&mut Reader) -> Result<T, ConfigError>,
-    ) -> Result<T, ConfigError> {
+        read: impl FnOnce(&mut Reader) -> Result<T>,
+    ) -> Result<T> {
         let path = self.path_of(key) + ".";
         let left = match self.take(key) {
             None => Mapping::new(),
@@ -83,10 +79,7 @@ impl Reader<'_> {
         Reader { path, given, left, known, remarks, ..*self }.read_all(read)
     }
 
-    fn read_all<T>(
-        mut self,
-        read: impl FnOnce(&mut Reader) -> Result<T, ConfigError>,
-    ) -> Result<T, ConfigError> {
+    fn read_all<T>(mut self, read: impl FnOnce(&mut Reader) -> Result<T>) -> Result<T> {
         let value = read(&mut self)?;
         // A rule's default that is not read is one of another choice.
         let left = std::mem::take(&mut self.left).into_iter().map(|(key, _)| key);
@@ -114,11 +107,7 @@ impl Reader<'_> {
     }
 
     /// The value of a key, if it has one.
-    pub fn optional<T: 'static>(
-        &mut self,
-        key: &'static str,
-        domain: &Domain<T>,
-    ) -> Result<Option<T>, ConfigError> {
+    pub fn optional<T>(&mut self, key: &'static str, domain: &Domain<T>) -> Result<Option<T>> {
         let mut found = self.take(key);
         let mut written = key;
         if let Some(former) = domain.about.former
@@ -138,11 +127,7 @@ impl Reader<'_> {
     }
 
     /// The value of a key that must have one.
-    pub fn required<T: 'static>(
-        &mut self,
-        key: &'static str,
-        domain: &Domain<T>,
-    ) -> Result<T, ConfigError> {
+    pub fn required<T>(&mut self, key: &'static str, domain: &Domain<T>) -> Result<T> {
         self.optional(key, domain)?.ok_or_else(|| self.missing(key, &domain.about.expected))
     }
 
@@ -151,7 +136,7 @@ impl Reader<'_> {
         &mut self,
         names: &[Name],
         default: Option<&'static str>,
-    ) -> Result<&'static str, ConfigError> {
+    ) -> Result<&'static str> {
         let domain = choice_of(names.to_vec());
         match default {
             Some(default) => Ok(self.optional("name", &domain)?.unwrap_or(default)),

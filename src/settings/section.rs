@@ -52,35 +52,12 @@ macro_rules! section {
     };
 
     ($(#[$attribute:meta])* $vis:vis enum $type:ident
-        $(($($argument:ident: $argument_type:ty),*))? $(= $preset:literal)?: $trait:ident
-    {
-        $($(#[doc = $doc:literal])* $variant:ident = $name:literal
-            ($inner:ident $(, $known:ident)*)),* $(,)?
-    }) => {
-        $crate::settings::section! {
-            $(#[$attribute])*
-            $vis enum $type $(($($argument: $argument_type),*))? $(= $preset)? {
-                $($(#[doc = $doc])* $variant = $name ($inner $(, $known)*)),*
-            }
-        }
-
-        impl std::ops::Deref for $type {
-            type Target = dyn $trait;
-
-            fn deref(&self) -> &Self::Target {
-                match self { $($type::$variant(kind) => kind),* }
-            }
-        }
-    };
-
-    ($(#[$attribute:meta])* $vis:vis enum $type:ident
-        $(($($argument:ident: $argument_type:ty),*))? $(= $preset:literal)? $(=> $check:ident)?
+        $(($($argument:ident: $argument_type:ty),*))? $(= $preset:literal)? $(: $trait:ident)?
     {
         $($(#[doc = $doc:literal])* $variant:ident = $name:literal
         $({
             $($(#[doc = $field_doc:literal])*
-            $field:ident: $field_type:ty $(= $default:expr $(=> $words:literal)?)? $(, $domain:expr)?
-                $(=> read($($nested:expr),*))?;)*
+            $field:ident: $field_type:ty $(= $default:expr $(=> $words:literal)?)?, $domain:expr;)*
         })?
         $(($inner:ty $(, $known:expr)*))?),* $(,)?
     }) => {
@@ -98,22 +75,37 @@ macro_rules! section {
             const PRESET: Option<&'static str> = [$(Some($preset),)? None][0];
         }
 
+        $crate::settings::section!(@deref $type, [$($trait)?], [$($variant),*]);
+
         $crate::settings::section!(
-            @impl $type, reader, [$($($argument: $argument_type),*)?], [$($check)?],
-            $crate::settings::key::of_choices(Self::NAMES, Self::PRESET, vec![$(vec![
-                $($($crate::settings::section!(@keys concat!($($field_doc, "\n"),*), $field,
-                    $field_type, [$($domain)?], [$($default $(=> $words)?)?], [])),*)?
-                $(<$inner>::keys())?
-            ]),*]),
+            @impl $type, reader, [$($($argument: $argument_type),*)?], [],
+            $crate::settings::key::of_choices(Self::NAMES, Self::PRESET, vec![$(
+                <[Vec<$crate::settings::Key>]>::concat(&[
+                    $($($crate::settings::section!(@keys concat!($($field_doc, "\n"),*), $field,
+                        $field_type, [$domain], [$($default $(=> $words)?)?], [])),*)?
+                    $(<$inner>::keys())?
+                ])
+            ),*]),
             match reader.choose(Self::NAMES, Self::PRESET)? {
                 $($name => {
                     $($(let $field: $field_type = $crate::settings::section!(@read reader, $field,
-                        $field_type, [$($domain)?], [$($default)?], [], [$($($nested),*)?]);)*)?
+                        $field_type, [$domain], [$($default)?], [], []);)*)?
                     $type::$variant $({ $($field),* })? $((<$inner>::read_keys(reader $(, $known)*)?))?
                 })*
                 _ => unreachable!("only names of this list are chosen"),
             }
         );
+    };
+
+    (@deref $type:ident, [], $variants:tt) => {};
+    (@deref $type:ident, [$trait:ident], [$($variant:ident),*]) => {
+        impl std::ops::Deref for $type {
+            type Target = dyn $trait;
+
+            fn deref(&self) -> &Self::Target {
+                match self { $($type::$variant(kind) => kind),* }
+            }
+        }
     };
 
     (@impl $type:ident, $reader:ident, [$($argument:ident: $argument_type:ty),*],

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde_yaml::{Mapping, Value};
 
-use super::ConfigError;
 use super::carried::{self, CARRIED};
 use super::domain::show;
+use super::{ConfigError, Result};
 
 /// The layers of a configuration: each says what differs from the one before.
 #[derive(Debug)]
@@ -28,23 +28,23 @@ pub(super) struct Layer {
 
 impl Source {
     /// A file, or a configuration that the program carries by that name, with or without `.yaml`.
-    pub fn open(config: &str) -> Result<Source, ConfigError> {
+    pub fn open(config: &str) -> Result<Source> {
         Source::of(Layer::find(vec![config.into()], config)?.ok_or_else(|| {
+            let names = carried::names().join(", ");
             ConfigError(format!(
                 "{config}: no such file, and the program carries no configuration of that name; it \
-                 carries {}",
-                carried::names().join(", ")
+                 carries {names}"
             ))
         })?)
     }
 
     /// A configuration from its text; `name` stands in complaints.
-    pub fn parse(name: &str, text: &str) -> Result<Source, ConfigError> {
+    pub fn parse(name: &str, text: &str) -> Result<Source> {
         Source::of(Layer::parse(name.to_string(), None, text)?)
     }
 
     /// A file on top of those that it extends.
-    fn of(file: Layer) -> Result<Source, ConfigError> {
+    fn of(file: Layer) -> Result<Source> {
         let mut layers = vec![file];
         while let Some(extends) = layers[0].values.shift_remove("extends") {
             let refuse = |expected: String| {
@@ -76,7 +76,7 @@ impl Source {
     }
 
     /// Sets a value, given as `key.of.it=value` with the value in YAML, over the file's.
-    pub fn set(&mut self, assignment: &str) -> Result<(), ConfigError> {
+    pub fn set(&mut self, assignment: &str) -> Result<()> {
         let shown = format!("--set {assignment}");
         let Some((path, value)) = assignment.split_once('=') else {
             return Err(ConfigError(format!("{shown}: has no `=`; write --set key=value")));
@@ -93,7 +93,7 @@ impl Source {
     }
 
     /// Sets a value that came from an option of its own, such as `--seed`.
-    pub fn set_option(&mut self, path: &str, value: Value, shown: &str) -> Result<(), ConfigError> {
+    pub fn set_option(&mut self, path: &str, value: Value, shown: &str) -> Result<()> {
         if path.split('.').any(str::is_empty) {
             return Err(ConfigError(format!("{shown}: `{path}` is not a key")));
         }
@@ -140,17 +140,16 @@ impl Source {
     }
 
     /// What has replaced the choice, such as `optimizer.name`, to which a file's key belongs.
-    pub(super) fn replaced_choice(&self, path: &str) -> Option<&Layer> {
+    pub(super) fn replaced_choice<'a>(&'a self, path: &str) -> Option<&'a Layer> {
         let layer = self.layer_of(path).filter(|layer| !self.layers[*layer].is_set())?;
         path.match_indices('.').find_map(|(dot, _)| {
             let name = format!("{}.name", &path[..dot]);
-            let chosen = |layers: &[Layer]| {
-                layers.iter().rposition(|layer| lookup(&layer.values, &name).is_some())
+            let chosen = |layers: &'a [Layer]| {
+                layers.iter().rev().find_map(|it| Some((it, lookup(&it.values, &name)?)))
             };
-            let value = |layer: usize| lookup(&self.layers[layer].values, &name);
-            let now = chosen(&self.layers)?;
+            let (layer_now, now) = chosen(&self.layers)?;
             let then = chosen(&self.layers[..=layer]);
-            (value(now) != then.and_then(value)).then_some(&self.layers[now])
+            then.is_none_or(|(_, then)| then != now).then_some(layer_now)
         })
     }
 
@@ -166,7 +165,7 @@ impl Source {
 }
 
 impl Layer {
-    fn parse(name: String, folder: Option<PathBuf>, text: &str) -> Result<Layer, ConfigError> {
+    fn parse(name: String, folder: Option<PathBuf>, text: &str) -> Result<Layer> {
         let values = match serde_yaml::from_str(text) {
             Ok(Value::Mapping(values)) => values,
             Ok(Value::Null) => Mapping::new(),
@@ -177,7 +176,7 @@ impl Layer {
     }
 
     /// The first of these files that is there, or the configuration that the program carries by a name.
-    fn find(files: Vec<PathBuf>, name: &str) -> Result<Option<Layer>, ConfigError> {
+    fn find(files: Vec<PathBuf>, name: &str) -> Result<Option<Layer>> {
         if let Some(path) = files.iter().find(|path| path.exists() && !path.is_dir()) {
             let name = path.display().to_string();
             let text = std::fs::read_to_string(path)
@@ -190,7 +189,7 @@ impl Layer {
     }
 
     /// What this file extends: a file beside it (`.yaml` may be left out) or as given, or a carried one.
-    fn base(&self, base: &str) -> Result<Option<Layer>, ConfigError> {
+    fn base(&self, base: &str) -> Result<Option<Layer>> {
         let mut files = Vec::new();
         if let Some(folder) = &self.folder {
             files = vec![folder.join(base), folder.join(format!("{base}.yaml")), base.into()];
