@@ -58,7 +58,8 @@ impl Description {
         if version != Some(VERSION) {
             let found = version.map_or("?".to_string(), |version| version.to_string());
             bail!(
-                "{shown}: its description is of version {found}; this program reads version {VERSION}"
+                "{shown}: its description is of version {found}; this program reads version {VERSION} \
+                 (`init_from` still takes its weights)"
             );
         }
         let description: Description = serde_json::from_value(value).at(&file.path, unread)?;

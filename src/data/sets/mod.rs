@@ -19,6 +19,7 @@ macro_rules! standardized {
 mod cifar10;
 mod csv;
 mod digits;
+mod fashion_mnist;
 mod mnist;
 mod sgemm;
 mod wine_quality;
@@ -26,7 +27,8 @@ mod wine_quality;
 pub use cifar10::Cifar10;
 pub use csv::{Csv, CsvFiles, Encoding};
 pub use digits::Digits;
-pub use mnist::{FashionMnist, Mnist};
+pub use fashion_mnist::FashionMnist;
+pub use mnist::Mnist;
 pub use sgemm::Sgemm;
 pub use wine_quality::WineQuality;
 
