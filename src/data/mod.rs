@@ -1,8 +1,8 @@
 //! Data sets: described by settings, fetched, prepared, and in memory as tensors.
 //!
 //! A kind of data set is a file in `sets/` with a [`DataSet`] and a line in [`KnownDataSet`]. Its
-//! published files are found or fetched ([`Files`]), read ([`RawDataset`]) and prepared as a [`Dataset`]. Nothing is
-//! printed: callers are told of a [`Progress`].
+//! published files are found or fetched ([`Files`]), read ([`RawDataset`]) and prepared as a
+//! [`Dataset`]. Nothing is printed: callers are told of a [`Progress`].
 //!
 //! Legend: N samples, n_0 inputs, C outputs, b batch.
 

@@ -6,8 +6,7 @@ use anyhow::{Context, Result, bail};
 use tch::{Device, Kind, Tensor};
 
 use super::{Engine, Norm, Signal, Step, batch_by_batch, parameters, step_along};
-use crate::loss::Loss;
-use crate::native::dense::{self, DenseLayer, Lesson, Teacher};
+use crate::native::dense::{self, DenseLayer, Lesson, Teacher, activation_number, loss_number};
 use crate::network::{Block, Dense, Tape};
 use crate::optimizer::{Optimizer, OptimizerSettings};
 
@@ -39,8 +38,9 @@ fn fusible(block: &dyn Block) -> Result<&Dense> {
     if parameters(dense).iter().any(|it| it.device() != Device::Cpu) {
         bail!("the fused kernels are for the CPU");
     }
-    if dense.activation().needs_preactivation() {
-        bail!("the fused kernels have no `model.activation: gelu`");
+    let activation = dense.activation();
+    if activation_number(activation).is_none() {
+        bail!("the fused kernels have no `model.activation: {activation}`");
     }
     Ok(dense)
 }
@@ -128,7 +128,7 @@ impl Engine for FusedDense {
     ) -> Result<Tensor> {
         let teacher = match signal {
             Signal::Feedback(matrix) => Teacher::Feedback { matrix, half: self.half },
-            Signal::Loss(loss) if loss != Loss::CrossEntropy => Teacher::Loss(loss),
+            Signal::Loss(loss) if loss_number(loss).is_some() => Teacher::Loss(loss),
             Signal::Loss(_) | Signal::Gradient => {
                 return batch_by_batch(self, input, rows, signal, step);
             }

@@ -8,7 +8,7 @@ use std::ptr::null_mut;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use tch::{Device, Kind, Tensor};
 
 use super::team;
@@ -150,7 +150,7 @@ pub(crate) struct DenseLayer<'a> {
     pub weight: &'a Tensor,
     /// b.
     pub bias: Option<&'a Tensor>,
-    /// act; not [`Activation::Gelu`], whose slope cannot be told from h.
+    /// act, of those that have an [`activation_number`].
     pub activation: Activation,
 }
 
@@ -180,8 +180,8 @@ pub(crate) enum Teacher<'a> {
         /// Whether bfloat16 is multiplied; sums, weights and the optimizer's state are float32.
         half: bool,
     },
-    /// The signal is y* `[r, n]`: δ = ∂L/∂h ⊙ act'(h), L being the mean loss of a batch; not
-    /// [`Loss::CrossEntropy`], in which an output's gradient is not its own affair.
+    /// The signal is y* `[r, n]`: δ = ∂L/∂h ⊙ act'(h), L being the mean loss of a batch, of
+    /// those that have a [`loss_number`].
     Loss(Loss),
     /// The signal is δ `[r, n]`.
     Gradient,
@@ -221,6 +221,27 @@ pub(crate) enum Rule<'a> {
     },
 }
 
+/// An activation as the kernels number it, if they have it: gelu's slope cannot be told from h.
+pub(crate) fn activation_number(activation: Activation) -> Option<i32> {
+    match activation {
+        Activation::Identity => Some(0),
+        Activation::Tanh => Some(1),
+        Activation::Relu => Some(2),
+        Activation::Sigmoid => Some(3),
+        Activation::Gelu => None,
+    }
+}
+
+/// A loss as the kernels number it, if they have it: in the cross-entropy an output's gradient is not
+/// its own affair.
+pub(crate) fn loss_number(loss: Loss) -> Option<i32> {
+    match loss {
+        Loss::BinaryCrossEntropy => Some(1),
+        Loss::MeanSquaredError => Some(2),
+        Loss::CrossEntropy => None,
+    }
+}
+
 /// h `[r, n]` from x `[r, m]`.
 pub(crate) fn forward(layer: DenseLayer, x: &Tensor) -> Result<Tensor> {
     let (mut task, _x) = layer.task(x)?;
@@ -257,9 +278,9 @@ pub(crate) fn learn(layer: DenseLayer, lesson: Lesson, steps: &Steps) -> Result<
                 task.halve()?;
             }
         }
-        Teacher::Loss(Loss::BinaryCrossEntropy) => task.teacher = 1,
-        Teacher::Loss(Loss::MeanSquaredError) => task.teacher = 2,
-        Teacher::Loss(Loss::CrossEntropy) => bail!("the kernels have no cross-entropy"),
+        Teacher::Loss(loss) => {
+            task.teacher = loss_number(loss).context("the kernels do not have this loss")?;
+        }
         Teacher::Gradient => task.teacher = 3,
     }
     task.signal = pointer(&signal, &[task.rows, width])?;
@@ -322,13 +343,8 @@ impl DenseLayer<'_> {
         if let Some(bias) = self.bias {
             task.bias = pointer(bias, &[n])?;
         }
-        task.activation = match self.activation {
-            Activation::Identity => 0,
-            Activation::Tanh => 1,
-            Activation::Relu => 2,
-            Activation::Sigmoid => 3,
-            Activation::Gelu => bail!("the kernels have no gelu"),
-        };
+        let activation = activation_number(self.activation);
+        task.activation = activation.context("the kernels do not have this activation")?;
         Ok((task, x))
     }
 }

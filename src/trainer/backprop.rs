@@ -31,7 +31,7 @@ section! {
 
 impl Rule for Bp {
     fn trainer(&self, Parts { layers, loss, .. }: Parts) -> Result<Box<dyn Trainer>> {
-        Ok(Box::new(BackpropTrainer { layers, loss }))
+        Ok(Box::new(BackpropTrainer::new(layers, loss)))
     }
 }
 
