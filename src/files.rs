@@ -64,7 +64,10 @@ pub fn temporary_beside(place: &Path) -> Result<NamedTempFile> {
 }
 
 /// Writes a file whole or not at all, replacing what had the name.
-pub(crate) fn write(place: &Path, text: &str) -> Result<()> {
+///
+/// # Errors
+/// If it cannot be written; what had the name is still there.
+pub fn write(place: &Path, text: &str) -> Result<()> {
     let mut file = temporary_beside(place)?;
     file.write_all(text.as_bytes()).at(place, "cannot be written")?;
     persist(file, place)

@@ -43,10 +43,12 @@ pub mod network;
 pub mod offload;
 pub mod optimizer;
 mod process;
+pub mod report;
 pub mod run;
 pub mod schedule;
 pub mod settings;
 pub mod sinks;
+pub mod sweep;
 mod tensor_file;
 pub mod trainer;
 

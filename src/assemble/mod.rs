@@ -37,10 +37,25 @@ pub enum DataFrom<'a> {
 /// # Errors
 /// If the configuration does not go with the data, or there is no memory for the network.
 pub fn assemble(config: &Config, source: &Source, data: DataFrom) -> Result<(Run, Option<String>)> {
-    put_together(config, data).map_err(|error| match error.downcast() {
+    put_together(config, data).map_err(|error| placed(error, source))
+}
+
+/// Checks without loading anything that a configuration goes with its data, as far as their shape is known
+/// beforehand.
+///
+/// # Errors
+/// As [`assemble`].
+pub fn check(config: &Config, source: &Source) -> Result<()> {
+    let Some(shape) = config.data.set.about().training_shape else { return Ok(()) };
+    Plan { config, shape }.check().map_err(|error| placed(error, source))
+}
+
+/// Names the place of what is refused.
+fn placed(error: anyhow::Error, source: &Source) -> anyhow::Error {
+    match error.downcast() {
         Ok(Refusal { key, found, expected }) => source.refuse(key, found, &expected).into(),
         Err(error) => error,
-    })
+    }
 }
 
 fn put_together(config: &Config, data: DataFrom) -> Result<(Run, Option<String>)> {
@@ -51,16 +66,43 @@ fn put_together(config: &Config, data: DataFrom) -> Result<(Run, Option<String>)
     if let Some(shape) = config.data.set.about().training_shape {
         Plan { config, shape }.check()?; // before anything is fetched
     }
+    let cores = || available_parallelism().map_or(1, usize::from);
+    let threads = Some(config.threads.unwrap_or_else(cores));
+    let (data, remark) = load(config, threads, directory, progress)?;
+    Ok((make(config, data, threads)?, remark))
+}
+
+/// The data of a configuration in full, on the device that it says, and a remark on the device, if there
+/// is one.
+fn load(
+    config: &Config,
+    threads: Option<usize>,
+    directory: &DataDirectory,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(Arc<Dataset>, Option<String>)> {
     // The data go where the pipeline begins.
     let chosen = match (config.device, config.schedule.devices.as_deref()) {
         (DeviceChoice::Auto, Some([first, ..])) => first.choose()?,
         (device, _) => device.choose()?,
     };
-    let cores = || available_parallelism().map_or(1, usize::from);
-    let threads = Some(config.threads.unwrap_or_else(cores));
     let _threads = use_threads(threads);
     let data = config.data.set.load(directory, chosen.device, progress)?;
-    Ok((make(config, data.into(), threads)?, chosen.remark))
+    Ok((data.into(), chosen.remark))
+}
+
+/// The part of the data that runs of a configuration use, for all of them to share.
+///
+/// # Errors
+/// If the data cannot be had, or do not have what the configuration asks for.
+pub(crate) fn shared_data(
+    config: &Config,
+    source: &Source,
+    directory: &DataDirectory,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(Arc<Dataset>, Option<String>)> {
+    let (data, remark) = load(config, config.threads, directory, progress)?;
+    let data = config.data.selection().of(data).map_err(|error| placed(error, source))?;
+    Ok((data, remark))
 }
 
 impl Run {

@@ -31,7 +31,7 @@ impl CompletionsArgs {
 fn with_keys(command: Command) -> Command {
     let command = command.mut_args(|argument| match argument.get_id().as_str() {
         "set" => {
-            let keys = config::keys().into_iter().map(|key| key.path + "=");
+            let keys = config::keys().iter().map(|key| format!("{}=", key.path));
             let keys: BTreeSet<String> = keys.collect();
             argument.value_parser(PossibleValuesParser::new(keys))
         }

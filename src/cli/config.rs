@@ -25,7 +25,7 @@ impl ConfigCommand {
         match self {
             ConfigCommand::Show(args) => print(&args.read()?.0.to_yaml()),
             ConfigCommand::List => print(&format!("{}\n", settings::carried_names().join("\n"))),
-            ConfigCommand::Keys => print(&settings::list(&config::keys())),
+            ConfigCommand::Keys => print(&settings::list(config::keys())),
             ConfigCommand::Schema => print(&format!("{:#}\n", config::schema())),
             ConfigCommand::Reference => print(&config::reference()),
         }

@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod announce;
 mod completions;
 mod config;
 mod data;
@@ -7,9 +8,11 @@ mod evaluate;
 mod new_table;
 mod predict;
 mod progress;
-mod report;
 mod resume;
 mod signals;
+mod slurm;
+mod sweep;
+mod sweep_progress;
 mod train;
 
 use std::fmt::Display;
@@ -36,6 +39,9 @@ enum Command {
     Train(train::TrainArgs),
     /// Continue a run that was cut off, or train it for longer
     Resume(resume::ResumeArgs),
+    /// Train many runs: resumable, several at a time
+    #[command(subcommand)]
+    Sweep(sweep::SweepCommand),
     /// Say how good a saved network is
     Evaluate(evaluate::EvaluateArgs),
     /// Say what a saved network makes of other samples
@@ -57,6 +63,7 @@ impl Cli {
         match self.command {
             Command::Train(args) => return args.run(),
             Command::Resume(args) => return args.run(),
+            Command::Sweep(command) => return command.run(),
             Command::Evaluate(args) => args.run()?,
             Command::Predict(args) => args.run()?,
             Command::Data(command) => command.run()?,

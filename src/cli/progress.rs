@@ -84,12 +84,14 @@ pub fn show_fetching() -> impl FnMut(Fetching) {
     }
 }
 
-fn bar(length: u64, template: &str) -> ProgressBar {
+/// A bar of so many steps.
+pub fn bar(length: u64, template: &str) -> ProgressBar {
     let style = ProgressStyle::with_template(template).expect("the template is valid");
     ProgressBar::new(length).with_style(style)
 }
 
-fn describe(row: &EpochRow, epochs: u64) -> String {
+/// The losses and the first metric of an epoch.
+pub fn describe(row: &EpochRow, epochs: u64) -> String {
     let others = row.parts().skip(1).map(|(part, found)| format!("{part} {:.4}", found.loss));
     let others = others.collect::<Vec<_>>().join(", ");
     let (epoch, loss, width) = (row.epoch, row.train.loss, epochs.to_string().len());

@@ -40,6 +40,11 @@ pub fn let_epochs_finish() -> Arc<AtomicBool> {
     STOP.clone()
 }
 
+/// Whether a signal has come that ends the program with the epochs under way.
+pub fn has_come() -> bool {
+    STOP.load(Ordering::Acquire)
+}
+
 /// 128 and the signal's number, as a shell has it.
 pub fn exit_code() -> ExitCode {
     ExitCode::from((128 + SIGNAL.load(Ordering::Acquire)) as u8)

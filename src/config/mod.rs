@@ -16,6 +16,7 @@ pub use crate::trainer::Algorithm;
 
 use std::ops::Bound;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use crate::data::Task;
 use crate::device::DeviceChoice;
@@ -111,38 +112,38 @@ impl OptimizerConfig {
 }
 
 /// Every key that a configuration can have.
-pub fn keys() -> Vec<Key> {
-    Config::keys()
+pub fn keys() -> &'static [Key] {
+    static KEYS: LazyLock<Vec<Key>> = LazyLock::new(Config::keys);
+    &KEYS
 }
 
 /// The JSON schema of configurations, for editors.
 pub fn schema() -> serde_json::Value {
-    settings::schema("Configuration of f3-tch", &keys())
+    settings::schema("Configuration of f3-tch", keys())
 }
 
 /// The page `docs/configuration.md`.
 pub fn reference() -> String {
-    settings::reference(include_str!("reference.md"), &keys())
+    settings::reference(include_str!("reference.md"), keys())
 }
 
 impl Config {
     /// Reads and checks a configuration. Beside it come remarks for people, such as on keys of the file
     /// that do not apply to what a `--set` has chosen in their place.
     pub fn read(source: &Source) -> Result<(Config, Vec<String>), ConfigError> {
-        let keys = keys();
         // Whatever is wrong here is found again below; the loss does not matter for defaults.
-        let rule = source.peek(&keys, |reader| {
+        let rule = source.peek(keys(), |reader| {
             let section =
                 |reader: &mut Reader| Algorithm::read_keys(reader, Loss::MeanSquaredError);
             reader.section("algorithm", section)
         });
         let defaults = rule.map(|rule| rule.defaults(&source.values)).unwrap_or_default();
-        source.read(defaults, &keys, |reader| Config::read_keys(reader, source))
+        source.read(defaults, keys(), |reader| Config::read_keys(reader, source))
     }
 
     /// The whole configuration as YAML, with a comment on every key.
     pub fn to_yaml(&self) -> String {
-        settings::render(&serde_yaml::to_value(self).expect("settings are plain data"), &keys())
+        settings::render(&serde_yaml::to_value(self).expect("settings are plain data"), keys())
     }
 
     /// What one section says against another.
@@ -203,7 +204,7 @@ impl Config {
     }
 }
 
-fn run_name() -> Domain<String> {
+pub(crate) fn run_name() -> Domain<String> {
     text("a name of letters, digits, `.`, `-` and `_`").only(|name| {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         !name.is_empty() && !name.starts_with('.') && name.chars().all(allowed)

@@ -53,14 +53,24 @@ impl Folder {
     /// removed.
     pub fn open(path: impl Into<PathBuf>) -> Result<Folder> {
         let folder = Folder::lock(path.into())?;
-        for folder in [folder.path.clone(), folder.checkpoints()] {
-            for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
-                if starts_with(&entry, ".tmp") {
-                    fs::remove_file(entry.path()).at(&entry.path(), "cannot be removed")?;
-                }
-            }
-        }
+        folder.remove_unfinished()?;
         Ok(folder)
+    }
+
+    /// The folder of a run that may be there or not; it is made if it is not. None if another process is
+    /// training there.
+    pub fn take(path: impl Into<PathBuf>) -> Result<Option<Folder>> {
+        let path = path.into();
+        fs::create_dir_all(&path).at(&path, "cannot be created")?;
+        let Some(folder) = Folder::try_lock(path)? else { return Ok(None) };
+        folder.remove_unfinished()?;
+        Ok(Some(folder))
+    }
+
+    /// Whether a process is training in a folder.
+    pub fn is_locked(path: &Path) -> bool {
+        let lock = File::open(path.join(".lock"));
+        lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 
     /// The configuration of the run in a folder; fails if there is none.
@@ -74,15 +84,45 @@ impl Folder {
 
     /// Takes the folder, which exists, for this value.
     fn lock(path: PathBuf) -> Result<Folder> {
+        let shown = path.display().to_string();
+        let folder = Folder::try_lock(path)?;
+        folder.with_context(|| format!("{shown}: another process is training there"))
+    }
+
+    fn try_lock(path: PathBuf) -> Result<Option<Folder>> {
         let place = path.join(".lock");
         let lock = File::create(&place).at(&path, "cannot be written to")?;
         match lock.try_lock() {
-            Ok(()) => Ok(Folder { path, lock }),
-            Err(TryLockError::WouldBlock) => {
-                bail!("{}: another process is training there", path.display())
-            }
+            Ok(()) => Ok(Some(Folder { path, lock })),
+            Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error).at(&place, "cannot be locked"),
         }
+    }
+
+    fn remove_unfinished(&self) -> Result<()> {
+        for folder in [self.path.clone(), self.checkpoints()] {
+            for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+                if starts_with(&entry, ".tmp") {
+                    fs::remove_file(entry.path()).at(&entry.path(), "cannot be removed")?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what a run has left that cannot be continued; hidden files stay.
+    pub(crate) fn clear(&self) -> Result<()> {
+        for entry in fs::read_dir(&self.path).at(&self.path, "cannot be read")?.flatten() {
+            let path = entry.path();
+            if !starts_with(&entry, ".") {
+                let removed = match path.is_dir() {
+                    true => fs::remove_dir_all(&path),
+                    false => fs::remove_file(&path),
+                };
+                removed.at(&path, "cannot be removed")?;
+            }
+        }
+        Ok(())
     }
 
     /// Where it is.

@@ -144,6 +144,32 @@ impl RunResult {
         files::write(&place, &(text + "\n"))
     }
 
+    /// The record of a run that could not begin.
+    pub(crate) fn of_refused(
+        name: &str,
+        seed: u64,
+        epochs: u64,
+        settings: Value,
+        error: String,
+    ) -> RunResult {
+        RunResult {
+            version: VERSION,
+            name: name.to_string(),
+            state: EndState::Failed,
+            ended_by: EndedBy::Error,
+            error: Some(error),
+            epochs: map([("done", 0), ("wanted", epochs)]),
+            seed,
+            best_validation_epoch: None,
+            metrics: BTreeMap::new(),
+            seconds: map(["total", "training", "evaluation"].map(|name| (name, 0.0))),
+            versions: versions(),
+            machine: json!({"processor": crate::machine::processor()}),
+            paths: map([("model", None), ("metrics", None), ("checkpoints", None)]),
+            settings,
+        }
+    }
+
     /// How a run has ended, or the text of the error that ended it; `total` is its time in seconds.
     pub(crate) fn of(run: &Run, ended: Result<Ending, String>, total: f64) -> RunResult {
         let history = &run.state.history;
@@ -182,10 +208,7 @@ impl RunResult {
             best_validation_epoch: chosen.map(|row| row.epoch),
             metrics: run.value_names().map(|name| (name.to_string(), value(name))).collect(),
             seconds: map([("total", total), ("training", training), ("evaluation", evaluation)]),
-            versions: map([
-                ("f3-tch", crate::VERSION.to_string()),
-                ("libtorch", crate::libtorch_version().to_string()),
-            ]),
+            versions: versions(),
             machine: json!({
                 "processor": crate::machine::processor(),
                 "device": device::name(run.data.train.inputs.device()),
@@ -203,6 +226,11 @@ impl RunResult {
             },
         }
     }
+}
+
+fn versions() -> BTreeMap<String, String> {
+    let libtorch = crate::libtorch_version().to_string();
+    map([("f3-tch", crate::VERSION.to_string()), ("libtorch", libtorch)])
 }
 
 fn map<T, const N: usize>(entries: [(&str, T); N]) -> BTreeMap<String, T> {

@@ -27,7 +27,7 @@ pub use render::render;
 pub use schema::schema;
 pub(crate) use section::section;
 pub use source::Source;
-pub(crate) use source::{lay_over, lookup};
+pub(crate) use source::{is_at_or_below, lay_over, lookup};
 
 use std::fmt::{self, Display};
 

@@ -11,14 +11,14 @@ use super::domain::show;
 use super::{ConfigError, Result};
 
 /// The layers of a configuration: each says what differs from the one before.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Source {
     layers: Vec<Layer>, // files, each of which extends the one before, then `--set`s
     pub(crate) values: Mapping, // of all layers
 }
 
 /// A file, or a `--set`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Layer {
     name: String,            // of the file, or the `--set` as the user said it
     folder: Option<PathBuf>, // of the file; none: the program carries it
@@ -106,6 +106,11 @@ impl Source {
         put(&mut values, path, value).expect("nothing is in the way of a first value");
         self.layers.push(Layer { name, folder: None, set, values });
         Ok(())
+    }
+
+    /// Whether anybody says what stands at a key, or at one below it.
+    pub fn says(&self, path: &str) -> bool {
+        lookup(&self.values, path).is_some()
     }
 
     /// The file's name without folder and ending.
@@ -236,6 +241,7 @@ pub(crate) fn lookup<'a>(values: &'a Mapping, path: &str) -> Option<&'a Value> {
     }
 }
 
-pub(super) fn is_at_or_below(path: &str, key: &str) -> bool {
+/// Whether a key is this one, or lies below it.
+pub(crate) fn is_at_or_below(path: &str, key: &str) -> bool {
     path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }

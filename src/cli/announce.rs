@@ -82,7 +82,8 @@ pub fn closing_table(run: &Run, seconds: f64, folder: &Path) -> String {
     text + &format!("\ntime   {all} in all, {training} of it training\nfiles  {folder}\n")
 }
 
-fn duration(seconds: f64) -> String {
+/// A time in its largest units.
+pub fn duration(seconds: f64) -> String {
     if seconds < 60.0 {
         return format!("{seconds:.1} s");
     }

@@ -1,0 +1,262 @@
+//! A sweep file: which configurations, varied in what, and what to report of them.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use serde_yaml::{Mapping, Value};
+
+use super::carried;
+use super::values::expand;
+use crate::config::run_name;
+use crate::report::ReportSettings;
+use crate::settings::domain::{any, show, text};
+use crate::settings::{ConfigError, Domain, Result, Source, is_at_or_below, section};
+
+section! {
+    /// What a sweep file says.
+    pub(super) struct Settings(stem: String) {
+        /// Name of the sweep, whose runs are in `runs/<name>/`.
+        name: String = stem => "the file's name", run_name();
+        /// What is compared, in a sentence.
+        about: String = String::new(), text("a sentence");
+        /// The configuration that is varied, or a list of them: files, or names of carried ones.
+        base: Vec<String> = Vec::new(), bases();
+        /// Keys that all runs have in common.
+        set: Mapping = Mapping::new(), keys();
+        /// Keys with the values that they take; every combination is a run.
+        vary: Mapping = Mapping::new(), keys();
+        /// Named sets of keys that belong together, beside those combinations.
+        cases: Mapping = Mapping::new(), keys();
+        /// Named sets of keys that make the whole sweep smaller, for `--scale`.
+        scales: Mapping = Mapping::new(), keys();
+        /// What is reported.
+        report: ReportSettings => read();
+    }
+}
+
+fn bases() -> Domain<Vec<String>> {
+    let expected = "the name of a configuration, or a list of such names";
+    Domain::new(expected, json!({"type": ["string", "array"]}), |value| match value {
+        Value::Sequence(names) => Ok(names.iter().map(show).collect()),
+        Value::String(name) => Ok(vec![name.clone()]),
+        _ => Err(String::new()),
+    })
+}
+
+fn keys() -> Domain<Mapping> {
+    any("a mapping of keys", json!({"type": "object"}))
+}
+
+/// A sweep file that has been read.
+#[derive(Clone, Debug)]
+pub struct SweepFile {
+    /// Where it is, for complaints.
+    pub(super) origin: String,
+    folder: Option<PathBuf>, // in which base configurations are looked for first
+    pub(super) settings: Settings,
+    pub(super) vary: Vec<Varied>,
+    pub(super) cases: Vec<Case>,
+    pub(super) over: Vec<Setting>, // from the scale and from `--set`, over all else
+}
+
+/// A key and the values that it takes.
+#[derive(Clone, Debug)]
+pub(super) struct Varied {
+    pub key: String,
+    pub values: Vec<Value>,
+    pub origin: String,
+}
+
+/// A named set of keys.
+#[derive(Clone, Debug)]
+pub(super) struct Case {
+    pub name: String,
+    pub base: Option<String>,
+    pub settings: Vec<Setting>,
+}
+
+/// A key with its value, and who says so.
+#[derive(Clone, Debug)]
+pub(super) struct Setting {
+    pub key: String,
+    pub value: Value,
+    pub origin: String,
+}
+
+impl SweepFile {
+    /// A file, or a sweep that the program carries, by its name.
+    ///
+    /// # Errors
+    /// If there is none, it cannot be read, or it says what no sweep file can.
+    pub fn open(sweep: &str) -> Result<SweepFile> {
+        let path = Path::new(sweep);
+        if path.is_file() {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| ConfigError(format!("{sweep}: cannot be read: {error}")))?;
+            return SweepFile::read(sweep, path.parent(), &text);
+        }
+        SweepFile::carried(sweep).unwrap_or_else(|| {
+            let names = carried::carried_names().collect::<Vec<_>>().join(", ");
+            Err(ConfigError(format!(
+                "{sweep}: no such file, and the program carries no sweep of that name; it carries {names}"
+            )))
+        })
+    }
+
+    /// A sweep that the program carries, if it has that name.
+    pub(super) fn carried(name: &str) -> Option<Result<SweepFile>> {
+        let name = name.strip_suffix(".yaml").unwrap_or(name);
+        let text = carried::carried(name)?;
+        Some(SweepFile::read(&format!("sweeps/{name}.yaml"), None, text))
+    }
+
+    /// A sweep from its text; `name` stands in complaints.
+    pub fn parse(name: &str, text: &str) -> Result<SweepFile> {
+        SweepFile::read(name, None, text)
+    }
+
+    fn read(origin: &str, folder: Option<&Path>, text: &str) -> Result<SweepFile> {
+        let source = Source::parse(origin, text)?;
+        let known = Settings::keys();
+        let stem = source.stem();
+        let (settings, _) =
+            source.read(Mapping::new(), &known, |reader| Settings::read_keys(reader, stem))?;
+        let mut vary = Vec::new();
+        for (key, values) in pairs(&settings.vary) {
+            let refuse =
+                |expected| refuse(origin, &format!("vary.{key}"), &show(&values), expected);
+            let values = expand(&values).map_err(refuse)?;
+            vary.push(Varied { key, values, origin: format!("{origin}: vary") });
+        }
+        let case = |(name, keys): (String, Value)| {
+            let place = format!("cases.{name}");
+            let settings = keys.as_mapping().ok_or_else(|| {
+                refuse(origin, &place, &show(&keys), "a mapping of keys".to_string())
+            })?;
+            let mut settings = settings.clone();
+            let base = settings.shift_remove("base").map(|base| show(&base));
+            let settings = under(&settings, &format!("{origin}: {place}"));
+            Ok(Case { name, base, settings })
+        };
+        let cases = pairs(&settings.cases).map(case).collect::<Result<Vec<_>>>()?;
+        if settings.base.is_empty()
+            && (cases.is_empty() || cases.iter().any(|it| it.base.is_none()))
+        {
+            return Err(ConfigError(format!(
+                "{origin}: `base` is missing; expected the configuration that the runs start from"
+            )));
+        }
+        let (origin, folder) = (origin.to_string(), folder.map(Path::to_path_buf));
+        Ok(SweepFile { origin, folder, settings, vary, cases, over: Vec::new() })
+    }
+
+    /// The sweep's name.
+    pub fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    /// What is compared, in a sentence.
+    pub fn about(&self) -> &str {
+        &self.settings.about
+    }
+
+    /// What is to be reported.
+    pub fn report(&self) -> &ReportSettings {
+        &self.settings.report
+    }
+
+    /// The names of the scales.
+    pub fn scales(&self) -> Vec<String> {
+        pairs(&self.settings.scales).map(|(name, _)| name).collect()
+    }
+
+    /// Makes the sweep smaller, as one of its scales says.
+    ///
+    /// # Errors
+    /// If there is no scale of that name.
+    pub fn scale(&mut self, name: &str) -> Result<()> {
+        let origin = format!("{}: scales.{name}", self.origin);
+        let found = self.settings.scales.get(name);
+        let Some(keys) = found.filter(|keys| keys.is_mapping() || keys.is_null()) else {
+            let scales = self.scales().join(", ");
+            let expected =
+                if scales.is_empty() { "none, since the file has no scales" } else { &scales };
+            return Err(ConfigError(format!(
+                "{}: the scale is `{name}`; expected one of {expected}",
+                self.origin
+            )));
+        };
+        let keys = keys.as_mapping().cloned().unwrap_or_default();
+        under(&keys, &origin).into_iter().try_for_each(|setting| self.put(setting))
+    }
+
+    /// Sets a value for all runs, given as `key.of.it=value`. A key that is varied takes this value, or
+    /// these values (`seed=1..3`), in place of its own.
+    ///
+    /// # Errors
+    /// If it is no assignment.
+    pub fn set(&mut self, assignment: &str) -> Result<()> {
+        let origin = format!("--set {assignment}");
+        let Some((key, value)) = assignment.split_once('=') else {
+            return Err(ConfigError(format!("{origin}: has no `=`; write --set key=value")));
+        };
+        let key = key.trim().to_string();
+        let varied = self.vary.iter().any(|varied| varied.key == key);
+        let text = if varied { format!("[{value}]") } else { value.to_string() };
+        let value = serde_yaml::from_str(&text)
+            .map_err(|error| ConfigError(format!("{origin}: the value is not YAML: {error}")))?;
+        self.put(Setting { key, value, origin })
+    }
+
+    fn put(&mut self, setting: Setting) -> Result<()> {
+        let Setting { key, value, origin } = setting;
+        match self.vary.iter_mut().find(|varied| varied.key == key) {
+            Some(varied) => {
+                varied.values = expand(&value)
+                    .map_err(|expected| refuse(&origin, &key, &show(&value), expected))?;
+                varied.origin = origin;
+            }
+            None => self.over.push(Setting { key, value, origin }),
+        }
+        Ok(())
+    }
+
+    /// A base configuration: a file beside the sweep's (`.yaml` may be left out), or as given, or a
+    /// carried one.
+    pub(super) fn base(&self, name: &str) -> Result<Source> {
+        let beside = self
+            .folder
+            .iter()
+            .flat_map(|folder| [folder.join(name), folder.join(format!("{name}.yaml"))]);
+        // `mnist.yaml` can be a sweep over the carried `mnist`.
+        let found = beside.filter(|path| path.is_file() && *path != Path::new(&self.origin));
+        let found = found.map(|path| path.display().to_string()).next();
+        Source::open(found.as_deref().unwrap_or(name))
+            .map_err(|error| ConfigError(format!("{}: `base`: {error}", self.origin)))
+    }
+}
+
+impl Case {
+    /// Whether the case, or a base of its own, says what a varied key is. A base's seed is not meant so.
+    pub(super) fn settles(&self, key: &str, base: &Source) -> bool {
+        let says = |setting: &Setting| {
+            is_at_or_below(&setting.key, key) || is_at_or_below(key, &setting.key)
+        };
+        self.settings.iter().any(says) || (self.base.is_some() && key != "seed" && base.says(key))
+    }
+}
+
+/// Keys with their values, in the file's order.
+fn pairs(mapping: &Mapping) -> impl Iterator<Item = (String, Value)> {
+    mapping.iter().map(|(key, value)| (show(key), value.clone()))
+}
+
+/// Settings of one origin.
+pub(super) fn under(mapping: &Mapping, origin: &str) -> Vec<Setting> {
+    let origin = |(key, value)| Setting { key, value, origin: origin.to_string() };
+    pairs(mapping).map(origin).collect()
+}
+
+fn refuse(origin: &str, key: &str, found: &str, expected: String) -> ConfigError {
+    ConfigError(format!("{origin}: `{key}` is `{found}`; expected {expected}"))
+}

@@ -1,0 +1,162 @@
+//! The training of what is missing, several runs at a time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use anyhow::Result;
+
+use super::data::DataSets;
+use super::plan::{Plan, PlannedRun, Shard};
+use super::state::RunState;
+use crate::assemble::{DataFrom, assemble};
+use crate::data::{self, DataDirectory};
+use crate::messages::text_of;
+use crate::process::libtorch_panics_as_errors;
+use crate::run::{Checkpoints, Ending, Event, Folder, Run, RunResult};
+
+/// How the runs of a plan are trained.
+pub struct Work<'a> {
+    /// How many runs are trained at a time.
+    pub jobs: usize,
+    /// Only these runs; none: all.
+    pub shard: Option<Shard>,
+    /// Only the run with a folder of this name; none: all.
+    pub only: Option<&'a str>,
+    /// Whether runs that ended with an error are tried again.
+    pub retry_failed: bool,
+    /// Where data sets are.
+    pub directory: &'a DataDirectory,
+    /// When somebody sets this, the epochs under way are the last ones.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// Something that has happened in a sweep.
+pub enum SweepEvent<'a> {
+    /// So many runs are to be trained, of so many that there are.
+    Start(&'a [&'a PlannedRun], usize),
+    /// A data set is being fetched.
+    Fetching(data::Progress<'a>),
+    /// A run goes on, from its beginning or from its last checkpoint.
+    Run(&'a PlannedRun, &'a Event<'a>),
+    /// A run is over, for now.
+    End(&'a PlannedRun, &'a Outcome),
+}
+
+/// What has become of a run.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It has come to its end, now or while this sweep was busy with others.
+    Complete(Box<RunResult>),
+    /// It was asked to stop, and can be continued.
+    Interrupted,
+    /// An error ended it.
+    Failed(String),
+    /// Another process is training it.
+    Elsewhere,
+}
+
+/// Is told of the events, by several threads.
+type Watch<'a> = &'a (dyn Fn(&SweepEvent) + Sync);
+
+impl Plan {
+    /// Trains what is not complete. A run that has begun is continued from its last checkpoint, to the
+    /// bit; one that has failed stays as it is, unless it is to be tried again. Other processes may train
+    /// runs of the same sweep at the same time.
+    ///
+    /// The outcomes come in the order of the runs; those that were complete before are not among them.
+    pub fn train<'a>(&'a self, work: &Work, watch: Watch) -> Vec<(&'a PlannedRun, Outcome)> {
+        let mut all = self.each_once(work.shard);
+        all.retain(|run| work.only.is_none_or(|name| name == run.name));
+        let is_wanted = |run: &&PlannedRun| match RunState::of(&run.folder) {
+            RunState::Complete => false,
+            RunState::Failed { .. } => work.retry_failed,
+            RunState::Missing | RunState::Begun { .. } => true,
+        };
+        let runs: Vec<&PlannedRun> = all.iter().copied().filter(is_wanted).collect();
+        watch(&SweepEvent::Start(&runs, all.len()));
+        let data = DataSets::of(&runs, work.directory);
+        let next = AtomicUsize::new(0);
+        let take_turns = || {
+            let mut outcomes = Vec::new();
+            while !work.stop.load(Ordering::Acquire) {
+                let turn = next.fetch_add(1, Ordering::Relaxed);
+                let Some(run) = runs.get(turn) else { break };
+                let outcome = self.train_one(run, work, &data, watch);
+                data.done(run);
+                watch(&SweepEvent::End(run, &outcome));
+                outcomes.push((turn, *run, outcome));
+            }
+            outcomes
+        };
+        let mut outcomes: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..work.jobs.max(1)).map(|_| scope.spawn(take_turns)).collect();
+            let joined = threads.into_iter().map(|thread| thread.join());
+            joined
+                .flat_map(|it| it.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
+        });
+        outcomes.sort_by_key(|(turn, ..)| *turn);
+        outcomes.into_iter().map(|(_, run, outcome)| (run, outcome)).collect()
+    }
+
+    fn train_one(&self, run: &PlannedRun, work: &Work, data: &DataSets, watch: Watch) -> Outcome {
+        let outcome = libtorch_panics_as_errors(|| self.try_to_train(run, work, data, watch));
+        outcome.unwrap_or_else(|error| Outcome::Failed(text_of(&error)))
+    }
+
+    fn try_to_train(
+        &self,
+        planned: &PlannedRun,
+        work: &Work,
+        data: &DataSets,
+        watch: Watch,
+    ) -> Result<Outcome> {
+        let Some(folder) = Folder::take(&planned.folder)? else { return Ok(Outcome::Elsewhere) };
+        // Another process may have trained it since the list was made.
+        match RunState::of(&planned.folder) {
+            RunState::Complete => return complete(planned),
+            RunState::Failed { cause, .. } if !work.retry_failed => {
+                return Ok(Outcome::Failed(cause));
+            }
+            _ => {}
+        }
+        let (config, source) = self.config(planned)?;
+        // What stands in the way of the data is no fault of the run, and is not recorded as such.
+        let data = data.get(planned, &config, &source, &mut |progress| {
+            watch(&SweepEvent::Fetching(progress));
+        })?;
+        let mut observer = |event: &Event| {
+            watch(&SweepEvent::Run(planned, event));
+            Ok(())
+        };
+        let checkpoints = Checkpoints::new(&folder.checkpoints(), config.checkpoint.clone());
+        let data = DataFrom::Memory(data);
+        let made = libtorch_panics_as_errors(|| match checkpoints.newest()? {
+            Some(_) => Run::resume(&folder, None, data, &mut observer),
+            None => {
+                folder.clear()?;
+                Ok(assemble(&config, &source, data)?.0)
+            }
+        });
+        let mut run = match made {
+            Ok(run) => run,
+            Err(error) => {
+                let settings = serde_json::to_value(&config)?;
+                let (seed, epochs, text) = (config.seed, config.epochs, text_of(&error));
+                let result = RunResult::of_refused(&config.name, seed, epochs, settings, text);
+                let _ = result.write(&folder); // the first error is the one to be told
+                return Err(error);
+            }
+        };
+        run.stop = work.stop.clone();
+        match run.train_in(&folder, &mut observer)? {
+            Ending::Interrupted => Ok(Outcome::Interrupted),
+            Ending::Complete | Ending::NoBetter(_) | Ending::OutOfTime => complete(planned),
+        }
+    }
+}
+
+fn complete(run: &PlannedRun) -> Result<Outcome> {
+    Ok(Outcome::Complete(Box::new(RunResult::read(&run.folder)?)))
+}
