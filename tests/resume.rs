@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Result;
-use common::experiment as experiment_of;
+use common::{LeftBehind, experiment as experiment_of, left_behind};
 use f3_tch::Generator;
 use f3_tch::data::Task;
 use f3_tch::metrics::Evaluation;
@@ -369,34 +369,6 @@ fn start(arguments: &[&str]) -> Child {
     command.args(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-type Rows = Vec<Vec<String>>;
-
-/// `metrics.csv` without the times, and the tensors of the newest checkpoint.
-fn left_behind(run: &Path) -> (Rows, Vec<(String, Vec<f64>)>) {
-    let mut reader = csv::Reader::from_path(run.join("metrics.csv")).unwrap();
-    let times: Vec<bool> =
-        reader.headers().unwrap().iter().map(|name| name.ends_with("_seconds")).collect();
-    let rows = reader.records().map(|row| {
-        let row = row.unwrap();
-        let cells = row.iter().zip(&times).filter(|(_, time)| !**time);
-        cells.map(|(cell, _)| cell.to_string()).collect()
-    });
-    let rows = rows.collect();
-    let checkpoints = Checkpoints::new(&run.join("checkpoints"), settings(1));
-    let newest = checkpoints.newest().unwrap().unwrap();
-    let mut tensors: Vec<(String, Vec<f64>)> = Tensor::read_safetensors(newest)
-        .unwrap()
-        .into_iter()
-        .filter(|(name, _)| name != "rows") // with the times
-        .map(|(name, tensor)| {
-            let flat = tensor.flatten(0, -1).to_kind(Kind::Double);
-            (name, Vec::<f64>::try_from(flat).unwrap())
-        })
-        .collect();
-    tensors.sort_by(|a, b| a.0.cmp(&b.0));
-    (rows, tensors)
-}
-
 /// A configuration of quick epochs, in a file of this folder.
 fn quick(folder: &Path, epochs: u64) -> String {
     let path = folder.join("quick.yaml");
@@ -410,7 +382,7 @@ fn quick(folder: &Path, epochs: u64) -> String {
 }
 
 /// Trains until the end, and gives what is left behind.
-fn uninterrupted(config: &str, run: &Path) -> (Rows, Vec<(String, Vec<f64>)>) {
+fn uninterrupted(config: &str, run: &Path) -> LeftBehind {
     let child = start(&["train", config, "--quiet", "--run-dir", run.to_str().unwrap()]);
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -524,25 +496,6 @@ fn second_signal_stops_at_once() {
     assert_eq!(metrics().lines().count(), 2, "the epoch was not finished");
 }
 
-/// Runs shell commands where file systems may be mounted that nobody else sees; none if the system does
-/// not let us.
-#[cfg(target_os = "linux")]
-fn where_mounting_is_allowed(script: &str, folder: &Path) -> Option<std::process::Output> {
-    let allowed = |options: &str| {
-        let script = "mount -t tmpfs none /mnt";
-        let mut command = Command::new("unshare");
-        let status = command.args([options, "sh", "-c", script]).stderr(Stdio::null()).status();
-        status.is_ok_and(|status| status.success())
-    };
-    let Some(options) = ["-m", "-Urm"].into_iter().find(|options| allowed(options)) else {
-        eprintln!("left out: file systems cannot be mounted here");
-        return None;
-    };
-    let mut command = Command::new("unshare");
-    command.args([options, "sh", "-c", &format!("set -e\nf3_tch='{PROGRAM}'\n{script}")]);
-    Some(command.current_dir(folder).output().unwrap())
-}
-
 #[test]
 #[cfg(target_os = "linux")]
 fn full_disk_and_read_only_folder_are_errors_that_leave_the_last_checkpoint() {
@@ -567,7 +520,9 @@ fn full_disk_and_read_only_folder_are_errors_that_leave_the_last_checkpoint() {
         mount -o remount,rw,size=50m disk
         $f3_tch resume disk/run --quiet
         cp -r disk/run resumed";
-    let Some(output) = where_mounting_is_allowed(script, folder.path()) else { return };
+    let Some(output) = common::where_mounting_is_allowed(PROGRAM, script, folder.path()) else {
+        return;
+    };
     let printed = String::from_utf8(output.stdout).unwrap();
     let errors = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{printed}{errors}");

@@ -116,11 +116,12 @@ impl SweepCommand {
 impl RunArgs {
     fn run(self) -> Result<ExitCode> {
         let plan = self.sweep.plan()?;
-        if let Some(only) = &self.only
-            && !plan.runs.iter().any(|run| run.name == *only)
-        {
-            bail!("--only {only}: the sweep has no such run; `f3-tch sweep plan` lists them");
-        }
+        let only = match &self.only {
+            None => None,
+            Some(name) => Some(plan.run(name).with_context(|| {
+                format!("--only {name}: the sweep has no such run; `f3-tch sweep plan` lists them")
+            })?),
+        };
         if self.dry_run {
             let of = |run: &PlannedRun| format!("{:9}  {}\n", described(run), run.folder.display());
             let runs = plan.each_once(self.sweep.shard);
@@ -133,8 +134,8 @@ impl RunArgs {
         for remark in &plan.remarks {
             say(format_args!("note: {remark}"));
         }
-        let code = self.work.train(&plan, self.sweep.shard, self.only.as_deref())?;
-        if self.only.is_none() {
+        let code = self.work.train(&plan, self.sweep.shard, only)?;
+        if only.is_none() {
             let file = self.sweep.file_shown();
             say(format_args!("`f3-tch report {file}` compares the runs"));
         }
@@ -144,7 +145,12 @@ impl RunArgs {
 
 impl WorkArgs {
     /// Trains what is missing, and says what has become of it.
-    pub fn train(&self, plan: &Plan, shard: Option<Shard>, only: Option<&str>) -> Result<ExitCode> {
+    pub fn train(
+        &self,
+        plan: &Plan,
+        shard: Option<Shard>,
+        only: Option<&PlannedRun>,
+    ) -> Result<ExitCode> {
         let cores = available_parallelism().map_or(1, usize::from);
         let jobs = self.jobs.map_or(cores, usize::from);
         let progress = SweepProgress::new(&plan.name, jobs);
@@ -161,7 +167,7 @@ impl WorkArgs {
         let count = |is: fn(&Outcome) -> bool| outcomes.iter().filter(|(_, it)| is(it)).count();
         let elsewhere = count(|it| matches!(it, Outcome::Elsewhere));
         let mut runs = plan.each_once(shard);
-        runs.retain(|run| only.is_none_or(|name| name == run.name));
+        runs.retain(|run| only.is_none_or(|only| only.name == run.name));
         let mut now = Progress::of(plan, &runs);
         // Some errors, such as that of a full disk, could not be recorded in the run's folder.
         for (run, outcome) in &outcomes {

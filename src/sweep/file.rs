@@ -34,13 +34,19 @@ section! {
     }
 }
 
+const BASES: &str = "the name of a configuration, or a list of such names";
+
 fn bases() -> Domain<Vec<String>> {
-    let expected = "the name of a configuration, or a list of such names";
-    Domain::new(expected, json!({"type": ["string", "array"]}), |value| match value {
-        Value::Sequence(names) => Ok(names.iter().map(show).collect()),
-        Value::String(name) => Ok(vec![name.clone()]),
-        _ => Err(String::new()),
-    })
+    let schema = json!({"type": ["string", "array"]});
+    Domain::new(BASES, schema, |value| names(value).ok_or_else(String::new))
+}
+
+fn names(value: &Value) -> Option<Vec<String>> {
+    match value {
+        Value::Sequence(names) if !names.is_empty() => Some(names.iter().map(show).collect()),
+        Value::String(name) => Some(vec![name.clone()]),
+        _ => None,
+    }
 }
 
 fn keys() -> Domain<Mapping> {
@@ -71,7 +77,7 @@ pub(super) struct Varied {
 #[derive(Clone, Debug)]
 pub(super) struct Case {
     pub name: String,
-    pub base: Option<String>,
+    pub bases: Vec<String>, // of its own; none: those of the file
     pub settings: Vec<Setting>,
 }
 
@@ -90,6 +96,10 @@ impl SweepFile {
     /// If there is none, it cannot be read, or it says what no sweep file can.
     pub fn open(sweep: &str) -> Result<SweepFile> {
         let path = Path::new(sweep);
+        let inside = path.join("sweep.yaml");
+        if let Some(inside) = inside.to_str().filter(|_| inside.is_file()) {
+            return SweepFile::open(inside);
+        }
         if path.is_file() {
             let text = std::fs::read_to_string(path)
                 .map_err(|error| ConfigError(format!("{sweep}: cannot be read: {error}")))?;
@@ -134,13 +144,18 @@ impl SweepFile {
                 refuse(origin, &place, &show(&keys), "a mapping of keys".to_string())
             })?;
             let mut settings = settings.clone();
-            let base = settings.shift_remove("base").map(|base| show(&base));
+            let bases = match settings.shift_remove("base") {
+                Some(base) => names(&base).ok_or_else(|| {
+                    refuse(origin, &format!("{place}.base"), &show(&base), BASES.to_string())
+                })?,
+                None => Vec::new(),
+            };
             let settings = under(&settings, &format!("{origin}: {place}"));
-            Ok(Case { name, base, settings })
+            Ok(Case { name, bases, settings })
         };
         let cases = pairs(&settings.cases).map(case).collect::<Result<Vec<_>>>()?;
         if settings.base.is_empty()
-            && (cases.is_empty() || cases.iter().any(|it| it.base.is_none()))
+            && (cases.is_empty() || cases.iter().any(|it| it.bases.is_empty()))
         {
             return Err(ConfigError(format!(
                 "{origin}: `base` is missing; expected the configuration that the runs start from"
@@ -242,7 +257,8 @@ impl Case {
         let says = |setting: &Setting| {
             is_at_or_below(&setting.key, key) || is_at_or_below(key, &setting.key)
         };
-        self.settings.iter().any(says) || (self.base.is_some() && key != "seed" && base.says(key))
+        self.settings.iter().any(says)
+            || (!self.bases.is_empty() && key != "seed" && base.says(key))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The runs that a sweep file asks for, each checked and with the folder that follows from its settings.
 
 use std::collections::{HashMap, HashSet};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -27,8 +28,9 @@ pub struct Plan {
     pub runs: Vec<PlannedRun>,
     /// What people should know of the configurations, each remark once.
     pub remarks: Vec<String>,
-    pub(super) bases: Vec<Source>,
+    bases: Vec<Source>,
     file: SweepFile,
+    names: HashMap<String, String>, // of the folders, by their hashes
 }
 
 /// A run of a sweep, which may have been trained or not.
@@ -100,9 +102,9 @@ impl Plan {
         let of_cases: Vec<Vec<usize>> = file
             .cases
             .iter()
-            .map(|case| match &case.base {
-                Some(base) => Ok(vec![open(base)?]),
-                None => Ok(of_file.clone()),
+            .map(|case| match case.bases.as_slice() {
+                [] => Ok(of_file.clone()),
+                bases => bases.iter().map(|base| open(base)).collect(),
             })
             .collect::<Result<_>>()?;
         let mut plan = Plan {
@@ -112,7 +114,9 @@ impl Plan {
             remarks: Vec::new(),
             bases,
             file,
+            names: HashMap::new(),
         };
+        plan.names = plan.names_there();
         let mut choices = Vec::new();
         // A file that has nothing but cases means no runs beside them.
         let only_seeds = plan.file.vary.iter().all(|varied| varied.key == "seed");
@@ -128,6 +132,14 @@ impl Plan {
         }
         plan.settle(choices)?;
         Ok(plan)
+    }
+
+    /// The folders that are there. Where sweeps share a folder, a run that another sweep has begun under
+    /// another name is the same run.
+    fn names_there(&self) -> HashMap<String, String> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        names.map(|name| (hash_of(&name).to_string(), name)).collect()
     }
 
     /// Appends every combination of the varied keys that the case leaves open.
@@ -215,8 +227,10 @@ impl Plan {
     }
 
     /// What is known of a run once its configuration is.
-    fn planned(&self, choice: Choice, config: &Config) -> PlannedRun {
-        let text = serde_json::to_string(config).expect("settings are plain data");
+    fn planned(&mut self, choice: Choice, config: &Config) -> PlannedRun {
+        // A name changes nothing in a run.
+        let unnamed = Config { name: String::new(), ..config.clone() };
+        let text = serde_json::to_string(&unnamed).expect("settings are plain data");
         let hash = Sha256::digest(text.as_bytes());
         let hash: String = hash[..5].iter().map(|byte| format!("{byte:02x}")).collect();
         let row_key = &self.file.report().rows;
@@ -238,6 +252,7 @@ impl Plan {
             Some(key) => at(&json(), key),
         };
         let name = self.folder_name(&choice, config.seed, &hash);
+        let name = self.names.entry(hash).or_insert(name).clone();
         let data = format!(
             "{}\n{:?}\n{:?}\n{:?}\n{:?}",
             serde_json::to_string(&config.data.set).expect("settings are plain data"),
@@ -304,6 +319,11 @@ impl Plan {
         runs.skip(part - 1).step_by(of).collect()
     }
 
+    /// The run with a folder of this name.
+    pub fn run(&self, name: &str) -> Option<&PlannedRun> {
+        self.runs.iter().find(|run| hash_of(&run.name) == hash_of(name))
+    }
+
     /// What a report needs to know of the runs.
     ///
     /// # Errors
@@ -326,6 +346,11 @@ impl Plan {
     pub fn file(&self) -> &SweepFile {
         &self.file
     }
+}
+
+/// The hash at the end of a folder's name.
+fn hash_of(name: &str) -> &str {
+    name.rsplit('-').next().unwrap_or(name)
 }
 
 /// The value at a key of a configuration, as a text; a section is called by its `name`.

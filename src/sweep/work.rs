@@ -21,8 +21,8 @@ pub struct Work<'a> {
     pub jobs: usize,
     /// Only these runs; none: all.
     pub shard: Option<Shard>,
-    /// Only the run with a folder of this name; none: all.
-    pub only: Option<&'a str>,
+    /// Only this run; none: all.
+    pub only: Option<&'a PlannedRun>,
     /// Whether runs that ended with an error are tried again.
     pub retry_failed: bool,
     /// Where data sets are.
@@ -67,7 +67,7 @@ impl Plan {
     /// The outcomes come in the order of the runs; those that were complete before are not among them.
     pub fn train<'a>(&'a self, work: &Work, watch: Watch) -> Vec<(&'a PlannedRun, Outcome)> {
         let mut all = self.each_once(work.shard);
-        all.retain(|run| work.only.is_none_or(|name| name == run.name));
+        all.retain(|run| work.only.is_none_or(|only| only.name == run.name));
         let is_wanted = |run: &&PlannedRun| match RunState::of(&run.folder) {
             RunState::Complete => false,
             RunState::Failed { .. } => work.retry_failed,

@@ -9,7 +9,7 @@ use f3_tch::Generator;
 use f3_tch::assemble::{DataFrom, assemble};
 use f3_tch::config::{Config, Source};
 use f3_tch::data::{DataDirectory, Dataset, Split, Task};
-use f3_tch::run::{EpochRow, Run};
+use f3_tch::run::{CheckpointSettings, Checkpoints, EpochRow, Run};
 use f3_tch::trainer::Epoch;
 use tch::{Kind, Tensor};
 use tempfile::TempDir;
@@ -147,6 +147,59 @@ pub fn peak_memory(command: &mut Command) -> u64 {
     }
     assert!(child.wait().unwrap().success());
     peak * 1024
+}
+
+/// The rows of `metrics.csv`, and tensors by name.
+pub type LeftBehind = (Vec<Vec<String>>, Vec<(String, Vec<f64>)>);
+
+/// `metrics.csv` without the times, and the tensors of the newest checkpoint.
+pub fn left_behind(run: &Path) -> LeftBehind {
+    let mut reader = csv::Reader::from_path(run.join("metrics.csv")).unwrap();
+    let times: Vec<bool> =
+        reader.headers().unwrap().iter().map(|name| name.ends_with("_seconds")).collect();
+    let rows = reader.records().map(|row| {
+        let row = row.unwrap();
+        let cells = row.iter().zip(&times).filter(|(_, time)| !**time);
+        cells.map(|(cell, _)| cell.to_string()).collect()
+    });
+    let rows = rows.collect();
+    let settings = CheckpointSettings { every: Some(1), keep: 1, best: None };
+    let checkpoints = Checkpoints::new(&run.join("checkpoints"), settings);
+    let newest = checkpoints.newest().unwrap().unwrap();
+    let mut tensors: Vec<(String, Vec<f64>)> = Tensor::read_safetensors(newest)
+        .unwrap()
+        .into_iter()
+        .filter(|(name, _)| name != "rows") // with the times
+        .map(|(name, tensor)| {
+            let flat = tensor.flatten(0, -1).to_kind(Kind::Double);
+            (name, Vec::<f64>::try_from(flat).unwrap())
+        })
+        .collect();
+    tensors.sort_by(|a, b| a.0.cmp(&b.0));
+    (rows, tensors)
+}
+
+/// Runs shell commands where file systems may be mounted that nobody else sees; none if the system does
+/// not let us.
+#[cfg(target_os = "linux")]
+pub fn where_mounting_is_allowed(
+    program: &str,
+    script: &str,
+    folder: &Path,
+) -> Option<std::process::Output> {
+    let allowed = |options: &str| {
+        let script = "mount -t tmpfs none /mnt";
+        let mut command = Command::new("unshare");
+        let status = command.args([options, "sh", "-c", script]).stderr(Stdio::null()).status();
+        status.is_ok_and(|status| status.success())
+    };
+    let Some(options) = ["-m", "-Urm"].into_iter().find(|options| allowed(options)) else {
+        eprintln!("left out: file systems cannot be mounted here");
+        return None;
+    };
+    let mut command = Command::new("unshare");
+    command.args([options, "sh", "-c", &format!("set -e\nf3_tch='{program}'\n{script}")]);
+    Some(command.current_dir(folder).output().unwrap())
 }
 
 /// A safetensors file of ours with other texts in its metadata, and the checksums that go with what it
