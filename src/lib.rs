@@ -43,6 +43,7 @@ pub mod network;
 pub mod offload;
 pub mod optimizer;
 mod process;
+pub mod report;
 pub mod run;
 pub mod schedule;
 pub mod settings;

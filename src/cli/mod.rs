@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod announce;
 mod completions;
 mod config;
 mod data;
@@ -40,6 +41,8 @@ enum Command {
     Evaluate(evaluate::EvaluateArgs),
     /// Say what a saved network makes of other samples
     Predict(predict::PredictArgs),
+    /// Compare runs: a page, tables and figures
+    Report(report::ReportArgs),
     /// Get data sets, or list them
     #[command(subcommand)]
     Data(data::DataCommand),
@@ -59,6 +62,7 @@ impl Cli {
             Command::Resume(args) => return args.run(),
             Command::Evaluate(args) => args.run()?,
             Command::Predict(args) => args.run()?,
+            Command::Report(args) => args.run()?,
             Command::Data(command) => command.run()?,
             Command::Config(command) => command.run()?,
             Command::Completions(args) => args.run()?,

@@ -1,113 +1,54 @@
-//! What `f3-tch train` tells people before and after a run.
+//! `f3-tch report`: runs compared, on a page, in tables and in figures.
 
-use std::path::Path;
+use std::path::PathBuf;
 
-use f3_tch::device::name as device_name;
-use f3_tch::run::{EpochRow, Run, Settings, ValueName};
-use f3_tch::{VERSION, libtorch_version};
-use indicatif::HumanCount;
-use serde_json::Value;
+use anyhow::{Result, bail};
+use clap::Args;
+use f3_tch::config::Source;
+use f3_tch::report::{Entry, Report, ReportSettings};
 
-/// What is about to happen.
-pub fn announcement(run: &Run, folder: &Path) -> String {
-    let Run { data, settings, .. } = run;
-    let Settings { seed, loss, batch_size, epochs, .. } = settings;
-    let (device, threads) = (device_name(data.train.inputs.device()), settings.thread_count());
-    let (name, train, test) = (&data.name, count(data.train.len()), count(data.test.len()));
-    let validation = data.validation.as_ref().map(|split| count(split.len()));
-    let validation =
-        validation.map_or(String::new(), |count| format!("{count} validation samples, "));
-    let layers = run.state.trainer.layers();
-    let mut widths = vec![data.train.input_count()];
-    widths.extend(layers.as_slice().iter().map(|layer| layer.block().outputs()));
-    let (widths, parameters) = (shorten(&widths), count(layers.parameter_count()));
+use super::print;
 
-    let config = run.config.as_ref().map_or(&Value::Null, |config| &config.json);
-    let [model, algorithm, optimizer] = ["model", "algorithm", "optimizer"].map(|key| &config[key]);
-    let error_info = algorithm["error_info"].as_str();
-    let error_info = error_info.map_or(String::new(), |name| format!(" ({name})"));
-    let feedback = algorithm.get("feedback_init").map(name_of);
-    let feedback = feedback.map_or(String::new(), |name| format!(", feedback {name}"));
-    let (rate, schedule) = (settings.learning_rate.base, describe_schedule(&optimizer["schedule"]));
-    let [model, algorithm, optimizer] = [model, algorithm, optimizer].map(name_of);
-    let (version, libtorch, folder) = (VERSION, libtorch_version(), folder.display());
-    format!(
-        "f3-tch {version} with libtorch {libtorch} on {device} ({threads} threads), seed {seed}\n\
-         data       {name}: {train} training samples, {validation}{test} test samples\n\
-         network    {model} {widths}, {parameters} parameters\n\
-         algorithm  {algorithm}{error_info}{feedback}\n\
-         training   {optimizer} at {rate}{schedule}, loss {loss}, batches of {batch_size}, \
-         {epochs} epochs\n\
-         run        {folder}"
-    )
+#[derive(Args)]
+pub struct ReportArgs {
+    /// Folders of runs, or that hold runs
+    #[arg(required = true, value_name = "RUNS")]
+    runs: Vec<PathBuf>,
+    /// Folder of the report [default: report/ in the first folder]
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Say what the report shows, such as select=best or baseline=bp; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
 }
 
-/// The learning-rate schedule in brackets; nothing if the learning rate is constant.
-fn describe_schedule(schedule: &Value) -> String {
-    let (epochs, decay) = (&schedule["warmup_epochs"], name_of(schedule));
-    match (*epochs != 0, decay != "constant") {
-        (false, false) => String::new(),
-        (false, true) => format!(" ({decay})"),
-        (true, false) => format!(" ({epochs} epochs of warm-up)"),
-        (true, true) => format!(" ({epochs} epochs of warm-up, then {decay})"),
+impl ReportArgs {
+    pub fn run(self) -> Result<()> {
+        let mut source = Source::parse("report", "")?;
+        for assignment in &self.set {
+            source.set(assignment)?;
+        }
+        let (title, entries) = self.entries()?;
+        let report = Report::collect(&title, entries, ReportSettings::read(&source)?)?;
+        let folder = self.output.unwrap_or_else(|| self.runs[0].join("report"));
+        report.write(&folder)?;
+        print(&format!("{}\nreport  {}\n", report.text(), folder.join("report.html").display()))
     }
-}
 
-/// The results of a run, for the end.
-pub fn closing_table(run: &Run, seconds: f64, folder: &Path) -> String {
-    let rows = &run.state.history;
-    let last = rows.last().expect("there is a row for epoch 0");
-    let main = run.data.task.metrics().next().map(|metric| metric.name);
-    let is_shown = |name: &ValueName| {
-        name.part != "train" && (name.quantity == "loss" || Some(name.quantity) == main)
-    };
-    let names: Vec<ValueName> = run.value_names().filter(is_shown).collect();
-    let title = |name: &ValueName| format!("{} {}", name.part, name.quantity);
-    let width = names.iter().map(|name| title(name).len()).fold(14, usize::max);
-    let line = |title: &str, best: &str, epoch: &str, last: &str| {
-        format!("{title:width$}  {best:>10}  {epoch:>10}  {last:>10}\n")
-    };
-    let mut text = format!("\n{}", line("", "best", "at epoch", "final"));
-    for name in &names {
-        let shown = |row: &EpochRow| match (name.of(row), name.unit) {
-            (Some(value), "") => format!("{value:.4}"),
-            (Some(value), unit) => format!("{value:.4} {unit}"),
-            (None, _) => String::new(),
+    /// The title of the report, and the runs that it is about.
+    fn entries(&self) -> Result<(String, Vec<Entry>)> {
+        if let Some(file) = self.runs.iter().find(|path| !path.is_dir()) {
+            bail!("{}: is no folder; expected folders of runs", file.display());
+        }
+        let name =
+            |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let names: Vec<String> = self.runs.iter().filter_map(name).collect();
+        let title = match names.as_slice() {
+            [] => "Runs".to_string(), // such as `..`
+            [one] => one.clone(),
+            [first, .., last] if names.len() > 3 => format!("{first} to {last}"),
+            some => some.join(", "),
         };
-        let best = name.best(rows).unwrap_or(last);
-        text += &line(&title(name), &shown(best), &best.epoch.to_string(), &shown(last));
+        Ok((title, Report::of_runs(&self.runs)?))
     }
-    let training: f64 = rows.iter().map(|row| row.train_seconds).sum();
-    let (all, training, folder) = (duration(seconds), duration(training), folder.display());
-    text + &format!("\ntime   {all} in all, {training} of it training\nfiles  {folder}\n")
-}
-
-fn duration(seconds: f64) -> String {
-    if seconds < 60.0 {
-        return format!("{seconds:.1} s");
-    }
-    let whole = seconds.round() as u64;
-    match (whole / 3600, whole / 60 % 60, whole % 60) {
-        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
-        (hours, minutes, _) => format!("{hours} h {minutes} min"),
-    }
-}
-
-/// Widths joined by dashes, runs of equal ones as a product: 784-10x500-10.
-fn shorten(widths: &[i64]) -> String {
-    let runs = widths.chunk_by(|a, b| a == b).map(|run| match run.len() {
-        1 => run[0].to_string(),
-        times => format!("{times}x{}", run[0]),
-    });
-    runs.collect::<Vec<_>>().join("-")
-}
-
-/// A setting's name in configurations: itself, or its key `name`.
-fn name_of(setting: &Value) -> &str {
-    setting.get("name").unwrap_or(setting).as_str().unwrap_or_default()
-}
-
-/// A count as people write it: with commas between groups of three digits.
-fn count(number: i64) -> HumanCount {
-    HumanCount(number.unsigned_abs())
 }

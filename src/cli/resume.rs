@@ -9,8 +9,8 @@ use f3_tch::assemble::DataFrom;
 use f3_tch::data::DataDirectory;
 use f3_tch::run::{Folder, Run};
 
+use super::announce::announcement;
 use super::progress::{Progress, show_fetching};
-use super::report::announcement;
 use super::train::carry_out;
 use super::{DataDirArgs, say};
 

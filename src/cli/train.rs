@@ -11,8 +11,8 @@ use f3_tch::data::DataDirectory;
 use f3_tch::messages::text_of;
 use f3_tch::run::{Checkpoint, Checkpoints, Ending, Folder, Run};
 
+use super::announce::{announcement, closing_table};
 use super::progress::{Progress, show_fetching};
-use super::report::{announcement, closing_table};
 use super::{ConfigArgs, DataDirArgs, print, say, signals};
 
 #[derive(Args)]

@@ -63,6 +63,12 @@ impl Folder {
         Ok(folder)
     }
 
+    /// Whether a process is training in a folder.
+    pub fn is_locked(path: &Path) -> bool {
+        let lock = File::open(path.join(".lock"));
+        lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
     /// The configuration of the run in a folder; fails if there is none.
     pub fn config_of(path: &Path) -> Result<PathBuf> {
         let (place, shown) = (path.join("config.yaml"), path.display());
