@@ -66,7 +66,8 @@ impl ReproduceArgs {
             say(format_args!("{name}: {}", plan.file().about()));
             let this = self.work.train(plan, None, None)?;
             // There is a page also of what is not complete.
-            write_report(plan, &plan.folder.join("report").join(format!("{name}-{scale}")))?;
+            let page = plan.folder.join("report").join(format!("{name}-{scale}"));
+            write_report(plan, &[], &page)?;
             if this != ExitCode::SUCCESS {
                 code = this;
             }

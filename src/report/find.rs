@@ -1,0 +1,167 @@
+//! Runs in folders, and the rows of a table that they make.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use serde_json::Value as Json;
+
+use super::Entry;
+use super::runs::settings_of;
+use crate::files::At;
+
+/// The runs in some folders, each of which is that of a run or holds such. Runs that differ in no more
+/// than their seeds stand in one row, which is called after what makes it differ from the others.
+///
+/// # Errors
+/// If a folder cannot be read, or there is no run in it.
+pub fn entries_of(folders: &[PathBuf]) -> Result<Vec<Entry>> {
+    let mut runs: Vec<PathBuf> = Vec::new();
+    for folder in folders {
+        let mut found = Vec::new();
+        find(folder, &mut found)?;
+        if found.is_empty() {
+            bail!(
+                "{}: holds no run; expected the folder of a run, or one that holds such",
+                folder.display()
+            );
+        }
+        found.retain(|run| !runs.contains(run));
+        runs.extend(found);
+    }
+    // One that cannot be read is null; the report says why.
+    let settings: Vec<Json> = runs.iter().map(|run| settings_of(run).unwrap_or_default()).collect();
+    let data = |settings: &Json| settings["data"]["name"].as_str().unwrap_or_default().to_string();
+    let groups: BTreeSet<String> = settings.iter().filter(|it| !it.is_null()).map(data).collect();
+    let flat: Vec<_> = settings.iter().map(|it| leaves(it)).collect();
+    let keys = telling_keys(&flat);
+    let entries = runs.into_iter().zip(settings).zip(&flat).map(|((folder, settings), flat)| {
+        let named = keys.iter().filter_map(|key| Some((*key, flat.get(*key)?)));
+        let label = named.map(|(key, value)| label_of(key, value)).collect::<Vec<_>>().join(", ");
+        let name = folder.file_name().map(|name| name.to_string_lossy().into_owned());
+        Entry {
+            group: if groups.len() > 1 { data(&settings) } else { String::new() },
+            row: if label.is_empty() { name.unwrap_or_default() } else { label },
+            seed: settings["seed"].as_u64().unwrap_or(0),
+            folder,
+            settings,
+        }
+    });
+    Ok(entries.collect())
+}
+
+/// Adds the folders of runs in a folder, in the order of their names. What is hidden, and what a run
+/// keeps in folders of its own, is not looked into.
+fn find(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    let files = ["config.yaml", "result.json", "metrics.csv"];
+    if files.iter().any(|file| folder.join(file).is_file()) {
+        found.push(folder.to_path_buf());
+        return Ok(());
+    }
+    let mut below = Vec::new();
+    for entry in fs::read_dir(folder).at(folder, "cannot be read")? {
+        let entry = entry.at(folder, "cannot be read")?;
+        // Links are not followed: they could lead in a circle.
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_folder && !entry.file_name().to_string_lossy().starts_with('.') {
+            below.push(entry.path());
+        }
+    }
+    below.sort_by_cached_key(|path| natural(&path.to_string_lossy()));
+    below.iter().try_for_each(|folder| find(folder, found))
+}
+
+/// Sorts numbers within names by their size: `run-9` before `run-10`.
+fn natural(name: &str) -> Vec<(String, u64)> {
+    let mut parts = vec![(String::new(), 0u64)];
+    for letter in name.chars() {
+        match letter.to_digit(10) {
+            Some(digit) => {
+                let number = &mut parts.last_mut().expect("there is always one").1;
+                *number = number.saturating_mul(10).saturating_add(digit.into());
+            }
+            None if parts.last().is_some_and(|part| part.1 > 0) => {
+                parts.push((letter.to_string(), 0));
+            }
+            None => parts.last_mut().expect("there is always one").0.push(letter),
+        }
+    }
+    parts
+}
+
+/// The values of a configuration that are not mappings, by their keys.
+pub fn leaves(settings: &Json) -> BTreeMap<String, Json> {
+    fn add(path: &str, value: &Json, leaves: &mut BTreeMap<String, Json>) {
+        match value {
+            Json::Object(below) => {
+                for (key, value) in below {
+                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                    add(&path, value, leaves);
+                }
+            }
+            value => drop(leaves.insert(path.to_string(), value.clone())),
+        }
+    }
+    let mut found = BTreeMap::new();
+    if settings.is_object() {
+        add("", settings, &mut found);
+    }
+    found
+}
+
+/// Whether a key says nothing about what a run computes.
+pub fn is_beside(key: &str) -> bool {
+    ["name", "seed", "max_minutes", "on_nan"].contains(&key)
+        || ["checkpoint.", "diagnostics."].iter().any(|section| key.starts_with(section))
+}
+
+/// The fewest keys that tell the runs of a data set from each other: those that follow from keys in
+/// front of them are left out. The algorithm always is the first.
+fn telling_keys(runs: &[BTreeMap<String, Json>]) -> Vec<&str> {
+    let first = ["algorithm.name", "algorithm.", "model.", "loss", "optimizer.", ""];
+    let place = |key: &str| first.iter().position(|start| key.starts_with(start));
+    let keys: BTreeSet<&str> = runs.iter().flatten().map(|(key, _)| key.as_str()).collect();
+    let mut keys: Vec<&str> =
+        keys.into_iter().filter(|key| !is_beside(key) && *key != "data.name").collect();
+    keys.sort_by_key(|key| (place(key), !key.ends_with("name"), *key));
+    let parts = |chosen: &[&str]| {
+        let part = |run: &BTreeMap<String, Json>| {
+            let values = ["data.name"].iter().chain(chosen).map(|key| run.get(*key));
+            format!("{:?}", values.collect::<Vec<_>>())
+        };
+        runs.iter().filter(|run| !run.is_empty()).map(part).collect::<BTreeSet<_>>().len()
+    };
+    let mut chosen = Vec::new();
+    let mut count = parts(&chosen);
+    for key in keys {
+        chosen.push(key);
+        match parts(&chosen) {
+            more if more > count => count = more,
+            _ if key == "algorithm.name" => {}
+            _ => drop(chosen.pop()),
+        }
+    }
+    chosen
+}
+
+/// What a key and its value are called in a row's name.
+fn label_of(key: &str, value: &Json) -> String {
+    let short = key.strip_suffix(".name").unwrap_or(key);
+    let short = short.rsplit('.').next().unwrap_or(short).replace('_', " ");
+    match value {
+        Json::String(text) => text.clone(),
+        value => format!("{short} {}", show(value)),
+    }
+}
+
+/// A value on one line.
+pub fn show(value: &Json) -> String {
+    match value {
+        Json::String(text) => text.clone(),
+        Json::Array(items) => {
+            format!("[{}]", items.iter().map(show).collect::<Vec<_>>().join(", "))
+        }
+        value => value.to_string(),
+    }
+}
