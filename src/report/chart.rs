@@ -2,8 +2,8 @@
 
 use super::svg::{Anchor, GREY, GRID, INK, Svg, cut, width_of};
 
-const WIDTH: f64 = 480.0;
-const SIZE: f64 = 12.5; // of texts
+const WIDTH: f64 = 450.0;
+const SIZE: f64 = 13.0; // of texts
 
 /// The numbers along an axis.
 pub struct Axis {
@@ -108,6 +108,8 @@ pub struct LineChart<'a> {
     pub x_title: &'a str,
     /// Whether only whole numbers do.
     pub is_whole: bool,
+    /// Whether what is small matters, so that values that differ by much stand on a logarithmic axis.
+    pub may_be_log: bool,
     /// The lines.
     pub lines: &'a [Line],
 }
@@ -124,7 +126,7 @@ impl LineChart<'_> {
         let means = points().map(|point| point.1);
         let (least, most) = means.fold((f64::INFINITY, 0.0f64), |(a, b), y| (a.min(y), b.max(y)));
         // A band may reach below 0, where a logarithm has nothing.
-        let is_log = least > 0.0 && most / least > 6.0;
+        let is_log = self.may_be_log && least > 0.0 && most / least > 6.0;
         let values = values.filter(|value| !is_log || *value > least / 3.0);
         let y = Axis::of(values, is_log, false);
 
@@ -174,6 +176,8 @@ impl LineChart<'_> {
         }
         svg.end_clip();
         top += height + 36.0;
+        let scale = if is_log { "logarithmic axis" } else { "" };
+        svg.text((4.0, top), scale, SIZE, GREY, Anchor::Start);
         svg.text((right, top), self.x_title, SIZE, GREY, Anchor::End);
         let bottom = self.legend(&mut svg, top + 24.0);
         svg.finish(bottom, &format!("{}: {}", self.title, self.subtitle))
@@ -258,11 +262,14 @@ impl RowChart<'_> {
             let others = [row.mean, low, high, row.reference].into_iter().flatten();
             row.values.iter().copied().chain(others)
         });
+        // Where single values are shown, they lie above the interval.
+        let has_values = self.rows.iter().any(|row| !row.values.is_empty());
+        let (each, above, below) = if has_values { (36.0, -5.0, 9.0) } else { (28.0, 0.0, 0.0) };
         let x = Axis::of(values.chain(self.has_zero.then_some(0.0)), false, false);
         let mut svg = Svg::new(WIDTH);
         let top = heading(&mut svg, self.title, self.subtitle) + 12.0;
         let widest = self.rows.iter().map(|row| width_of(&row.name, SIZE)).fold(20.0, f64::max);
-        let (left, right, each) = (widest.min(190.0) + 14.0, WIDTH - 14.0, 30.0);
+        let (left, right) = (widest.min(180.0) + 14.0, WIDTH - 14.0);
         let bottom = top + each * self.rows.len() as f64;
         let at = |value: f64| left + x.place(value) * (right - left);
         for (value, text) in &x.ticks {
@@ -275,20 +282,26 @@ impl RowChart<'_> {
         svg.line((left, bottom), (right, bottom), GREY, 1.0);
         for (place, row) in self.rows.iter().enumerate() {
             let y = top + each * (place as f64 + 0.5);
-            let name = cut(&row.name, SIZE, 190.0);
+            let name = cut(&row.name, SIZE, 180.0);
             svg.text((left - 10.0, y + 4.0), &name, SIZE, INK, Anchor::End);
             if let Some((low, high)) = row.reach {
-                svg.line((at(low), y), (at(high), y), row.colour, 2.4);
+                svg.line((at(low), y + below), (at(high), y + below), row.colour, 2.4);
             }
-            for (x, y) in spread_out(row.values.iter().map(|value| at(*value)).collect(), y) {
+            for (x, y) in spread_out(row.values.iter().map(|value| at(*value)).collect(), y + above)
+            {
                 svg.dot((x, y), 3.6, row.colour, 0.5);
             }
             if let Some(reference) = row.reference {
-                svg.diamond((at(reference), y), 5.0, INK);
+                svg.diamond((at(reference), y + above), 5.0, row.colour);
             }
             match row.mean {
                 Some(mean) if row.values.is_empty() => svg.dot((at(mean), y), 5.0, row.colour, 1.0),
-                Some(mean) => svg.line((at(mean), y - 9.0), (at(mean), y + 9.0), row.colour, 3.0),
+                Some(mean) => svg.line(
+                    (at(mean), y + below - 6.0),
+                    (at(mean), y + below + 6.0),
+                    row.colour,
+                    3.0,
+                ),
                 None => {}
             }
         }
@@ -303,7 +316,7 @@ fn spread_out(mut places: Vec<f64>, y: f64) -> Vec<(f64, f64)> {
     for x in places {
         let is_free =
             |y: &f64| dots.iter().all(|dot| (dot.0 - x).powi(2) + (dot.1 - y).powi(2) >= 36.0);
-        let levels = [0.0, -6.0, 6.0, -12.0, 12.0].map(|level| y + level);
+        let levels = [0.0, -6.0, 6.0, -12.0].map(|level| y + level);
         dots.push((x, levels.into_iter().find(is_free).unwrap_or(y)));
     }
     dots

@@ -1,10 +1,10 @@
 //! Runs in rows, and what the rows say when they are compared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
 
-use super::find::show;
+use super::find::{is_beside, leaves};
 use super::runs::{FoundRun, Measured, State};
 use super::settings::{Gap, ReportSettings, Select};
 use super::statistics::Summary;
@@ -172,6 +172,7 @@ pub fn compare(runs: &[FoundRun], settings: &ReportSettings) -> (Vec<Group>, Vec
     remarks.extend(unknown_rows(&groups, settings));
     for group in &groups {
         remarks.extend(group.rows.iter().filter_map(|row| shared_seeds(group, row, runs)));
+        remarks.extend(group.rows.iter().filter_map(|row| mixed(group, row, runs)));
     }
     remarks.dedup();
     (groups, remarks)
@@ -322,12 +323,32 @@ fn unknown_rows(groups: &[Group], settings: &ReportSettings) -> Vec<String> {
     remarks.collect()
 }
 
-/// That runs of a row have the same seed, or differ in more than it, if they do.
+/// That runs of a row differ in more than their seeds, if they do.
+fn mixed(group: &Group, row: &Row, runs: &[FoundRun]) -> Option<String> {
+    let settings = row.runs.iter().map(|run| leaves(&runs[*run].entry.settings));
+    let settings: Vec<_> = settings.filter(|settings| !settings.is_empty()).collect();
+    let keys: BTreeSet<&String> = settings.iter().flat_map(BTreeMap::keys).collect();
+    let differs =
+        |key: &&&String| settings.iter().any(|it| it.get(**key) != settings[0].get(**key));
+    let keys = keys.iter().filter(|key| !is_beside(key)).filter(differs);
+    let keys = keys.map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
+    let place = place_of(group, row);
+    (!keys.is_empty()).then(|| format!("runs of {place} differ in {keys}, beside their seeds"))
+}
+
+/// A row with its table.
+fn place_of(group: &Group, row: &Row) -> String {
+    match group.name.as_str() {
+        "" => row.label.clone(),
+        name => format!("{} ({name})", row.label),
+    }
+}
+
+/// That runs of a row have the same seed, if they do.
 fn shared_seeds(group: &Group, row: &Row, runs: &[FoundRun]) -> Option<String> {
     let mut seeds: Vec<u64> = row.runs.iter().map(|run| runs[*run].entry.seed).collect();
     seeds.sort();
     let same = seeds.windows(2).find(|pair| pair[0] == pair[1])?[0];
-    let place = if group.name.is_empty() { String::new() } else { format!("{}: ", group.name) };
-    let (label, seed) = (&row.label, show(&same.into()));
-    Some(format!("{place}several runs of {label} have seed {seed}; they pair with no run"))
+    let place = place_of(group, row);
+    Some(format!("several runs of {place} have seed {same}; they pair with no run"))
 }

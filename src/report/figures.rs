@@ -7,6 +7,7 @@ use super::chart::{Bar, Line, LineChart, RowChart};
 use super::compare::{CONFIDENCE, Group, Metric, Row, find_metric, shown_name};
 use super::runs::{Columns, State};
 use super::statistics::Summary;
+use crate::metrics::Better;
 
 /// A picture with a name of its own.
 pub struct Figure {
@@ -87,7 +88,15 @@ impl Draw<'_> {
         }
     }
 
-    fn lines(&mut self, name: &str, title: &str, about: &str, x_title: &str, lines: Vec<Line>) {
+    /// Adds a chart of lines, if there is anything in it; `about` says what it takes to read it.
+    fn lines(
+        &mut self,
+        name: &str,
+        (title, about): (&str, &str),
+        x_title: &str,
+        may_be_log: bool,
+        lines: Vec<Line>,
+    ) {
         if lines.iter().all(|line| line.points.is_empty()) {
             return;
         }
@@ -96,7 +105,16 @@ impl Draw<'_> {
             lines.iter().flat_map(|line| &line.points).all(|point| point.0.fract() == 0.0);
         let lines = lines.into_iter().filter(|line| !line.points.is_empty()).collect::<Vec<_>>();
         self.add(name, |name| {
-            LineChart { name, title, subtitle: &subtitle, x_title, is_whole, lines: &lines }.draw()
+            LineChart {
+                name,
+                title,
+                subtitle: &subtitle,
+                x_title,
+                is_whole,
+                may_be_log,
+                lines: &lines,
+            }
+            .draw()
         });
     }
 
@@ -200,7 +218,7 @@ impl Draw<'_> {
         let key = settings.x.clone().unwrap_or_default();
         let title = format!("{} over {key}", capital(&metric.title()));
         let about = format!("mean ± standard deviation at the {}", settings.select.words());
-        self.lines("x", &title, &about, &key, lines);
+        self.lines("x", (&title, &about), &key, is_small(metric), lines);
     }
 
     /// Metrics over the epochs.
@@ -226,7 +244,9 @@ impl Draw<'_> {
             });
             let lines = lines.collect();
             let about = "mean ± standard deviation of the runs that have got to an epoch";
-            self.lines(&format!("curve-{name}"), &capital(&metric.title()), about, "epoch", lines);
+            let title = capital(&metric.title());
+            let texts = (title.as_str(), about);
+            self.lines(&format!("curve-{name}"), texts, "epoch", is_small(&metric), lines);
             drawn.push(name);
         }
     }
@@ -269,7 +289,7 @@ impl Draw<'_> {
             let lines = lines.collect();
             let about = "in degrees; mean over the seeds and the hidden layers, with a band from the \
                          lowest to the highest layer";
-            self.lines(&format!("angle-{column}"), title, about, "epoch", lines);
+            self.lines(&format!("angle-{column}"), (title, about), "epoch", false, lines);
         }
         let lines = self.group.rows.iter().map(|row| {
             let mut layers = BTreeMap::<u64, Vec<f64>>::new();
@@ -286,7 +306,8 @@ impl Draw<'_> {
         if lines.iter().any(|line| line.points.len() > 1) {
             let about =
                 "teaching signals, in degrees, when last measured; mean ± standard deviation";
-            self.lines("angle-layers", "Angle in each hidden layer", about, "hidden layer", lines);
+            let texts = ("Angle in each hidden layer", about);
+            self.lines("angle-layers", texts, "hidden layer", false, lines);
         }
     }
 
@@ -309,7 +330,7 @@ impl Draw<'_> {
             });
             let lines = lines.collect();
             let about = "staleness of what F³ has stored; mean ± standard deviation";
-            self.lines(&format!("staleness-{column}"), title, about, "epoch", lines);
+            self.lines(&format!("staleness-{column}"), (title, about), "epoch", false, lines);
         }
     }
 }
@@ -333,8 +354,13 @@ fn spreads(values: &BTreeMap<u64, Vec<f64>>) -> Vec<(f64, f64, Option<(f64, f64)
     values.iter().filter_map(point).collect()
 }
 
+/// Whether a metric tells more the smaller it is.
+fn is_small(metric: &Metric) -> bool {
+    metric.better == Better::Lower
+}
+
 /// A text that begins with a capital letter.
-fn capital(text: &str) -> String {
+pub fn capital(text: &str) -> String {
     let mut letters = text.chars();
     let first = letters.next().map(|letter| letter.to_uppercase().to_string());
     first.unwrap_or_default() + letters.as_str()

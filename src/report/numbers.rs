@@ -19,9 +19,9 @@ pub fn spread(mean: f64, deviation: Option<f64>) -> String {
 /// A difference, with its sign, and half the width of its confidence interval, as an interval.
 pub fn interval(mean: f64, half_width: Option<f64>) -> (String, String) {
     match half_width {
-        None => (signed(mean, places(mean, 4)), NONE.to_string()),
+        None => (signed(mean, places(mean, 4).max(0)), NONE.to_string()),
         Some(half) => {
-            let places = if half > 0.0 { places(half, 2) } else { places(mean, 4) };
+            let places = if half > 0.0 { places(half, 2) } else { places(mean, 4).max(0) };
             let ends = [mean - half, mean + half].map(|end| fixed(end, places));
             (signed(mean, places), format!("[{}, {}]", ends[0], ends[1]))
         }
@@ -30,7 +30,7 @@ pub fn interval(mean: f64, half_width: Option<f64>) -> (String, String) {
 
 /// A number by itself, with four significant digits.
 pub fn plain(value: f64) -> String {
-    fixed(value, places(value, 4))
+    fixed(value, places(value, 4).max(0))
 }
 
 /// The decimal places that a number of so many significant digits has.
@@ -44,10 +44,14 @@ fn places(value: f64, digits: i32) -> i32 {
     digits - 1 - exponent.unwrap_or(0)
 }
 
-/// A number with so many decimal places, or with a power of ten where these are too many.
+/// A number with so many decimal places (below 0: rounded in front of the point), or with a power of ten where these are too many.
 fn fixed(value: f64, places: i32) -> String {
     let text = match places {
-        ..=7 if value.abs() < 1e7 => format!("{value:.0$}", places.max(0) as usize),
+        ..0 if value.abs() < 1e7 => {
+            let step = 10f64.powi(-places);
+            format!("{:.0}", (value / step).round() * step)
+        }
+        0..=7 if value.abs() < 1e7 => format!("{value:.0$}", places as usize),
         _ => format!("{value:.1e}"),
     };
     let zero = text.trim_start_matches('-').chars().all(|c| c == '0' || c == '.');
@@ -71,7 +75,7 @@ mod tests {
     fn a_mean_has_the_places_of_its_deviation() {
         assert_eq!(spread(97.12345, Some(0.3412)), "97.12 ± 0.34");
         assert_eq!(spread(97.12345, Some(0.0996)), "97.12 ± 0.10");
-        assert_eq!(spread(1234.5, Some(123.4)), "1234 ± 123");
+        assert_eq!(spread(1234.5, Some(123.4)), "1230 ± 120");
         assert_eq!(spread(-0.001, Some(2.0)), "0.0 ± 2.0");
         assert_eq!(spread(97.12345, Some(0.0)), "97.12 ± 0");
         assert_eq!(spread(97.12345, None), "97.12 ± –");

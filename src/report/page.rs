@@ -19,6 +19,7 @@ struct Page<'a> {
     style: &'static str,
     about: String,
     made: String,
+    made_shown: String,
     version: &'static str,
     states: Vec<(usize, &'static str, &'static str)>,
     groups: Vec<GroupPart<'a>>,
@@ -44,6 +45,26 @@ struct GroupPart<'a> {
 struct InFull {
     name: String,
     yaml: String,
+}
+
+/// What templates can do with a text.
+mod filters {
+    use askama::filters::Safe;
+
+    use crate::report::svg::escaped;
+
+    /// A text whose words in backticks are code.
+    #[askama::filter_fn]
+    pub fn code(text: &str, _: &dyn askama::Values) -> askama::Result<Safe<String>> {
+        let parts = text.split('`').collect::<Vec<_>>();
+        let is_paired = parts.len() % 2 == 1;
+        let part = |(place, part): (usize, &&str)| match place % 2 {
+            1 if is_paired => format!("<code>{}</code>", escaped(part)),
+            1 => format!("`{}`", escaped(part)),
+            _ => escaped(part),
+        };
+        Ok(Safe(parts.iter().enumerate().map(part).collect()))
+    }
 }
 
 /// The page with these figures of each group.
@@ -73,11 +94,13 @@ pub fn page(report: &Report, figures: &[Vec<Figure>]) -> Result<String> {
         let name = format!("{group}{}, seed {}", row.label, run.entry.seed);
         Some(InFull { name, yaml: serde_yaml::to_string(&run.entry.settings).ok()? })
     });
+    let made = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let page = Page {
         title: &report.title,
         style: include_str!("style.css"),
         about: about(report),
-        made: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        made_shown: made.replace('T', " ").replace('Z', " UTC"),
+        made,
         version: crate::VERSION,
         states: counts.into_iter().filter(|(count, _, _)| *count > 0).collect(),
         groups: groups.collect(),

@@ -152,13 +152,13 @@ pub fn escaped(text: &str) -> String {
     escaped
 }
 
-/// About how wide a text is.
+/// About how wide a text is, in a wide font.
 pub fn width_of(text: &str, size: f64) -> f64 {
     let width = |letter: char| match letter {
-        'i' | 'j' | 'l' | 't' | 'f' | 'r' | '.' | ',' | ' ' | '³' => 0.34,
-        'm' | 'w' | 'M' | 'W' | '%' | '−' => 0.84,
-        letter if letter.is_uppercase() => 0.68,
-        _ => 0.56,
+        'i' | 'j' | 'l' | 't' | 'f' | 'r' | '.' | ',' | ' ' | '³' => 0.37,
+        'm' | 'w' | 'M' | 'W' | '%' | '−' => 0.9,
+        letter if letter.is_uppercase() => 0.7,
+        _ => 0.6,
     };
     text.chars().map(width).sum::<f64>() * size
 }

@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 
 use super::Report;
 use super::compare::{CONFIDENCE, Group, Row};
+use super::figures::capital;
 use super::find::{leaves, show};
 use super::numbers::{NONE, interval, plain, spread};
 use super::runs::{FoundRun, State};
@@ -87,15 +88,17 @@ pub fn main_table(report: &Report, group: &Group) -> Table {
     let has_gap = report.settings.gap.is_some();
     let has_reference = group.rows.iter().any(|row| row.reference.is_some());
 
-    let title = if group.name.is_empty() { String::new() } else { format!("{}: ", group.name) };
-    let row_title = report.row_title();
-    let mut columns = vec![row_title];
+    let title = match group.name.as_str() {
+        "" => capital(&metric.title()),
+        name => format!("{name}: {}", metric.title()),
+    };
+    let mut columns = vec![report.row_title()];
     columns.extend(selects.iter().map(|select| format!("#{}", select.words())));
     columns.push("#n".into());
     columns.extend(has_gap.then(|| "#share of gap closed".to_string()));
     columns.extend(has_reference.then(|| "#reference".to_string()));
     let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
-    let mut table = Table::new(&format!("{title}{}", metric.title()), &columns);
+    let mut table = Table::new(&title, &columns);
     for (column, shown) in table.head[1..].iter_mut().zip(&selects) {
         column.is_chosen = *shown == select;
     }
