@@ -47,7 +47,10 @@ impl ReportArgs {
             return write_report(&plan, &self.show, &output);
         }
         if !self.set.is_empty() || self.scale.is_some() {
-            bail!("--set and --scale are those of a sweep, and `{}` is none", self.runs[0].display());
+            bail!(
+                "--set and --scale are those of a sweep, and `{}` is none",
+                self.runs[0].display()
+            );
         }
         let (title, entries) = self.entries()?;
         let output = self.output.clone().unwrap_or_else(|| self.runs[0].join("report"));
@@ -57,10 +60,7 @@ impl ReportArgs {
     /// The title of the report, and the runs that it is about.
     fn entries(&self) -> Result<(String, Vec<Entry>)> {
         if let Some(file) = self.runs.iter().find(|path| !path.is_dir()) {
-            bail!(
-                "{}: is no folder; expected one sweep file, or folders of runs",
-                file.display()
-            );
+            bail!("{}: is no folder; expected one sweep file, or folders of runs", file.display());
         }
         let name =
             |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());

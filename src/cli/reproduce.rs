@@ -51,7 +51,9 @@ impl ReproduceArgs {
         if names.is_empty() {
             let known = carried_names().collect::<Vec<_>>().join(", ");
             let what = &self.what;
-            return Err(ConfigError(format!("{what}: not known; expected list, all, {known}")).into());
+            return Err(
+                ConfigError(format!("{what}: not known; expected list, all, {known}")).into()
+            );
         }
         let scale = self.scale.to_possible_value().expect("no scale is left out");
         let scale = scale.get_name();
