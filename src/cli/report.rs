@@ -28,15 +28,16 @@ impl ReportArgs {
         for assignment in &self.set {
             source.set(assignment)?;
         }
-        let (title, entries) = self.entries()?;
-        let report = Report::collect(&title, entries, ReportSettings::read(&source)?)?;
+        let settings = ReportSettings::read(&source)?;
+        let (title, entries) = self.entries(&settings)?;
+        let report = Report::collect(&title, entries, settings)?;
         let folder = self.output.unwrap_or_else(|| self.runs[0].join("report"));
         report.write(&folder)?;
         print(&format!("{}\nreport  {}\n", report.text(), folder.join("report.html").display()))
     }
 
     /// The title of the report, and the runs that it is about.
-    fn entries(&self) -> Result<(String, Vec<Entry>)> {
+    fn entries(&self, settings: &ReportSettings) -> Result<(String, Vec<Entry>)> {
         if let Some(file) = self.runs.iter().find(|path| !path.is_dir()) {
             bail!("{}: is no folder; expected folders of runs", file.display());
         }
@@ -49,6 +50,6 @@ impl ReportArgs {
             [first, .., last] if names.len() > 3 => format!("{first} to {last}"),
             some => some.join(", "),
         };
-        Ok((title, Report::of_runs(&self.runs)?))
+        Ok((title, Report::of_runs(&self.runs, settings)?))
     }
 }

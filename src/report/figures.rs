@@ -163,8 +163,16 @@ impl Draw<'_> {
             about += &format!("; diamond: {}", reference.source);
         }
         let (title, subtitle) = (capital(&metric.title()), self.about(&about));
+        let may_be_log = is_small(metric);
         self.add("seeds", |_| {
-            RowChart { title: &title, subtitle: &subtitle, rows: &rows, has_zero: false }.draw()
+            RowChart {
+                title: &title,
+                subtitle: &subtitle,
+                rows: &rows,
+                has_zero: false,
+                may_be_log,
+            }
+            .draw()
         });
     }
 
@@ -188,11 +196,18 @@ impl Draw<'_> {
         }
         let title = format!("Differences in {}", metric.title());
         let subtitle = self.about(&format!(
-            "paired by seed, at the {}; mean and 95 % confidence interval",
+            "paired by seed, at the {}; mean and 95\u{a0}% confidence interval",
             self.report.settings.select.words()
         ));
         self.add("differences", |_| {
-            RowChart { title: &title, subtitle: &subtitle, rows: &rows, has_zero: true }.draw()
+            RowChart {
+                title: &title,
+                subtitle: &subtitle,
+                rows: &rows,
+                has_zero: true,
+                may_be_log: false,
+            }
+            .draw()
         });
     }
 
@@ -315,7 +330,7 @@ impl Draw<'_> {
     fn staleness(&mut self) {
         let kinds = [
             ("error_cosine_previous", "Cosine of the errors to those of the epoch before"),
-            ("error_sign_flips", "Share of the errors that changed their sign in an epoch"),
+            ("error_sign_flips", "Share of errors that changed their sign"),
         ];
         for (column, title) in kinds {
             let lines = self.group.rows.iter().map(|row| {
