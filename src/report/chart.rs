@@ -98,6 +98,9 @@ fn tick_text(value: f64, places: usize) -> String {
     text.replace('-', "−")
 }
 
+/// x, y, and from where to where the values there reach.
+pub type Point = (f64, f64, Option<(f64, f64)>);
+
 /// A line of a chart.
 pub struct Line {
     /// What it shows.
@@ -106,8 +109,8 @@ pub struct Line {
     pub colour: &'static str,
     /// Its dashes, as SVG has them; empty for none.
     pub dashes: &'static str,
-    /// x, y, and how far the line's values reach below and above.
-    pub points: Vec<(f64, f64, Option<(f64, f64)>)>,
+    /// What it goes through.
+    pub points: Vec<Point>,
     /// Whether the points are marked, and their reach drawn point by point, not as a band.
     pub is_marked: bool,
 }
@@ -157,7 +160,7 @@ impl LineChart<'_> {
         }
         svg.clip(self.name, (left, top), (right - left, height));
         for line in self.lines.iter().filter(|line| !line.is_marked) {
-            let reach = |point: &(f64, f64, Option<(f64, f64)>)| Some((point.0, point.2?));
+            let reach = |point: &Point| Some((point.0, point.2?));
             for part in line.points.split(|point| point.2.is_none()) {
                 let low = part.iter().filter_map(reach).map(|(x, (low, _))| (at_x(x), at_y(low)));
                 let high = part.iter().filter_map(reach).map(|(x, (_, it))| (at_x(x), at_y(it)));

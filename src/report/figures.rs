@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Report;
-use super::chart::{Bar, Line, LineChart, RowChart};
+use super::chart::{Bar, Line, LineChart, Point, RowChart};
 use super::compare::{CONFIDENCE, Group, Metric, Row, find_metric, shown_name};
 use super::runs::{Columns, State};
 use super::statistics::Summary;
@@ -182,7 +182,7 @@ impl Draw<'_> {
             let summary = difference.summary?;
             let half = summary.half_width(CONFIDENCE);
             Some(Bar {
-                name: format!("{} − {}", difference.row, difference.to),
+                name: difference.name.clone(),
                 colour: colour(difference.colour),
                 values: Vec::new(),
                 mean: Some(summary.mean),
@@ -361,7 +361,7 @@ fn by_layer(table: &Columns, column: &str) -> Vec<(u64, u64, f64)> {
 }
 
 /// The mean ± the standard deviation at each place.
-fn spreads(values: &BTreeMap<u64, Vec<f64>>) -> Vec<(f64, f64, Option<(f64, f64)>)> {
+fn spreads(values: &BTreeMap<u64, Vec<f64>>) -> Vec<Point> {
     let point = |(place, values): (&u64, &Vec<f64>)| {
         let Summary { mean, deviation, .. } = Summary::of(values)?;
         Some((*place as f64, mean, deviation.map(|it| (mean - it, mean + it))))

@@ -93,9 +93,9 @@ pub fn main_table(report: &Report, group: &Group) -> Table {
         name => format!("{name}: {}", metric.title()),
     };
     let mut columns = vec![report.row_title()];
-    columns.extend(selects.iter().map(|select| format!("#{}", select.words())));
+    columns.extend(selects.iter().map(|select| format!("#{}", select.title())));
     columns.push("#n".into());
-    columns.extend(has_gap.then(|| "#share of gap closed".to_string()));
+    columns.extend(has_gap.then(|| "#gap closed".to_string()));
     columns.extend(has_reference.then(|| "#reference".to_string()));
     let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
     let mut table = Table::new(&title, &columns);
@@ -175,7 +175,7 @@ pub fn differences(report: &Report, group: &Group) -> Option<Table> {
     let columns = ["difference", "#mean", "#95\u{a0}% interval", "#pairs"];
     let mut table = Table::new(&format!("Differences in {}", metric.title()), &columns);
     for difference in &group.differences {
-        let name = format!("{} − {}", difference.row, difference.to);
+        let name = difference.name.clone();
         let (mean, ends, n) = match difference.summary {
             None => (NONE.to_string(), NONE.to_string(), 0),
             Some(summary) => {
