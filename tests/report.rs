@@ -280,6 +280,40 @@ fn a_key_of_numbers_makes_a_row_of_each_and_a_figure() {
 }
 
 #[test]
+fn runs_in_folders_are_called_after_what_makes_them_differ() {
+    let folder = TempDir::new().unwrap();
+    // The learning rate follows from the algorithm, and checkpoints change no number.
+    for (row, rate, width) in [("bp", 0.1, 100), ("f3", 0.2, 100), ("f3", 0.2, 50)] {
+        for seed in [2, 10] {
+            let place = folder.path().join(format!("deep/{row}-{width}-{seed}"));
+            let mut entry = entry(place, "digits", row, seed);
+            entry.settings["model"]["width"] = Value::from(width);
+            entry.settings["optimizer"] = json!({"learning_rate": rate});
+            entry.settings["checkpoint"] = json!({"every": seed});
+            finish(&entry, EndState::Complete, None);
+            let config = serde_yaml::to_string(&entry.settings).unwrap();
+            fs::write(entry.folder.join("config.yaml"), config).unwrap();
+        }
+    }
+    let folders = [folder.path().to_path_buf()];
+    let labels = |yaml: &str| {
+        let entries = Report::of_runs(&folders, &settings(yaml)).unwrap();
+        assert!(entries.iter().all(|entry| entry.group.is_empty() || yaml.contains("group")));
+        let seeds: Vec<u64> = entries.iter().map(|entry| entry.seed).collect();
+        assert_eq!(seeds, [2, 10, 2, 10, 2, 10]);
+        entries.iter().step_by(2).map(|entry| entry.row.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(labels(""), ["bp, width 100", "f3, width 50", "f3, width 100"]);
+    assert_eq!(labels("x: model.width"), ["bp", "f3", "f3"]);
+    assert_eq!(labels("group: model.width"), ["bp", "f3", "f3"]);
+    assert_eq!(labels("rows: model.width"), ["width 100", "width 50", "width 100"]);
+
+    let empty = TempDir::new().unwrap();
+    let error = Report::of_runs(&[empty.path().to_path_buf()], &settings("")).unwrap_err();
+    assert!(error.to_string().contains("holds no run; expected the folder of a run"), "{error}");
+}
+
+#[test]
 fn impossible_settings_are_refused_with_their_key() {
     let refusal = |yaml: &str| {
         let source = Source::parse("test.yaml", yaml).unwrap();

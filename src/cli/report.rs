@@ -42,23 +42,27 @@ impl ReportArgs {
                 file.scale(scale)?;
             }
             self.set.iter().try_for_each(|assignment| file.set(assignment))?;
+            self.show.iter().try_for_each(|assignment| file.show(assignment))?;
             let plan = Plan::new(file, &self.folder)?;
             let output = self.output.clone().unwrap_or_else(|| plan.folder.join("report"));
-            return write_report(&plan, &self.show, &output);
+            return write_report(&plan, &output);
         }
         if !self.set.is_empty() || self.scale.is_some() {
-            bail!(
-                "--set and --scale are those of a sweep, and `{}` is none",
-                self.runs[0].display()
-            );
+            let found = self.runs[0].display();
+            bail!("--set and --scale are those of a sweep, and `{found}` is none");
         }
-        let (title, entries) = self.entries()?;
-        let output = self.output.clone().unwrap_or_else(|| self.runs[0].join("report"));
-        write(&title, entries, &ReportSettings::default(), &self.show, &output)
+        let mut source = Source::parse("report", "")?;
+        for assignment in &self.show {
+            source.set_shown(assignment, "--show")?;
+        }
+        let settings = ReportSettings::read(&source)?;
+        let (title, entries) = self.entries(&settings)?;
+        let folder = self.output.clone().unwrap_or_else(|| self.runs[0].join("report"));
+        write(&Report::collect(&title, entries, settings)?, &folder)
     }
 
     /// The title of the report, and the runs that it is about.
-    fn entries(&self) -> Result<(String, Vec<Entry>)> {
+    fn entries(&self, settings: &ReportSettings) -> Result<(String, Vec<Entry>)> {
         if let Some(file) = self.runs.iter().find(|path| !path.is_dir()) {
             bail!("{}: is no folder; expected one sweep file, or folders of runs", file.display());
         }
@@ -71,27 +75,18 @@ impl ReportArgs {
             [first, .., last] if names.len() > 3 => format!("{first} to {last}"),
             some => some.join(", "),
         };
-        Ok((title, Report::of_runs(&self.runs)?))
+        Ok((title, Report::of_runs(&self.runs, settings)?))
     }
 }
 
 /// Writes the report of a sweep into a folder, and prints its tables.
-pub fn write_report(plan: &Plan, show: &[String], folder: &Path) -> Result<()> {
+pub fn write_report(plan: &Plan, folder: &Path) -> Result<()> {
     let file = plan.file();
     let title = if file.about().is_empty() { file.name() } else { file.about() };
-    write(title, plan.entries()?, file.report(), show, folder)
+    write(&Report::collect(title, plan.entries()?, file.report().clone())?, folder)
 }
 
-fn write(
-    title: &str,
-    entries: Vec<Entry>,
-    settings: &ReportSettings,
-    show: &[String],
-    folder: &Path,
-) -> Result<()> {
-    let mut source = Source::parse("report", &serde_yaml::to_string(settings)?)?;
-    show.iter().try_for_each(|assignment| source.set(assignment))?;
-    let report = Report::collect(title, entries, ReportSettings::read(&source)?)?;
+fn write(report: &Report, folder: &Path) -> Result<()> {
     report.write(folder)?;
     print(&format!("{}\nreport  {}\n", report.text(), folder.join("report.html").display()))
 }

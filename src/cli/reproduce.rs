@@ -69,7 +69,7 @@ impl ReproduceArgs {
             let this = self.work.train(plan, None, None)?;
             // There is a page also of what is not complete.
             let page = plan.folder.join("report").join(format!("{name}-{scale}"));
-            write_report(plan, &[], &page)?;
+            write_report(plan, &page)?;
             if this != ExitCode::SUCCESS {
                 code = this;
             }

@@ -39,6 +39,22 @@ impl Axis {
         Axis { from, to, is_log, ticks }
     }
 
+    /// An axis for values and for how far they reach; a logarithmic one, where that may be, if the values
+    /// differ by much.
+    fn around(
+        values: impl Iterator<Item = f64>,
+        reaches: impl Iterator<Item = f64>,
+        may_be_log: bool,
+    ) -> Axis {
+        let values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
+        let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = values.iter().copied().fold(0.0, f64::max);
+        let is_log = may_be_log && least > 0.0 && most / least > 6.0;
+        // They may reach below 0, where a logarithm has nothing.
+        let reaches = reaches.filter(|value| !is_log || *value > least / 3.0);
+        Axis::of(values.iter().copied().chain(reaches), is_log, false)
+    }
+
     /// Where a number is between the two ends: 0 at the first, 1 at the last.
     fn place(&self, value: f64) -> f64 {
         let at = |value: f64| if self.is_log { value.max(self.from / 1e3).ln() } else { value };
@@ -82,6 +98,9 @@ fn tick_text(value: f64, places: usize) -> String {
     text.replace('-', "−")
 }
 
+/// x, y, and from where to where the values there reach.
+pub type Point = (f64, f64, Option<(f64, f64)>);
+
 /// A line of a chart.
 pub struct Line {
     /// What it shows.
@@ -90,8 +109,8 @@ pub struct Line {
     pub colour: &'static str,
     /// Its dashes, as SVG has them; empty for none.
     pub dashes: &'static str,
-    /// x, y, and how far the line's values reach below and above.
-    pub points: Vec<(f64, f64, Option<(f64, f64)>)>,
+    /// What it goes through.
+    pub points: Vec<Point>,
     /// Whether the points are marked, and their reach drawn point by point, not as a band.
     pub is_marked: bool,
 }
@@ -119,16 +138,8 @@ impl LineChart<'_> {
     pub fn draw(&self) -> String {
         let points = || self.lines.iter().flat_map(|line| &line.points);
         let x = Axis::of(points().map(|point| point.0), false, self.is_whole);
-        let values = points().flat_map(|(_, y, reach)| {
-            let (low, high) = reach.unwrap_or((*y, *y));
-            [*y, low, high]
-        });
-        let means = points().map(|point| point.1);
-        let (least, most) = means.fold((f64::INFINITY, 0.0f64), |(a, b), y| (a.min(y), b.max(y)));
-        // A band may reach below 0, where a logarithm has nothing.
-        let is_log = self.may_be_log && least > 0.0 && most / least > 6.0;
-        let values = values.filter(|value| !is_log || *value > least / 3.0);
-        let y = Axis::of(values, is_log, false);
+        let reaches = points().filter_map(|point| point.2).flat_map(|(low, high)| [low, high]);
+        let y = Axis::around(points().map(|point| point.1), reaches, self.may_be_log);
 
         let mut svg = Svg::new(WIDTH);
         let mut top = heading(&mut svg, self.title, self.subtitle) + 12.0;
@@ -149,7 +160,7 @@ impl LineChart<'_> {
         }
         svg.clip(self.name, (left, top), (right - left, height));
         for line in self.lines.iter().filter(|line| !line.is_marked) {
-            let reach = |point: &(f64, f64, Option<(f64, f64)>)| Some((point.0, point.2?));
+            let reach = |point: &Point| Some((point.0, point.2?));
             for part in line.points.split(|point| point.2.is_none()) {
                 let low = part.iter().filter_map(reach).map(|(x, (low, _))| (at_x(x), at_y(low)));
                 let high = part.iter().filter_map(reach).map(|(x, (_, it))| (at_x(x), at_y(it)));
@@ -176,7 +187,7 @@ impl LineChart<'_> {
         }
         svg.end_clip();
         top += height + 36.0;
-        let scale = if is_log { "logarithmic axis" } else { "" };
+        let scale = if y.is_log { "logarithmic axis" } else { "" };
         svg.text((4.0, top), scale, SIZE, GREY, Anchor::Start);
         svg.text((right, top), self.x_title, SIZE, GREY, Anchor::End);
         let bottom = self.legend(&mut svg, top + 24.0);
@@ -205,7 +216,7 @@ impl LineChart<'_> {
 
 /// The title, and below it what it takes to read the chart. Says where they end.
 fn heading(svg: &mut Svg, title: &str, subtitle: &str) -> f64 {
-    svg.title((4.0, 17.0), &cut(title, 15.5, WIDTH - 8.0));
+    svg.title((4.0, 17.0), &cut(title, 16.0, WIDTH - 8.0));
     let mut y = 18.0;
     let mut line = String::new();
     let mut lines = Vec::new();
@@ -252,26 +263,30 @@ pub struct RowChart<'a> {
     pub rows: &'a [Bar],
     /// Whether 0 is marked.
     pub has_zero: bool,
+    /// As in [`LineChart`].
+    pub may_be_log: bool,
 }
 
 impl RowChart<'_> {
     /// The picture.
     pub fn draw(&self) -> String {
         let values = self.rows.iter().flat_map(|row| {
-            let (low, high) = row.reach.unzip();
-            let others = [row.mean, low, high, row.reference].into_iter().flatten();
+            let others = [row.mean, row.reference].into_iter().flatten();
             row.values.iter().copied().chain(others)
         });
+        let reaches = self.rows.iter().filter_map(|row| row.reach);
+        let reaches = reaches.flat_map(|(low, high)| [low, high]);
+        let values = values.chain(self.has_zero.then_some(0.0));
+        let x = Axis::around(values, reaches, self.may_be_log);
         // Where single values are shown, they lie above the interval.
         let has_values = self.rows.iter().any(|row| !row.values.is_empty());
         let (each, above, below) = if has_values { (36.0, -5.0, 9.0) } else { (28.0, 0.0, 0.0) };
-        let x = Axis::of(values.chain(self.has_zero.then_some(0.0)), false, false);
         let mut svg = Svg::new(WIDTH);
         let top = heading(&mut svg, self.title, self.subtitle) + 12.0;
         let widest = self.rows.iter().map(|row| width_of(&row.name, SIZE)).fold(20.0, f64::max);
         let (left, right) = (widest.min(180.0) + 14.0, WIDTH - 14.0);
         let bottom = top + each * self.rows.len() as f64;
-        let at = |value: f64| left + x.place(value) * (right - left);
+        let at = |value: f64| left + x.place(value).clamp(0.0, 1.0) * (right - left);
         for (value, text) in &x.ticks {
             svg.line((at(*value), top), (at(*value), bottom), GRID, 1.0);
             svg.text((at(*value), bottom + 18.0), text, SIZE, GREY, Anchor::Middle);
@@ -305,6 +320,12 @@ impl RowChart<'_> {
                 None => {}
             }
         }
+        let bottom = if x.is_log {
+            svg.text((right, bottom + 36.0), "logarithmic axis", SIZE, GREY, Anchor::End);
+            bottom + 18.0
+        } else {
+            bottom
+        };
         svg.finish(bottom + 28.0, &format!("{}: {}", self.title, self.subtitle))
     }
 }

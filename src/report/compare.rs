@@ -72,6 +72,8 @@ pub struct Difference {
     pub colour: usize,
     /// Label of the other one.
     pub to: String,
+    /// Both, in short.
+    pub name: String,
     /// The difference; none where no seed is shared.
     pub summary: Option<Summary>,
 }
@@ -241,7 +243,12 @@ impl Group {
                 let others = values(to);
                 let paired = values(row).into_iter();
                 let paired = paired.filter_map(|(seed, value)| Some(value - others.get(&seed)?));
+                let x = row.label.strip_prefix(&row.name).filter(|_| row.x == to.x);
                 Difference {
+                    name: match x {
+                        Some(x) => format!("{} − {}{x}", row.name, to.name),
+                        None => format!("{} − {}", row.label, to.label),
+                    },
                     row: row.label.clone(),
                     colour: row.colour,
                     to: to.label.clone(),

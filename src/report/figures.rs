@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Report;
-use super::chart::{Bar, Line, LineChart, RowChart};
+use super::chart::{Bar, Line, LineChart, Point, RowChart};
 use super::compare::{CONFIDENCE, Group, Metric, Row, find_metric, shown_name};
 use super::runs::{Columns, State};
 use super::statistics::Summary;
@@ -163,8 +163,16 @@ impl Draw<'_> {
             about += &format!("; diamond: {}", reference.source);
         }
         let (title, subtitle) = (capital(&metric.title()), self.about(&about));
+        let may_be_log = is_small(metric);
         self.add("seeds", |_| {
-            RowChart { title: &title, subtitle: &subtitle, rows: &rows, has_zero: false }.draw()
+            RowChart {
+                title: &title,
+                subtitle: &subtitle,
+                rows: &rows,
+                has_zero: false,
+                may_be_log,
+            }
+            .draw()
         });
     }
 
@@ -174,7 +182,7 @@ impl Draw<'_> {
             let summary = difference.summary?;
             let half = summary.half_width(CONFIDENCE);
             Some(Bar {
-                name: format!("{} − {}", difference.row, difference.to),
+                name: difference.name.clone(),
                 colour: colour(difference.colour),
                 values: Vec::new(),
                 mean: Some(summary.mean),
@@ -188,11 +196,18 @@ impl Draw<'_> {
         }
         let title = format!("Differences in {}", metric.title());
         let subtitle = self.about(&format!(
-            "paired by seed, at the {}; mean and 95 % confidence interval",
+            "paired by seed, at the {}; mean and 95\u{a0}% confidence interval",
             self.report.settings.select.words()
         ));
         self.add("differences", |_| {
-            RowChart { title: &title, subtitle: &subtitle, rows: &rows, has_zero: true }.draw()
+            RowChart {
+                title: &title,
+                subtitle: &subtitle,
+                rows: &rows,
+                has_zero: true,
+                may_be_log: false,
+            }
+            .draw()
         });
     }
 
@@ -315,7 +330,7 @@ impl Draw<'_> {
     fn staleness(&mut self) {
         let kinds = [
             ("error_cosine_previous", "Cosine of the errors to those of the epoch before"),
-            ("error_sign_flips", "Share of the errors that changed their sign in an epoch"),
+            ("error_sign_flips", "Share of errors that changed their sign"),
         ];
         for (column, title) in kinds {
             let lines = self.group.rows.iter().map(|row| {
@@ -346,7 +361,7 @@ fn by_layer(table: &Columns, column: &str) -> Vec<(u64, u64, f64)> {
 }
 
 /// The mean ± the standard deviation at each place.
-fn spreads(values: &BTreeMap<u64, Vec<f64>>) -> Vec<(f64, f64, Option<(f64, f64)>)> {
+fn spreads(values: &BTreeMap<u64, Vec<f64>>) -> Vec<Point> {
     let point = |(place, values): (&u64, &Vec<f64>)| {
         let Summary { mean, deviation, .. } = Summary::of(values)?;
         Some((*place as f64, mean, deviation.map(|it| (mean - it, mean + it))))

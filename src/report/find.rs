@@ -9,14 +9,16 @@ use serde_json::Value as Json;
 
 use super::Entry;
 use super::runs::settings_of;
+use super::settings::ReportSettings;
 use crate::files::At;
 
-/// The runs in some folders, each of which is that of a run or holds such. Runs that differ in no more
-/// than their seeds stand in one row, which is called after what makes it differ from the others.
+/// The runs in some folders, each of which is that of a run or holds such, as [`Report::of_runs`] says.
+///
+/// [`Report::of_runs`]: super::Report::of_runs
 ///
 /// # Errors
 /// If a folder cannot be read, or there is no run in it.
-pub fn entries_of(folders: &[PathBuf]) -> Result<Vec<Entry>> {
+pub fn entries_of(folders: &[PathBuf], report: &ReportSettings) -> Result<Vec<Entry>> {
     let mut runs: Vec<PathBuf> = Vec::new();
     for folder in folders {
         let mut found = Vec::new();
@@ -32,16 +34,21 @@ pub fn entries_of(folders: &[PathBuf]) -> Result<Vec<Entry>> {
     }
     // One that cannot be read is null; the report says why.
     let settings: Vec<Json> = runs.iter().map(|run| settings_of(run).unwrap_or_default()).collect();
-    let data = |settings: &Json| settings["data"]["name"].as_str().unwrap_or_default().to_string();
-    let groups: BTreeSet<String> = settings.iter().filter(|it| !it.is_null()).map(data).collect();
-    let flat: Vec<_> = settings.iter().map(|it| leaves(it)).collect();
-    let keys = telling_keys(&flat);
+    let flat: Vec<_> = settings.iter().map(leaves).collect();
+    let group_key = report.group.as_deref().unwrap_or("data.name");
+    let group = |leaves: &Leaves| leaves.get(group_key).map_or(String::new(), show);
+    let groups: BTreeSet<String> =
+        flat.iter().filter(|leaves| !leaves.is_empty()).map(group).collect();
+    let keys: Vec<&str> = match report.rows.as_slice() {
+        [case] if case == "case" => telling_keys(&flat, group_key, report.x.as_deref()),
+        keys => keys.iter().map(String::as_str).collect(),
+    };
     let entries = runs.into_iter().zip(settings).zip(&flat).map(|((folder, settings), flat)| {
         let named = keys.iter().filter_map(|key| Some((*key, flat.get(*key)?)));
         let label = named.map(|(key, value)| label_of(key, value)).collect::<Vec<_>>().join(", ");
         let name = folder.file_name().map(|name| name.to_string_lossy().into_owned());
         Entry {
-            group: if groups.len() > 1 { data(&settings) } else { String::new() },
+            group: if groups.len() > 1 { group(flat) } else { String::new() },
             row: if label.is_empty() { name.unwrap_or_default() } else { label },
             seed: settings["seed"].as_u64().unwrap_or(0),
             folder,
@@ -91,8 +98,11 @@ fn natural(name: &str) -> Vec<(String, u64)> {
 }
 
 /// The values of a configuration that are not mappings, by their keys.
-pub fn leaves(settings: &Json) -> BTreeMap<String, Json> {
-    fn add(path: &str, value: &Json, leaves: &mut BTreeMap<String, Json>) {
+pub type Leaves = BTreeMap<String, Json>;
+
+/// The values of a configuration.
+pub fn leaves(settings: &Json) -> Leaves {
+    fn add(path: &str, value: &Json, leaves: &mut Leaves) {
         match value {
             Json::Object(below) => {
                 for (key, value) in below {
@@ -116,18 +126,18 @@ pub fn is_beside(key: &str) -> bool {
         || ["checkpoint.", "diagnostics."].iter().any(|section| key.starts_with(section))
 }
 
-/// The fewest keys that tell the runs of a data set from each other: those that follow from keys in
-/// front of them are left out. The algorithm always is the first.
-fn telling_keys(runs: &[BTreeMap<String, Json>]) -> Vec<&str> {
+/// The fewest keys that tell the runs of a group from each other, other than `x`: those that follow from
+/// keys in front of them are left out. The algorithm always is the first.
+fn telling_keys<'a>(runs: &'a [Leaves], group: &str, x: Option<&str>) -> Vec<&'a str> {
     let first = ["algorithm.name", "algorithm.", "model.", "loss", "optimizer.", ""];
     let place = |key: &str| first.iter().position(|start| key.starts_with(start));
     let keys: BTreeSet<&str> = runs.iter().flatten().map(|(key, _)| key.as_str()).collect();
-    let mut keys: Vec<&str> =
-        keys.into_iter().filter(|key| !is_beside(key) && *key != "data.name").collect();
+    let elsewhere = |key: &str| is_beside(key) || key == group || Some(key) == x;
+    let mut keys: Vec<&str> = keys.into_iter().filter(|key| !elsewhere(key)).collect();
     keys.sort_by_key(|key| (place(key), !key.ends_with("name"), *key));
     let parts = |chosen: &[&str]| {
-        let part = |run: &BTreeMap<String, Json>| {
-            let values = ["data.name"].iter().chain(chosen).map(|key| run.get(*key));
+        let part = |run: &Leaves| {
+            let values = chosen.iter().copied().chain(x).chain([group]).map(|key| run.get(key));
             format!("{:?}", values.collect::<Vec<_>>())
         };
         runs.iter().filter(|run| !run.is_empty()).map(part).collect::<BTreeSet<_>>().len()

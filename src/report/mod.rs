@@ -67,13 +67,13 @@ impl Report {
     }
 
     /// The runs in some folders, each of which is that of a run or holds such. Runs that differ in no
-    /// more than their seeds stand in one row, called after what makes it differ from the others; each
-    /// data set has a table.
+    /// more than their seeds (and the key `x`) stand in one row, called after what makes it differ from
+    /// the others, or after the keys `rows`. Each data set, or value of the key `group`, has a table.
     ///
     /// # Errors
     /// If a folder cannot be read, or there is no run in it.
-    pub fn of_runs(folders: &[PathBuf]) -> Result<Vec<Entry>> {
-        find::entries_of(folders)
+    pub fn of_runs(folders: &[PathBuf], settings: &ReportSettings) -> Result<Vec<Entry>> {
+        find::entries_of(folders, settings)
     }
 
     /// Writes the page, the tables and the figures into a folder, each file whole or not at all.

@@ -29,7 +29,7 @@ pub fn interval(mean: f64, half_width: Option<f64>) -> (String, String) {
 }
 
 /// A number by itself, with four significant digits.
-pub fn plain(value: f64) -> String {
+fn plain(value: f64) -> String {
     fixed(value, places(value, 4).max(0))
 }
 

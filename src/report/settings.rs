@@ -75,6 +75,14 @@ impl Select {
     /// In the order of the tables.
     pub const ALL: [Select; 3] = [Select::Last, Select::Best, Select::BestValidation];
 
+    /// The epoch as the title of a column.
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Select::BestValidation => "best validation",
+            other => other.words(),
+        }
+    }
+
     /// The epoch in words.
     pub(super) fn words(self) -> &'static str {
         match self {

@@ -26,16 +26,8 @@ impl Summary {
     /// Half the width of the confidence interval of the mean by Student's t; none of a single value.
     pub fn half_width(&self, confidence: f64) -> Option<f64> {
         let deviation = self.deviation?;
-        let freedom = self.n as f64 - 1.0;
-        let t = quantile_of_t(0.5 + confidence / 2.0, freedom);
+        let t = StudentsT::new(0.0, 1.0, self.n as f64 - 1.0).expect("the freedom is positive");
+        let t = t.inverse_cdf(0.5 + confidence / 2.0);
         Some(t * deviation / (self.n as f64).sqrt())
     }
-}
-
-/// The quantile of Student's t; statrs' own is good to some nine digits, which a step of Newton betters.
-fn quantile_of_t(share: f64, freedom: f64) -> f64 {
-    use statrs::distribution::Continuous;
-    let t = StudentsT::new(0.0, 1.0, freedom).expect("the freedom is positive");
-    let start = t.inverse_cdf(share);
-    start - (t.cdf(start) - share) / t.pdf(start)
 }

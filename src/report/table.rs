@@ -127,7 +127,7 @@ pub fn latex(tables: &[Table]) -> String {
         let caption = [table.title.as_str(), table.note.as_str()].map(in_latex);
         let caption = caption.iter().filter(|text| !text.is_empty()).cloned();
         text += &format!(
-            "\\begin{{table}}\n  \\centering\n  \\caption{{{}}}\n  \\begin{{tabular}}{{{columns}}}\n    \
+            "\\begin{{table}}\n  \\centering\\small\n  \\caption{{{}}}\n  \\begin{{tabular}}{{{columns}}}\n    \
              \\toprule\n{head}    \\midrule\n{}    \\bottomrule\n  \\end{{tabular}}\n\\end{{table}}\n",
             caption.collect::<Vec<_>>().join(". "),
             body.collect::<String>()

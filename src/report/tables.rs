@@ -9,7 +9,7 @@ use super::Report;
 use super::compare::{CONFIDENCE, Group, Row};
 use super::figures::capital;
 use super::find::{leaves, show};
-use super::numbers::{NONE, interval, plain, spread};
+use super::numbers::{NONE, interval, spread};
 use super::runs::{FoundRun, State};
 use super::settings::Select;
 use super::statistics::Summary;
@@ -93,9 +93,9 @@ pub fn main_table(report: &Report, group: &Group) -> Table {
         name => format!("{name}: {}", metric.title()),
     };
     let mut columns = vec![report.row_title()];
-    columns.extend(selects.iter().map(|select| format!("#{}", select.words())));
+    columns.extend(selects.iter().map(|select| format!("#{}", select.title())));
     columns.push("#n".into());
-    columns.extend(has_gap.then(|| "#share of gap closed".to_string()));
+    columns.extend(has_gap.then(|| "#gap closed".to_string()));
     columns.extend(has_reference.then(|| "#reference".to_string()));
     let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
     let mut table = Table::new(&title, &columns);
@@ -120,7 +120,9 @@ pub fn main_table(report: &Report, group: &Group) -> Table {
                 format!("{} %", spread(100.0 * mean, deviation.map(|it| 100.0 * it)))
             }
         }));
-        cells.extend(has_reference.then(|| row.reference.map_or(NONE.to_string(), plain)));
+        cells.extend(
+            has_reference.then(|| row.reference.map_or(NONE.to_string(), |it| it.to_string())),
+        );
         table.push(Some(row.colour), cells);
     }
     if group.rows.len() > 1 {
@@ -170,10 +172,10 @@ fn note(report: &Report, group: &Group, has_validation: bool) -> String {
 /// The differences within a group; none if there are none.
 pub fn differences(report: &Report, group: &Group) -> Option<Table> {
     let metric = group.metric.as_ref()?;
-    let columns = ["difference", "#mean", "#95 % interval", "#pairs"];
+    let columns = ["difference", "#mean", "#95\u{a0}% interval", "#pairs"];
     let mut table = Table::new(&format!("Differences in {}", metric.title()), &columns);
     for difference in &group.differences {
-        let name = format!("{} − {}", difference.row, difference.to);
+        let name = difference.name.clone();
         let (mean, ends, n) = match difference.summary {
             None => (NONE.to_string(), NONE.to_string(), 0),
             Some(summary) => {
@@ -185,7 +187,7 @@ pub fn differences(report: &Report, group: &Group) -> Option<Table> {
     }
     let first = if metric.better == Better::Lower { "Below" } else { "Above" };
     table.note = format!(
-        "At the {}, paired by seed, with the 95 % confidence interval of the mean by Student's t. {first} \
+        "At the {}, paired by seed, with the 95\u{a0}% confidence interval of the mean by Student's t. {first} \
          zero the first row is the better one. The intervals are not corrected for their number.",
         report.settings.select.words()
     );
