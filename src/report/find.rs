@@ -1,8 +1,7 @@
 //! Runs in folders, and the rows of a table that they make.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use serde_json::Value as Json;
@@ -10,7 +9,7 @@ use serde_json::Value as Json;
 use super::Entry;
 use super::runs::settings_of;
 use super::settings::ReportSettings;
-use crate::files::At;
+use crate::run::RunResult;
 
 /// The runs in some folders, each of which is that of a run or holds such, as [`Report::of_runs`] says.
 ///
@@ -21,8 +20,7 @@ use crate::files::At;
 pub fn entries_of(folders: &[PathBuf], report: &ReportSettings) -> Result<Vec<Entry>> {
     let mut runs: Vec<PathBuf> = Vec::new();
     for folder in folders {
-        let mut found = Vec::new();
-        find(folder, &mut found)?;
+        let mut found = RunResult::find(folder)?;
         if found.is_empty() {
             bail!(
                 "{}: holds no run; expected the folder of a run, or one that holds such",
@@ -56,45 +54,6 @@ pub fn entries_of(folders: &[PathBuf], report: &ReportSettings) -> Result<Vec<En
         }
     });
     Ok(entries.collect())
-}
-
-/// Adds the folders of runs in a folder, in the order of their names. What is hidden, and what a run
-/// keeps in folders of its own, is not looked into.
-fn find(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
-    let files = ["config.yaml", "result.json", "metrics.csv"];
-    if files.iter().any(|file| folder.join(file).is_file()) {
-        found.push(folder.to_path_buf());
-        return Ok(());
-    }
-    let mut below = Vec::new();
-    for entry in fs::read_dir(folder).at(folder, "cannot be read")? {
-        let entry = entry.at(folder, "cannot be read")?;
-        // Links are not followed: they could lead in a circle.
-        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if is_folder && !entry.file_name().to_string_lossy().starts_with('.') {
-            below.push(entry.path());
-        }
-    }
-    below.sort_by_cached_key(|path| natural(&path.to_string_lossy()));
-    below.iter().try_for_each(|folder| find(folder, found))
-}
-
-/// Sorts numbers within names by their size: `run-9` before `run-10`.
-fn natural(name: &str) -> Vec<(String, u64)> {
-    let mut parts = vec![(String::new(), 0u64)];
-    for letter in name.chars() {
-        match letter.to_digit(10) {
-            Some(digit) => {
-                let number = &mut parts.last_mut().expect("there is always one").1;
-                *number = number.saturating_mul(10).saturating_add(digit.into());
-            }
-            None if parts.last().is_some_and(|part| part.1 > 0) => {
-                parts.push((letter.to_string(), 0));
-            }
-            None => parts.last_mut().expect("there is always one").0.push(letter),
-        }
-    }
-    parts
 }
 
 /// The values of a configuration that are not mappings, by their keys.
