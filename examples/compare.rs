@@ -9,7 +9,8 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
 use f3_tch::data::DataDirectory;
-use f3_tch::sweep::{Outcome, Plan, SweepFile, Work};
+use f3_tch::run::RunResult;
+use f3_tch::sweep::{Plan, SweepFile, Work};
 
 const SWEEP: &str = "
 base: digits
@@ -25,16 +26,17 @@ fn main() -> Result<()> {
     let work = Work {
         jobs: 2,
         shard: None,
-        only: None,
+        only: Vec::new(),
         retry_failed: false,
         directory: &DataDirectory::locate(None),
         stop: Arc::new(AtomicBool::new(false)),
     };
     let mut accuracies = BTreeMap::<&str, Vec<f64>>::new();
-    for (run, outcome) in plan.train(&work, &|_| {}) {
-        if let Outcome::Complete(result) = outcome {
-            accuracies.entry(&run.row).or_default().extend(result.metrics["test_accuracy"].last);
-        }
+    plan.train(&work, &|_| {});
+    // Those that were complete before count, too.
+    for run in &plan.runs {
+        let result = RunResult::read(&run.folder)?;
+        accuracies.entry(&run.row).or_default().extend(result.metrics["test_accuracy"].last);
     }
     for (rule, values) in accuracies {
         println!("{rule}: {values:.2?} % in {}", plan.folder.display());

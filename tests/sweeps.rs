@@ -81,13 +81,36 @@ fn cases_are_crossed_with_what_they_leave_open() {
 }
 
 #[test]
-fn seeds_alone_beside_cases_mean_the_cases() {
-    let cases = plan("base: digits\nvary: {seed: 1..2}\ncases: {A: {}, B: {algorithm.name: bp}}\n");
+fn cases_that_leave_all_open_are_all_there_is() {
+    let cases = plan("base: digits\nvary: {seed: 1..2}\ncases: {A: , B: {algorithm.name: bp}}\n");
     assert_eq!(rows(&cases.unwrap()), [("A", vec![1, 2]), ("B", vec![1, 2])].into());
     assert_eq!(
         rows(&plan("base: digits\nvary: {seed: 1..2}\n").unwrap()),
         [("digits", vec![1, 2])].into()
     );
+}
+
+#[test]
+fn values_that_are_there_twice_count_once() {
+    let plan = plan("base: digits\nvary: {seed: [1, 1..2, 2], algorithm.name: [bp, f3, bp]}\n").unwrap();
+    assert_eq!(rows(&plan), [("bp", vec![1, 2]), ("f3", vec![1, 2])].into());
+}
+
+#[test]
+fn case_over_several_bases_has_a_row_for_each() {
+    let yaml = "base: [digits, mnist]\ncases: {A: {algorithm.name: bp}}\n";
+    let both = plan(yaml).unwrap();
+    assert_eq!(both.runs.iter().map(|run| &run.row).collect::<Vec<_>>(), ["A, digits", "A, mnist"]);
+    let tables = plan(&format!("{yaml}report: {{group: data.name}}\n")).unwrap();
+    assert!(tables.runs.iter().all(|run| run.row == "A"));
+}
+
+#[test]
+fn result_that_cannot_be_read_is_not_trained_over() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("result.json"), "{\"version\": 2}").unwrap();
+    let state = RunState::of(folder.path());
+    assert!(matches!(&state, RunState::Failed { cause, .. } if cause.contains("version 2")), "{state:?}");
 }
 
 #[test]
@@ -100,7 +123,9 @@ fn settings_that_are_equal_have_one_folder() {
     // Also if another sweep has named it.
     let folder = TempDir::new().unwrap();
     let there = plan.runs[0].name.replace("digits", "other");
-    fs::create_dir_all(folder.path().join("test").join(&there)).unwrap();
+    let there_folder = folder.path().join("test").join(&there);
+    fs::create_dir_all(&there_folder).unwrap();
+    fs::write(there_folder.join("config.yaml"), "").unwrap();
     let again = plan_in(folder.path(), &yaml.replace("digits", "digits.yaml")).unwrap();
     assert_eq!(again.runs[0].name, there);
 }
@@ -133,6 +158,10 @@ fn every_complaint_names_its_place_before_anything_is_trained() {
         ),
         ("base: digits\ncases: {A: {epochs: 0}}", "test: cases.A: `epochs` is `0`"),
         ("base: digits\nset: {threads: x}", "test: set: `threads` is `x`"),
+        ("base: digits\nvary: {model.width: [5], model: [{name: mlp}]}", "`model` is varied beside"),
+        ("base: digits\nvary: {seed: 1..999999, epochs: 1..999999}", "more than 1000000 combinations"),
+        ("base: digits\nreport: {rows: nonsense.key}", "`report.rows` is `nonsense.key`; expected a key"),
+        ("base: digits\ncases: {'': {}}", "expected a name in front of the keys"),
         // Only the data tell.
         ("base: digits\nvary: {data.batch_size: [10, 5000]}", "at most the 1438 training samples"),
         ("base: digits\nname: a/b", "`name` is `a/b`"),
@@ -203,6 +232,8 @@ fn carried_sweeps_can_be_planned_at_every_scale() {
                 _ => 2,
             };
             assert_eq!(seeds.len(), expected, "{name} {scale}");
+            let rows: BTreeSet<&str> = plan.runs.iter().map(|run| run.row.as_str()).collect();
+            assert!(!rows.contains("mnist"), "{name}: nothing but the cases");
         }
     }
 }
@@ -304,7 +335,7 @@ fn sweep_that_is_killed_twenty_times_is_the_one_that_is_not() {
     }
     let (code, text) = sweep(killed, &[]);
     assert_eq!(code, Some(0));
-    assert!(text.contains("60 runs, 60 of them done; 0 to train"), "{text}");
+    assert!(text.contains("60 runs, 60 complete; 0 to train"), "{text}");
 }
 
 /// A file of the report on a sweep, without the times.
@@ -374,12 +405,12 @@ fn failure_is_recorded_and_the_others_go_on() {
     assert!(text.contains("nowhere.safetensors"), "{text}");
     let (code, text) = sweep(folder.path(), &[]);
     assert_eq!(code, Some(1), "still failed: {text}");
-    assert!(text.contains("3 runs, 3 of them done; 0 to train"), "{text}");
+    assert!(text.contains("3 runs, 1 complete, 2 failed; 0 to train"), "{text}");
     let status = said(&command(folder.path(), &["sweep", "status", "s.yaml"]).output().unwrap());
     assert!(status.1.contains("2 failed\nfailed digits-bad-seed1-"), "{status:?}");
 
     let donor = fs::read_dir(folder.path().join("runs/s")).unwrap().map(|run| run.unwrap().path());
-    let donor = donor.filter(|run| RunState::of(run) == RunState::Complete).next().unwrap();
+    let donor = donor.into_iter().find(|run| RunState::of(run) == RunState::Complete).unwrap();
     fs::copy(donor.join("model.safetensors"), folder.path().join("nowhere.safetensors")).unwrap();
     let (code, text) = sweep(folder.path(), &["--retry-failed"]);
     assert_eq!(code, Some(1), "{text}");
@@ -516,7 +547,7 @@ fn library_trains_a_plan() {
     let work = Work {
         jobs: 2,
         shard: None,
-        only: None,
+        only: Vec::new(),
         retry_failed: false,
         directory: &DataDirectory::locate(None),
         stop: Arc::new(AtomicBool::new(false)),

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use f3_tch::config::ConfigError;
 use f3_tch::sweep::{Plan, SweepFile, carried_names};
 
-use super::report::write_report;
+use super::report::{place_of, write_report};
 use super::sweep::WorkArgs;
 use super::{print, say};
 
@@ -57,19 +57,21 @@ impl ReproduceArgs {
         }
         let scale = self.scale.to_possible_value().expect("no scale is left out");
         let scale = scale.get_name();
-        let mut plans = Vec::new();
-        for name in names {
+        let plan = |name: &str| {
             let mut file = SweepFile::open(name)?;
             file.scale(scale)?;
-            plans.push((name, Plan::new(file, &self.runs)?));
+            Plan::new(file, &self.runs)
+        };
+        for name in &names {
+            plan(name)?; // all are checked before the first run starts
         }
         let mut code = ExitCode::SUCCESS;
-        for (name, plan) in &plans {
+        for name in names {
+            let plan = plan(name)?; // with the runs that those before have left
             say(format_args!("{name}: {}", plan.file().about()));
-            let this = self.work.train(plan, None, None)?;
+            let this = self.work.train(&plan, None, Vec::new())?;
             // There is a page also of what is not complete.
-            let page = plan.folder.join("report").join(format!("{name}-{scale}"));
-            write_report(plan, &page)?;
+            write_report(&plan, &place_of(&plan))?;
             if this != ExitCode::SUCCESS {
                 code = this;
             }

@@ -6,28 +6,42 @@ use anyhow::{Result, bail};
 /// runs.
 const MOST_TASKS: usize = 1000;
 
-/// A script for sbatch that trains so many runs with `command`, to which the task's share is added.
+/// A script for sbatch that trains the runs of these names with `command`, each with so many threads.
 ///
 /// Two minutes before its time is over, SLURM sends SIGUSR1 to the script, which sends SIGTERM to the
 /// program; this ends with its epoch, and the task is put back into the queue.
-pub fn script(name: &str, command: &str, runs: usize, time: &str) -> Result<String> {
-    if runs == 0 {
-        bail!("all runs of the sweep are complete; there is nothing to submit");
+pub fn script(
+    name: &str,
+    command: &str,
+    runs: &[&str],
+    time: &str,
+    threads: usize,
+) -> Result<String> {
+    if runs.is_empty() {
+        bail!("no run of the sweep is to be trained; there is nothing to submit");
     }
     let folder = std::env::current_dir()?;
-    let (tasks, folder) = (runs.min(MOST_TASKS), quoted([folder.display().to_string()]));
+    let (tasks, folder) = (runs.len().min(MOST_TASKS), quoted([folder.display().to_string()]));
+    let runs = runs.join("\n  ");
     Ok(format!(
         "#!/bin/bash
 #SBATCH --job-name={name}
 #SBATCH --array=1-{tasks}
-#SBATCH --cpus-per-task=1
+#SBATCH --cpus-per-task={threads}
 #SBATCH --time={time}
 #SBATCH --signal=B:USR1@120
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --output={name}-%a.log
+runs=(
+  {runs}
+)
+only=()
+for ((run = SLURM_ARRAY_TASK_ID - 1; run < ${{#runs[@]}}; run += {tasks})); do
+  only+=(--only \"${{runs[run]}}\")
+done
 cd {folder} || exit
-{command} --jobs 1 --shard \"$SLURM_ARRAY_TASK_ID/{tasks}\" &
+{command} --jobs 1 \"${{only[@]}}\" &
 program=$!
 time_is_over=
 trap 'time_is_over=yes; kill -TERM \"$program\"' USR1
@@ -44,6 +58,17 @@ fi
 exit \"$code\"
 "
     ))
+}
+
+/// A time limit as sbatch reads it.
+pub fn time(text: &str) -> Result<String, String> {
+    let (days, clock) = text.split_once('-').unwrap_or(("0", text));
+    let parts: Vec<&str> = clock.split(':').collect();
+    let is_number = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit());
+    match (1..=3).contains(&parts.len()) && parts.into_iter().chain([days]).all(is_number) {
+        true => Ok(text.to_string()),
+        false => Err("expected H:MM:SS, such as 4:00:00".to_string()),
+    }
 }
 
 /// Words as a shell reads them.

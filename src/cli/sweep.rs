@@ -49,9 +49,10 @@ pub struct SweepArgs {
     /// Make the sweep smaller, as one of its scales says
     #[arg(long, value_name = "NAME")]
     scale: Option<String>,
-    /// Folder of the runs' folders, which are in <DIR>/<name of the sweep>/
-    #[arg(long, default_value = "runs", value_name = "DIR")]
-    runs: PathBuf,
+    /// Folder of the runs' folders, which are in <DIR>/<name of the sweep>/ [default: runs, or where the
+    /// sweep's own folder is]
+    #[arg(long, value_name = "DIR")]
+    runs: Option<PathBuf>,
     /// Only a part of the runs, such as 2/5 for every fifth from the second one on
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
@@ -76,9 +77,9 @@ pub struct RunArgs {
     sweep: SweepArgs,
     #[command(flatten)]
     work: WorkArgs,
-    /// Only the run whose folder has this name
-    #[arg(long, value_name = "RUN")]
-    only: Option<String>,
+    /// Only the run whose folder has this name; may be repeated
+    #[arg(long, value_name = "RUN", conflicts_with = "shard")]
+    only: Vec<String>,
     /// Check the file and list the runs with their states; train nothing
     #[arg(long)]
     dry_run: bool,
@@ -93,8 +94,13 @@ pub struct PlanArgs {
     #[arg(long)]
     slurm: bool,
     /// Time limit of a SLURM task, after which it is put back into the queue
-    #[arg(long, default_value = "24:00:00", value_name = "H:MM:SS", requires = "slurm")]
+    #[arg(long, default_value = "24:00:00", value_name = "H:MM:SS", requires = "slurm", value_parser = slurm::time)]
     time: String,
+    /// Also the runs that ended with an error
+    #[arg(long)]
+    retry_failed: bool,
+    #[command(flatten)]
+    data_dir: DataDirArgs,
 }
 
 #[derive(Args)]
@@ -116,12 +122,13 @@ impl SweepCommand {
 impl RunArgs {
     fn run(self) -> Result<ExitCode> {
         let plan = self.sweep.plan()?;
-        let only = match &self.only {
-            None => None,
-            Some(name) => Some(plan.run(name).with_context(|| {
-                format!("--only {name}: the sweep has no such run; `f3-tch sweep plan` lists them")
-            })?),
+        let find = |name: &String| {
+            plan.run(name).ok_or_else(|| {
+                let remedy = "the sweep has no such run; `f3-tch sweep plan` lists them";
+                ConfigError(format!("--only {name}: {remedy}"))
+            })
         };
+        let only = self.only.iter().map(find).collect::<Result<Vec<_>, _>>()?;
         if self.dry_run {
             let of = |run: &PlannedRun| format!("{:9}  {}\n", described(run), run.folder.display());
             let runs = plan.each_once(self.sweep.shard);
@@ -135,9 +142,9 @@ impl RunArgs {
             say(format_args!("note: {remark}"));
         }
         let code = self.work.train(&plan, self.sweep.shard, only)?;
-        if only.is_none() {
-            let file = self.sweep.file_shown();
-            say(format_args!("`f3-tch report {file}` compares the runs"));
+        if self.only.is_empty() {
+            let sweep = slurm::quoted(self.sweep.arguments());
+            say(format_args!("`f3-tch report {sweep}` compares the runs"));
         }
         Ok(code)
     }
@@ -149,8 +156,9 @@ impl WorkArgs {
         &self,
         plan: &Plan,
         shard: Option<Shard>,
-        only: Option<&PlannedRun>,
+        only: Vec<&PlannedRun>,
     ) -> Result<ExitCode> {
+        fs::create_dir_all(&plan.folder).at(&plan.folder, "cannot be created")?;
         let cores = available_parallelism().map_or(1, usize::from);
         let jobs = self.jobs.map_or(cores, usize::from);
         let progress = SweepProgress::new(&plan.name, jobs);
@@ -164,10 +172,10 @@ impl WorkArgs {
         };
         let outcomes = plan.train(&work, &|event| progress.notice(event));
         drop(progress);
+        let mut runs = plan.each_once(shard);
+        runs.retain(|run| work.is_wanted(run));
         let count = |is: fn(&Outcome) -> bool| outcomes.iter().filter(|(_, it)| is(it)).count();
         let elsewhere = count(|it| matches!(it, Outcome::Elsewhere));
-        let mut runs = plan.each_once(shard);
-        runs.retain(|run| only.is_none_or(|only| only.name == run.name));
         let mut now = Progress::of(plan, &runs);
         let mut unrecorded = 0;
         // Some errors, such as that of a full disk, could not be recorded in the run's folder.
@@ -185,7 +193,7 @@ impl WorkArgs {
         }
         print(&summary(&now, runs.len()))?;
         if elsewhere > 0 {
-            say(format_args!("{elsewhere} of them are with another process"));
+            say(format_args!("with another process: {elsewhere}"));
         }
         if count(|it| matches!(it, Outcome::Interrupted)) > 0 || signals::has_come() {
             say("ended by a signal; the same command goes on");
@@ -209,15 +217,23 @@ impl PlanArgs {
         let program = std::env::current_exe().context("the program does not know its own path")?;
         let mut command = vec![program.display().to_string(), "sweep".into(), "run".into()];
         command.extend(self.sweep.arguments());
-        let is_open = |run: &&PlannedRun| RunState::of(&run.folder) != RunState::Complete;
+        let data_dir = self.data_dir.data_dir.iter();
+        command.extend(data_dir.flat_map(|dir| ["--data-dir".into(), dir.display().to_string()]));
+        command.extend(self.retry_failed.then(|| "--retry-failed".to_string()));
+        let is_open = |run: &&PlannedRun| match RunState::of(&run.folder) {
+            RunState::Complete => false,
+            RunState::Failed { .. } => self.retry_failed,
+            RunState::Missing | RunState::Begun { .. } => true,
+        };
         let runs: Vec<_> = plan.each_once(self.sweep.shard).into_iter().filter(is_open).collect();
         if self.slurm {
-            return print(&slurm::script(
-                &plan.name,
-                &slurm::quoted(&command),
-                runs.len(),
-                &self.time,
-            )?);
+            let threads = runs.iter().map(|run| Ok(plan.config(run)?.0.threads.unwrap_or(1)));
+            let threads = threads.collect::<Result<Vec<_>, ConfigError>>()?;
+            let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
+            let (command, threads) = (slurm::quoted(&command), threads.into_iter().max());
+            let script =
+                slurm::script(&plan.name, &command, &names, &self.time, threads.unwrap_or(1));
+            return print(&script?);
         }
         for run in runs {
             let only = ["--jobs".to_string(), "1".into(), "--only".into(), run.name.clone()];
@@ -261,7 +277,8 @@ impl SweepArgs {
         if self.vary.is_empty() {
             self.set.iter().try_for_each(|assignment| file.set(assignment))?;
         }
-        Plan::new(file, &self.runs)
+        let runs = self.runs.clone().unwrap_or_else(|| runs_of(&self.sweep, file.name()));
+        Plan::new(file, &runs)
     }
 
     /// Writes the file that a sweep without one would have needed, and says where.
@@ -273,7 +290,8 @@ impl SweepArgs {
         match fs::read_to_string(&place) {
             Ok(there) if there == text => return Ok(None),
             Ok(_) => bail!(
-                "{}: is another sweep of the same name; `--name` gives this one a name of its own",
+                "{0}: is another sweep of the same name; change that file and use it (`f3-tch sweep run \
+                 {0}`), or give this one a name of its own with `--name`",
                 place.display()
             ),
             Err(_) => {}
@@ -286,7 +304,8 @@ impl SweepArgs {
 
     /// Where the file of a sweep without one is.
     fn place(&self) -> PathBuf {
-        self.runs.join(self.own_name()).join("sweep.yaml")
+        let runs = self.runs.as_deref().unwrap_or(Path::new("runs"));
+        runs.join(self.own_name()).join("sweep.yaml")
     }
 
     /// The name of a sweep without a file: its configuration's, and the keys that are varied.
@@ -318,7 +337,12 @@ impl SweepArgs {
                 let value = read.map_err(|error| {
                     ConfigError(format!("{shown}: the value is not YAML: {error}"))
                 })?;
-                pairs.insert(key.trim().into(), value);
+                if pairs.insert(key.trim().into(), value).is_some() {
+                    return Err(ConfigError(format!(
+                        "{shown}: `{}` is given twice; expected all its values in one `{option}`",
+                        key.trim()
+                    )));
+                }
             }
             Ok(Value::from(pairs))
         };
@@ -328,8 +352,13 @@ impl SweepArgs {
         let mut file = Mapping::new();
         file.insert("name".into(), self.own_name().into());
         file.insert("base".into(), base.into());
-        file.insert("set".into(), pairs("--set", &self.set, false)?);
-        file.insert("vary".into(), pairs("--vary", &self.vary, true)?);
+        let (set, vary) = (pairs("--set", &self.set, false)?, pairs("--vary", &self.vary, true)?);
+        let mut both = set.as_mapping().into_iter().flatten().map(|(key, _)| key);
+        if let Some(key) = both.find(|key| vary.get(*key).is_some()).and_then(Value::as_str) {
+            return Err(ConfigError(format!("--set {key}: is varied; expected it in one option")));
+        }
+        file.insert("set".into(), set);
+        file.insert("vary".into(), vary);
         serde_yaml::to_string(&file).map_err(|error| ConfigError(error.to_string()))
     }
 
@@ -349,9 +378,21 @@ impl SweepArgs {
         }
         arguments
             .extend(self.scale.iter().flat_map(|scale| ["--scale".to_string(), scale.clone()]));
-        arguments.extend(["--runs".to_string(), self.runs.display().to_string()]);
+        let runs = self.runs.iter().flat_map(|runs| ["--runs".into(), runs.display().to_string()]);
+        arguments.extend(runs);
         arguments
     }
+}
+
+/// The folder of the runs of a sweep for which none is given: a sweep's own folder is in it.
+pub fn runs_of(sweep: &str, name: &str) -> PathBuf {
+    let path = Path::new(sweep);
+    let own = match path.is_dir() {
+        true => Some(path),
+        false => path.parent().filter(|_| path.file_name().is_some_and(|it| it == "sweep.yaml")),
+    };
+    let own = own.filter(|own| own.file_name().is_some_and(|it| it == name));
+    own.and_then(Path::parent).map_or_else(|| "runs".into(), Path::to_path_buf)
 }
 
 /// A state in a word or two.
@@ -366,7 +407,8 @@ fn described(run: &PlannedRun) -> String {
 }
 
 fn summary(now: &Progress, all: usize) -> String {
-    let mut text = format!("{all} runs: {} complete", now.complete);
+    let runs = if all == 1 { "run" } else { "runs" };
+    let mut text = format!("{all} {runs}: {} complete", now.complete);
     let others = [
         (now.running, "running"),
         (now.begun, "begun"),

@@ -99,6 +99,11 @@ impl Report {
         write("report.html", &page::page(self, &drawn)?) // last: what it names is there
     }
 
+    /// What is odd about the runs, or about what is to be shown.
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
+    }
+
     /// The main tables, for a terminal.
     pub fn text(&self) -> String {
         table::markdown(&tables::main_tables(self))

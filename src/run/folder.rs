@@ -3,6 +3,8 @@
 use std::fs::{self, DirEntry, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -92,11 +94,15 @@ impl Folder {
     fn try_lock(path: PathBuf) -> Result<Option<Folder>> {
         let place = path.join(".lock");
         let lock = File::create(&place).at(&path, "cannot be written to")?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Some(Folder { path, lock })),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error).at(&place, "cannot be locked"),
+        // Somebody may only be looking whether it is locked.
+        for _ in 0..3 {
+            match lock.try_lock() {
+                Ok(()) => return Ok(Some(Folder { path, lock })),
+                Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(5)),
+                Err(TryLockError::Error(error)) => return Err(error).at(&place, "cannot be locked"),
+            }
         }
+        Ok(None)
     }
 
     fn remove_unfinished(&self) -> Result<()> {

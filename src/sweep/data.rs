@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow};
 
 use super::plan::PlannedRun;
 use crate::assemble::shared_data;
-use crate::config::{Config, Source};
+use crate::config::{Config, ConfigError, Source};
 use crate::data::{DataDirectory, Dataset, Progress};
 use crate::messages::text_of;
 
@@ -20,7 +20,14 @@ pub(super) struct DataSets<'a> {
 #[derive(Default)]
 struct Slot {
     users: usize, // runs that have not been trained yet
-    data: Option<Result<Arc<Dataset>, String>>,
+    data: Option<Result<Arc<Dataset>, Cause>>,
+}
+
+/// Why there are no data: they cannot be had, or the configuration asks for what they do not have.
+#[derive(Clone)]
+enum Cause {
+    Missing(String),
+    Refused(String),
 }
 
 impl<'a> DataSets<'a> {
@@ -47,10 +54,13 @@ impl<'a> DataSets<'a> {
         let mut slot = lock(&self.slots[run.data.as_str()]);
         if slot.data.is_none() {
             let loaded = shared_data(config, source, self.directory, progress);
-            slot.data = Some(loaded.map(|(data, _)| data).map_err(|error| text_of(&error)));
+            slot.data = Some(loaded.map(|(data, _)| data).map_err(Cause::of));
         }
         let data = slot.data.as_ref().expect("it has just been put there");
-        data.clone().map_err(|text| anyhow!(text))
+        data.clone().map_err(|cause| match cause {
+            Cause::Missing(text) => anyhow!(text),
+            Cause::Refused(text) => ConfigError(text).into(),
+        })
     }
 
     /// A run is over: data that no further run needs are dropped.
@@ -59,6 +69,15 @@ impl<'a> DataSets<'a> {
         slot.users -= 1;
         if slot.users == 0 {
             slot.data = None;
+        }
+    }
+}
+
+impl Cause {
+    fn of(error: anyhow::Error) -> Cause {
+        match error.downcast::<ConfigError>() {
+            Ok(ConfigError(text)) => Cause::Refused(text),
+            Err(error) => Cause::Missing(text_of(&error)),
         }
     }
 }

@@ -62,6 +62,7 @@ pub struct SweepFile {
     pub(super) settings: Settings,
     pub(super) vary: Vec<Varied>,
     pub(super) cases: Vec<Case>,
+    scale: Option<String>,
     pub(super) over: Vec<Setting>, // from the scale and from `--set`, over all else
 }
 
@@ -107,9 +108,16 @@ impl SweepFile {
         }
         SweepFile::carried(sweep).unwrap_or_else(|| {
             let names = carried::carried_names().collect::<Vec<_>>().join(", ");
-            Err(ConfigError(format!(
-                "{sweep}: no such file, and the program carries no sweep of that name; it carries {names}"
-            )))
+            Err(ConfigError(if path.is_dir() {
+                format!("{sweep}: is a folder without a sweep.yaml; expected a sweep file")
+            } else if Source::open(sweep).is_ok() {
+                format!("{sweep}: is a configuration; `--vary seed=1..10` makes a sweep of it")
+            } else {
+                format!(
+                    "{sweep}: no such file, and the program carries no sweep of that name; it carries \
+                     {names}"
+                )
+            }))
         })
     }
 
@@ -140,10 +148,11 @@ impl SweepFile {
         }
         let case = |(name, keys): (String, Value)| {
             let place = format!("cases.{name}");
-            let settings = keys.as_mapping().ok_or_else(|| {
-                refuse(origin, &place, &show(&keys), "a mapping of keys".to_string())
-            })?;
-            let mut settings = settings.clone();
+            if name.is_empty() {
+                let expected = "a name in front of the keys".to_string();
+                return Err(refuse(origin, "cases", &name, expected));
+            }
+            let mut settings = mapping(origin, &place, &keys)?;
             let bases = match settings.shift_remove("base") {
                 Some(base) => names(&base).ok_or_else(|| {
                     refuse(origin, &format!("{place}.base"), &show(&base), BASES.to_string())
@@ -162,7 +171,7 @@ impl SweepFile {
             )));
         }
         let (origin, folder) = (origin.to_string(), folder.map(Path::to_path_buf));
-        Ok(SweepFile { origin, folder, settings, vary, cases, over: Vec::new() })
+        Ok(SweepFile { origin, folder, settings, vary, cases, scale: None, over: Vec::new() })
     }
 
     /// The sweep's name.
@@ -173,6 +182,17 @@ impl SweepFile {
     /// What is compared, in a sentence.
     pub fn about(&self) -> &str {
         &self.settings.about
+    }
+
+    /// The scale that it was made smaller by, if any.
+    pub fn chosen_scale(&self) -> Option<&str> {
+        self.scale.as_deref()
+    }
+
+    /// The file's name without folder and ending.
+    pub fn stem(&self) -> &str {
+        let stem = Path::new(&self.origin).file_stem().and_then(|stem| stem.to_str());
+        stem.unwrap_or(&self.origin)
     }
 
     /// What is to be reported.
@@ -190,18 +210,20 @@ impl SweepFile {
     /// # Errors
     /// If there is no scale of that name.
     pub fn scale(&mut self, name: &str) -> Result<()> {
-        let origin = format!("{}: scales.{name}", self.origin);
-        let found = self.settings.scales.get(name);
-        let Some(keys) = found.filter(|keys| keys.is_mapping() || keys.is_null()) else {
-            let scales = self.scales().join(", ");
-            let expected =
-                if scales.is_empty() { "none, since the file has no scales" } else { &scales };
+        let place = format!("scales.{name}");
+        let Some(keys) = self.settings.scales.get(name) else {
+            let expected = match self.scales().join(", ") {
+                none if none.is_empty() => "no scale, since the file has none".to_string(),
+                scales => format!("one of {scales}"),
+            };
+            let origin = &self.origin;
             return Err(ConfigError(format!(
-                "{}: the scale is `{name}`; expected one of {expected}",
-                self.origin
+                "{origin}: the scale is `{name}`; expected {expected}"
             )));
         };
-        let keys = keys.as_mapping().cloned().unwrap_or_default();
+        let keys = mapping(&self.origin, &place, keys)?;
+        let origin = format!("{}: {place}", self.origin);
+        self.scale = Some(name.to_string());
         under(&keys, &origin).into_iter().try_for_each(|setting| self.put(setting))
     }
 
@@ -271,6 +293,15 @@ impl Case {
         };
         self.settings.iter().any(says)
             || (!self.bases.is_empty() && key != "seed" && base.says(key))
+    }
+}
+
+/// A mapping of keys, or nothing.
+fn mapping(origin: &str, place: &str, keys: &Value) -> Result<Mapping> {
+    match keys {
+        Value::Null => Ok(Mapping::new()),
+        Value::Mapping(keys) => Ok(keys.clone()),
+        other => Err(refuse(origin, place, &show(other), "a mapping of keys".to_string())),
     }
 }
 

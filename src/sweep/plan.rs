@@ -7,12 +7,16 @@ use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
 
-use super::file::{Case, Setting, SweepFile, under};
+use super::file::{Case, Setting, SweepFile, Varied, under};
+use super::state::RunState;
 use super::values::shown;
 use crate::assemble;
 use crate::config::Config;
 use crate::report::Entry;
-use crate::settings::{ConfigError, Result, Source};
+use crate::settings::{ConfigError, Result, Source, is_at_or_below};
+
+/// More runs are taken for a slip.
+const MOST_RUNS: usize = 1_000_000;
 
 /// How many complaints are shown.
 const MOST_COMPLAINTS: usize = 10;
@@ -118,9 +122,14 @@ impl Plan {
         };
         plan.names = plan.names_there();
         let mut choices = Vec::new();
-        // A file that has nothing but cases means no runs beside them.
-        let only_seeds = plan.file.vary.iter().all(|varied| varied.key == "seed");
-        if plan.file.cases.is_empty() || !only_seeds {
+        plan.check_varied(of_file.len() + of_cases.iter().map(Vec::len).sum::<usize>())?;
+        // Cases that leave all varied keys open are all there is: nothing is said of runs beside them.
+        let leaves_open = |key: &str| {
+            let mut cases = plan.file.cases.iter().zip(&of_cases);
+            cases.all(|(case, bases)| bases.iter().all(|it| !case.settles(key, &plan.bases[*it])))
+        };
+        let mut varied = plan.file.vary.iter().filter(|varied| varied.key != "seed");
+        if plan.file.cases.is_empty() || !varied.all(|varied| leaves_open(&varied.key)) {
             for base in of_file {
                 plan.combine(base, None, &mut choices);
             }
@@ -134,12 +143,47 @@ impl Plan {
         Ok(plan)
     }
 
-    /// The folders that are there. Where sweeps share a folder, a run that another sweep has begun under
+    /// The runs that are there. Where sweeps share a folder, a run that another sweep has begun under
     /// another name is the same run.
     fn names_there(&self) -> HashMap<String, String> {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let has_begun = |name: &String| {
+            let folder = self.folder.join(name);
+            ["config.yaml", "result.json"].iter().any(|file| folder.join(file).is_file())
+        };
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-        names.map(|name| (hash_of(&name).to_string(), name)).collect()
+        let mut names: Vec<String> = names.filter(has_begun).collect();
+        // Of several with one hash the one that is complete.
+        names.sort_by_key(|name| RunState::of(&self.folder.join(name)) == RunState::Complete);
+        names.into_iter().map(|name| (hash_of(&name).to_string(), name)).collect()
+    }
+
+    /// Refuses keys that are in each other's way, and more runs than anybody means.
+    fn check_varied(&self, cases: usize) -> Result<()> {
+        let file = &self.file;
+        let mut count = Some(cases);
+        for (place, varied) in file.vary.iter().enumerate() {
+            let (key, values) = (&varied.key, varied.values.len());
+            count = count.and_then(|count| count.checked_mul(values));
+            let is_around = |other: &&Varied| {
+                is_at_or_below(&other.key, key) || is_at_or_below(key, &other.key)
+            };
+            if let Some(other) = file.vary[..place].iter().find(is_around) {
+                let other = &other.key;
+                return Err(ConfigError(format!(
+                    "{}: `{key}` is varied beside `{other}`, which is a part of the same; expected one \
+                     of them",
+                    varied.origin
+                )));
+            }
+        }
+        match count {
+            Some(..=MOST_RUNS) => Ok(()),
+            _ => Err(ConfigError(format!(
+                "{}: the varied keys have more than {MOST_RUNS} combinations; expected fewer values",
+                file.origin
+            ))),
+        }
     }
 
     /// Appends every combination of the varied keys that the case leaves open.
@@ -168,7 +212,7 @@ impl Plan {
 
     /// Resolves and checks the choices.
     fn settle(&mut self, choices: Vec<Choice>) -> Result<()> {
-        let (mut complaints, mut seen) = (Vec::new(), HashSet::new());
+        let (mut complaints, mut seen, mut counted) = (Vec::new(), HashSet::new(), HashSet::new());
         for choice in choices {
             let run = self.resolved(&choice).and_then(|(config, source, remarks)| {
                 assemble::check(&config, &source)
@@ -177,18 +221,45 @@ impl Plan {
                 Ok(self.planned(choice, &config))
             });
             match run {
+                // A value may be there twice.
+                Ok(run) if !counted.insert((run.group.clone(), run.row.clone(), run.name.clone())) => {}
                 Ok(run) => self.runs.push(run),
                 Err(error) if complaints.contains(&error.0) => {}
                 Err(error) => complaints.push(error.0),
             }
         }
         if complaints.is_empty() {
-            return Ok(());
+            return self.check_report();
         }
         let more = complaints.len().saturating_sub(MOST_COMPLAINTS);
         complaints.truncate(MOST_COMPLAINTS);
         let more = if more > 0 { format!("\nand {more} more") } else { String::new() };
         Err(ConfigError(complaints.join("\n") + &more))
+    }
+
+    /// Refuses keys of the report that no run has.
+    fn check_report(&self) -> Result<()> {
+        let report = self.file.report();
+        let keys = report.rows.iter().map(|key| ("rows", key, "case"));
+        let keys = keys.chain(report.group.iter().map(|key| ("group", key, "base")));
+        let keys = keys.chain(report.x.iter().map(|key| ("x", key, "")));
+        for (place, key, _) in keys.filter(|(_, key, other)| key != other) {
+            let has = |run: &PlannedRun| {
+                let (config, _) = self.config(run)?;
+                Ok::<_, ConfigError>(at(&serde_json::to_value(config).unwrap_or_default(), key).is_some())
+            };
+            let mut found = false;
+            for run in &self.runs {
+                found = found || has(run)?;
+            }
+            if !found {
+                return Err(ConfigError(format!(
+                    "{}: `report.{place}` is `{key}`; expected a key that a run has",
+                    self.file.origin
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// The configuration of a run.
@@ -232,7 +303,7 @@ impl Plan {
         let unnamed = Config { name: String::new(), ..config.clone() };
         let text = serde_json::to_string(&unnamed).expect("settings are plain data");
         let hash = Sha256::digest(text.as_bytes());
-        let hash: String = hash[..5].iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash: String = hash[..6].iter().map(|byte| format!("{byte:02x}")).collect();
         let row_key = &self.file.report().rows;
         let json = || serde_json::from_str(&text).expect("it has just been written");
         let row = match row_key.iter().all(|key| key == "case") {
@@ -241,7 +312,7 @@ impl Plan {
                 let json = json();
                 let part = |key: &String| match key.as_str() {
                     "case" => self.label(&choice),
-                    key => at(&json, key),
+                    key => at(&json, key).unwrap_or_else(|| format!("no {key}")),
                 };
                 row_key.iter().map(part).collect::<Vec<_>>().join(", ")
             }
@@ -249,10 +320,14 @@ impl Plan {
         let group = match self.file.report().group.as_deref() {
             None => String::new(),
             Some("base") => self.bases[choice.base].stem(),
-            Some(key) => at(&json(), key),
+            Some(key) => at(&json(), key).unwrap_or_default(),
         };
         let name = self.folder_name(&choice, config.seed, &hash);
-        let name = self.names.entry(hash).or_insert(name).clone();
+        let own = self.folder.join(&name);
+        let name = match RunState::of(&own) {
+            RunState::Complete => self.names.entry(hash).insert_entry(name).get().clone(),
+            _ => self.names.entry(hash).or_insert(name).clone(),
+        };
         let data = format!(
             "{}\n{:?}\n{:?}\n{:?}\n{:?}",
             serde_json::to_string(&config.data.set).expect("settings are plain data"),
@@ -283,8 +358,15 @@ impl Plan {
         };
         let mut parts: Vec<String> =
             self.case(choice).map(|case| case.name.clone()).into_iter().collect();
-        let several = self.file.settings.base.len() > 1 && report.group.as_deref() != Some("base");
-        if parts.is_empty() && several {
+        let bases = match self.case(choice).map(|case| case.bases.len()) {
+            None | Some(0) => self.file.settings.base.len(),
+            Some(own) => own,
+        };
+        let is_told = match &report.group {
+            None => false,
+            Some(group) => group == "base" || !parts.is_empty(),
+        };
+        if bases > 1 && !is_told {
             parts.push(self.bases[choice.base].stem());
         }
         for (varied, index) in self.file.vary.iter().zip(&choice.varied) {
@@ -354,12 +436,12 @@ fn hash_of(name: &str) -> &str {
 }
 
 /// The value at a key of a configuration, as a text; a section is called by its `name`.
-fn at(json: &serde_json::Value, key: &str) -> String {
-    let found = json.pointer(&format!("/{}", key.replace('.', "/"))).unwrap_or(json);
+fn at(json: &serde_json::Value, key: &str) -> Option<String> {
+    let found = json.pointer(&format!("/{}", key.replace('.', "/")))?;
     match found.get("name").unwrap_or(found) {
-        serde_json::Value::String(text) => text.clone(),
-        serde_json::Value::Object(_) => format!("no {key}"),
-        other => other.to_string(),
+        serde_json::Value::String(text) => Some(text.clone()),
+        serde_json::Value::Object(_) => None,
+        other => Some(other.to_string()),
     }
 }
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::plan::{Plan, PlannedRun};
+use crate::messages::text_of;
 use crate::run::{EndState, Folder, RunResult};
 
 /// What a folder says of its run.
@@ -33,7 +34,13 @@ pub enum RunState {
 impl RunState {
     /// The state of the run in a folder that may be there or not.
     pub fn of(folder: &Path) -> RunState {
+        let result = folder.join("result.json");
         match RunResult::read(folder) {
+            // It may be complete, and is not to be trained over.
+            Err(error) if result.exists() => {
+                let epochs = epochs_in(folder).unwrap_or(0);
+                RunState::Failed { epochs, cause: text_of(&error) }
+            }
             Ok(RunResult { state: EndState::Complete, .. }) => RunState::Complete,
             Ok(RunResult { state: EndState::Failed, error, epochs, .. }) => RunState::Failed {
                 epochs: epochs.get("done").copied().unwrap_or(0),

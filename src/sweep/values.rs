@@ -1,5 +1,7 @@
 //! The values that a key takes in a sweep: lists and ranges.
 
+use std::collections::HashSet;
+
 use serde_yaml::{Mapping, Value};
 
 use crate::settings::domain::show;
@@ -21,6 +23,8 @@ pub(super) fn expand(value: &Value) -> Result<Vec<Value>, String> {
             None => values.push(item.clone()),
         }
     }
+    let mut seen = HashSet::new();
+    values.retain(|value| seen.insert(serde_yaml::to_string(value).unwrap_or_default()));
     match values.is_empty() {
         true => Err("a list with at least one value, or a range such as 1..10".to_string()),
         false => Ok(values),

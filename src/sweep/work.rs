@@ -10,6 +10,7 @@ use super::data::DataSets;
 use super::plan::{Plan, PlannedRun, Shard};
 use super::state::RunState;
 use crate::assemble::{DataFrom, assemble};
+use crate::config::ConfigError;
 use crate::data::{self, DataDirectory};
 use crate::messages::text_of;
 use crate::native::keep_little_memory;
@@ -22,8 +23,8 @@ pub struct Work<'a> {
     pub jobs: usize,
     /// Only these runs; none: all.
     pub shard: Option<Shard>,
-    /// Only this run; none: all.
-    pub only: Option<&'a PlannedRun>,
+    /// Only these runs; none given: all.
+    pub only: Vec<&'a PlannedRun>,
     /// Whether runs that ended with an error are tried again.
     pub retry_failed: bool,
     /// Where data sets are.
@@ -32,10 +33,22 @@ pub struct Work<'a> {
     pub stop: Arc<AtomicBool>,
 }
 
+impl Work<'_> {
+    /// Whether a run is among those that are to be trained.
+    pub fn is_wanted(&self, run: &PlannedRun) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only.name == run.name)
+    }
+}
+
 /// Something that has happened in a sweep.
 pub enum SweepEvent<'a> {
-    /// So many runs are to be trained, of so many that there are.
-    Start(&'a [&'a PlannedRun], usize),
+    /// These runs are to be trained, of those of which the sweep consists.
+    Start {
+        /// The runs that are to be trained.
+        to_do: &'a [&'a PlannedRun],
+        /// All of them, also those that are complete or have failed.
+        all: &'a [&'a PlannedRun],
+    },
     /// A data set is being fetched.
     Fetching(data::Progress<'a>),
     /// A run goes on, from its beginning or from its last checkpoint.
@@ -68,14 +81,14 @@ impl Plan {
     /// The outcomes come in the order of the runs; those that were complete before are not among them.
     pub fn train<'a>(&'a self, work: &Work, watch: Watch) -> Vec<(&'a PlannedRun, Outcome)> {
         let mut all = self.each_once(work.shard);
-        all.retain(|run| work.only.is_none_or(|only| only.name == run.name));
+        all.retain(|run| work.is_wanted(run));
         let is_wanted = |run: &&PlannedRun| match RunState::of(&run.folder) {
             RunState::Complete => false,
             RunState::Failed { .. } => work.retry_failed,
             RunState::Missing | RunState::Begun { .. } => true,
         };
         let runs: Vec<&PlannedRun> = all.iter().copied().filter(is_wanted).collect();
-        watch(&SweepEvent::Start(&runs, all.len()));
+        watch(&SweepEvent::Start { to_do: &runs, all: &all });
         keep_little_memory();
         let data = DataSets::of(&runs, work.directory);
         let next = AtomicUsize::new(0);
@@ -92,7 +105,8 @@ impl Plan {
             outcomes
         };
         let mut outcomes: Vec<_> = thread::scope(|scope| {
-            let threads: Vec<_> = (0..work.jobs.max(1)).map(|_| scope.spawn(take_turns)).collect();
+            let jobs = work.jobs.clamp(1, runs.len().max(1));
+            let threads: Vec<_> = (0..jobs).map(|_| scope.spawn(take_turns)).collect();
             let joined = threads.into_iter().map(|thread| thread.join());
             joined
                 .flat_map(|it| it.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
@@ -127,7 +141,20 @@ impl Plan {
         // What stands in the way of the data is no fault of the run, and is not recorded as such.
         let data = data.get(planned, &config, &source, &mut |progress| {
             watch(&SweepEvent::Fetching(progress));
-        })?;
+        });
+        let record = |error: &anyhow::Error| -> Result<()> {
+            let settings = serde_json::to_value(&config)?;
+            let (seed, epochs, text) = (config.seed, config.epochs, text_of(error));
+            let result = RunResult::of_refused(&config.name, seed, epochs, settings, text);
+            result.write(&folder)
+        };
+        let data = match data {
+            Err(error) if error.is::<ConfigError>() => {
+                let _ = record(&error); // the first error is the one to be told
+                return Err(error);
+            }
+            data => data?,
+        };
         let mut observer = |event: &Event| {
             watch(&SweepEvent::Run(planned, event));
             Ok(())
@@ -144,10 +171,7 @@ impl Plan {
         let mut run = match made {
             Ok(run) => run,
             Err(error) => {
-                let settings = serde_json::to_value(&config)?;
-                let (seed, epochs, text) = (config.seed, config.epochs, text_of(&error));
-                let result = RunResult::of_refused(&config.name, seed, epochs, settings, text);
-                let _ = result.write(&folder); // the first error is the one to be told
+                let _ = record(&error);
                 return Err(error);
             }
         };
