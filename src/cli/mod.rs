@@ -9,6 +9,7 @@ mod new_table;
 mod predict;
 mod progress;
 mod resume;
+mod runs;
 mod signals;
 mod slurm;
 mod sweep;
@@ -42,6 +43,8 @@ enum Command {
     /// Train many runs: resumable, several at a time
     #[command(subcommand)]
     Sweep(sweep::SweepCommand),
+    /// List the runs that are there, with their states and results
+    Runs(runs::RunsArgs),
     /// Say how good a saved network is
     Evaluate(evaluate::EvaluateArgs),
     /// Say what a saved network makes of other samples
@@ -64,6 +67,7 @@ impl Cli {
             Command::Train(args) => return args.run(),
             Command::Resume(args) => return args.run(),
             Command::Sweep(command) => return command.run(),
+            Command::Runs(args) => args.run()?,
             Command::Evaluate(args) => args.run()?,
             Command::Predict(args) => args.run()?,
             Command::Data(command) => command.run()?,

@@ -7,6 +7,7 @@
 mod checkpoint;
 mod divergence;
 mod events;
+mod find;
 mod folder;
 mod history;
 mod result;

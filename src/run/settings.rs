@@ -86,7 +86,7 @@ impl Settings {
     }
 
     /// The settings of a run that has no configuration, as plain data.
-    pub(super) fn in_short(&self) -> serde_json::Value {
+    pub(crate) fn in_short(&self) -> serde_json::Value {
         serde_json::json!({
             "seed": self.seed,
             "epochs": self.epochs,

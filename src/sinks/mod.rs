@@ -1,6 +1,7 @@
 //! The files that a run leaves in its folder, each written by an observer of its own.
 
 mod csv;
+mod hparams;
 mod tensorboard;
 
 use std::fs::File;
@@ -26,7 +27,7 @@ fn all<'a>(run: &Run, folder: &'a Folder) -> Result<Vec<Box<dyn Observer + 'a>>>
             _ => Ok(()),
         }),
         Box::new(csv::metrics(path, run.value_names())?),
-        Box::new(tensorboard::events(path)?),
+        Box::new(tensorboard::events(run, path)?),
         Box::new(move |event: &Event| match event {
             Event::Start { history: [], .. } => Ok(()),
             Event::Start { layers, .. } | Event::Epoch { layers, .. } => {
@@ -94,6 +95,13 @@ impl RowFile {
         file.write_all(header).at(path, "cannot be written")?;
         Ok(RowFile { path: path.to_path_buf(), file, encode: Box::new(encode) })
     }
+
+    /// Writes these bytes, and cuts off what an earlier process had written behind them.
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        let written = self.file.write_all(bytes);
+        let cut = written.and_then(|()| self.file.stream_position());
+        cut.and_then(|end| self.file.set_len(end)).at(&self.path, "cannot be written")
+    }
 }
 
 impl Observer for RowFile {
@@ -104,9 +112,6 @@ impl Observer for RowFile {
             _ => return Ok(()),
         };
         let rows = rows.iter().map(&self.encode).collect::<Result<Vec<_>>>()?;
-        let written = self.file.write_all(&rows.concat());
-        // What an earlier process had written behind them is gone.
-        let cut = written.and_then(|()| self.file.stream_position());
-        cut.and_then(|end| self.file.set_len(end)).at(&self.path, "cannot be written")
+        self.append(&rows.concat())
     }
 }
