@@ -152,6 +152,17 @@ fn tensorboard_and_pytorch_read_what_is_written() {
             assert!(curve("stored_error/mean_absolute").iter().all(|(_, mean)| *mean > 0.0));
         }
 
+        let (settings, text) =
+            (&read["about"]["settings"], read["about"]["text"].as_str().unwrap());
+        assert_eq!(settings["algorithm.name"], algorithm);
+        assert_eq!((&settings["seed"], &settings["model.name"]), (&1.0.into(), &"mlp".into()));
+        assert_eq!(settings["optimizer.learning_rate"], 5e-4);
+        assert!(settings.get("epochs").is_none() && settings.get("threads").is_none());
+        assert_eq!(read["about"]["status"], 1, "success");
+        let config = fs::read_to_string(run.join("config.yaml")).unwrap();
+        let (_, config) = config.split_once('\n').unwrap(); // the first line names the machine
+        assert!(text.starts_with("```yaml\n") && text.contains(config.trim_end()), "{text}");
+
         let last = rows.last().unwrap();
         assert!(close(read["loss"].as_f64().unwrap(), number(last, "test_loss"), 1e-5));
         assert!(close(read["accuracy"].as_f64().unwrap(), number(last, "test_accuracy"), 1e-5));

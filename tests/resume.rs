@@ -19,7 +19,7 @@ use f3_tch::run::{
     Checkpoint, CheckpointSettings, Checkpoints, EndState, EndedBy, Ending, EpochRow, Run,
     RunResult, on_epoch,
 };
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_f3-tch");

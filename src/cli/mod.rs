@@ -8,6 +8,8 @@ mod evaluate;
 mod new_table;
 mod predict;
 mod progress;
+mod report;
+mod reproduce;
 mod resume;
 mod runs;
 mod signals;
@@ -49,6 +51,10 @@ enum Command {
     Evaluate(evaluate::EvaluateArgs),
     /// Say what a saved network makes of other samples
     Predict(predict::PredictArgs),
+    /// Compare runs: a page, tables and figures
+    Report(report::ReportArgs),
+    /// Make the paper's figures: train what is missing, and write the page
+    Reproduce(reproduce::ReproduceArgs),
     /// Get data sets, or list them
     #[command(subcommand)]
     Data(data::DataCommand),
@@ -70,6 +76,8 @@ impl Cli {
             Command::Runs(args) => args.run()?,
             Command::Evaluate(args) => args.run()?,
             Command::Predict(args) => args.run()?,
+            Command::Report(args) => args.run()?,
+            Command::Reproduce(args) => return args.run(),
             Command::Data(command) => command.run()?,
             Command::Config(command) => command.run()?,
             Command::Completions(args) => args.run()?,

@@ -8,8 +8,8 @@ const MOST_TASKS: usize = 1000;
 
 /// A script for sbatch that trains so many runs with `command`, to which the task's share is added.
 ///
-/// Two minutes before its time is over, SLURM sends SIGTERM to the script, which hands it on; the program
-/// then ends with its epoch, and the task is put back into the queue.
+/// Two minutes before its time is over, SLURM sends SIGUSR1 to the script, which sends SIGTERM to the
+/// program; this ends with its epoch, and the task is put back into the queue.
 pub fn script(name: &str, command: &str, runs: usize, time: &str) -> Result<String> {
     if runs == 0 {
         bail!("all runs of the sweep are complete; there is nothing to submit");
@@ -22,21 +22,23 @@ pub fn script(name: &str, command: &str, runs: usize, time: &str) -> Result<Stri
 #SBATCH --array=1-{tasks}
 #SBATCH --cpus-per-task=1
 #SBATCH --time={time}
-#SBATCH --signal=B:TERM@120
+#SBATCH --signal=B:USR1@120
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --output={name}-%a.log
 cd {folder} || exit
 {command} --jobs 1 --shard \"$SLURM_ARRAY_TASK_ID/{tasks}\" &
 program=$!
-trap 'kill -TERM \"$program\"' TERM
+time_is_over=
+trap 'time_is_over=yes; kill -TERM \"$program\"' USR1
+trap 'kill -TERM \"$program\"' TERM # scancel
 wait \"$program\"
 code=$?
 while kill -0 \"$program\" 2>/dev/null; do # the signal has ended the wait, not the program
   wait \"$program\"
   code=$?
 done
-if [ \"$code\" -eq 143 ]; then # it was asked to stop, and goes on when there is time again
+if [ -n \"$time_is_over\" ] && [ \"$code\" -eq 143 ]; then # it goes on when there is time again
   scontrol requeue \"${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}\" && exit 0
 fi
 exit \"$code\"

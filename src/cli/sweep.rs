@@ -169,13 +169,18 @@ impl WorkArgs {
         let mut runs = plan.each_once(shard);
         runs.retain(|run| only.is_none_or(|only| only.name == run.name));
         let mut now = Progress::of(plan, &runs);
+        let mut unrecorded = 0;
         // Some errors, such as that of a full disk, could not be recorded in the run's folder.
         for (run, outcome) in &outcomes {
             if let Outcome::Failed(cause) = outcome
                 && !now.failed.iter().any(|(name, _)| *name == run.name)
             {
                 now.failed.push((run.name.clone(), cause.clone()));
-                now.begun = now.begun.saturating_sub(1);
+                unrecorded += 1;
+                match RunState::of(&run.folder) {
+                    RunState::Missing => now.missing -= 1,
+                    _ => now.begun = now.begun.saturating_sub(1),
+                }
             }
         }
         print(&summary(&now, runs.len()))?;
@@ -190,8 +195,8 @@ impl WorkArgs {
             return Ok(ExitCode::SUCCESS);
         }
         say(listed(&now.failed));
-        if !self.retry_failed {
-            say("`--retry-failed` tries them again");
+        if !self.retry_failed && now.failed.len() > unrecorded {
+            say("`--retry-failed` tries again what failed");
         }
         Ok(ExitCode::FAILURE)
     }
@@ -374,7 +379,15 @@ fn summary(now: &Progress, all: usize) -> String {
     text + "\n"
 }
 
+/// The runs that failed, each cause once.
 fn listed(failed: &[(String, String)]) -> String {
-    let line = |(name, cause): &(String, String)| format!("failed {name}: {cause}");
-    failed.iter().map(line).collect::<Vec<_>>().join("\n")
+    let mut causes: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (name, cause) in failed {
+        match causes.iter_mut().find(|(known, _)| known == cause) {
+            Some((_, names)) => names.push(name),
+            None => causes.push((cause, vec![name])),
+        }
+    }
+    let line = |(cause, names): (&str, Vec<&str>)| format!("failed {}: {cause}", names.join(", "));
+    causes.into_iter().map(line).collect::<Vec<_>>().join("\n")
 }

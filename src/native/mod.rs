@@ -54,6 +54,16 @@ unsafe extern "C" {
     ) -> Message;
 }
 
+/// Gives memory of 4 MiB and more back to the system when it is freed. glibc otherwise keeps what its
+/// largest blocks were, for each thread: as much as an evaluation takes, for each run beside others.
+pub(crate) fn keep_little_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    for limit in [libc::M_MMAP_THRESHOLD, libc::M_TRIM_THRESHOLD] {
+        // SAFETY: it only sets a number of the allocator, under its lock.
+        unsafe { libc::mallopt(limit, 4 << 20) };
+    }
+}
+
 fn check(message: Message) -> Result<()> {
     if message.is_null() {
         return Ok(());

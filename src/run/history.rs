@@ -73,8 +73,8 @@ impl ValueName {
         })
     }
 
-    /// The names for any task.
-    fn known() -> impl Iterator<Item = ValueName> {
+    /// The names for any task; a loss comes once for each task.
+    pub fn known() -> impl Iterator<Item = ValueName> {
         let tasks = [Task::Classification, Task::Regression];
         tasks.into_iter().flat_map(|task| ValueName::all(task, true))
     }

@@ -77,9 +77,14 @@ impl Source {
 
     /// Sets a value, given as `key.of.it=value` with the value in YAML, over the file's.
     pub fn set(&mut self, assignment: &str) -> Result<()> {
-        let shown = format!("--set {assignment}");
+        self.set_shown(assignment, "--set")
+    }
+
+    /// As [`Source::set`], for an option of another name.
+    pub fn set_shown(&mut self, assignment: &str, option: &str) -> Result<()> {
+        let shown = format!("{option} {assignment}");
         let Some((path, value)) = assignment.split_once('=') else {
-            return Err(ConfigError(format!("{shown}: has no `=`; write --set key=value")));
+            return Err(ConfigError(format!("{shown}: has no `=`; write {option} key=value")));
         };
         // What YAML would take for punctuation is a text here.
         let punctuation = value.len() == 1 && value.starts_with(|c: char| c.is_ascii_punctuation());

@@ -223,6 +223,18 @@ impl SweepFile {
         self.put(Setting { key, value, origin })
     }
 
+    /// Changes what is to be reported, given as `key=value`.
+    ///
+    /// # Errors
+    /// If the key of the report is not known, or its value cannot be.
+    pub fn show(&mut self, assignment: &str) -> Result<()> {
+        let report = serde_yaml::to_string(&self.settings.report).expect("settings are plain data");
+        let mut source = Source::parse("report", &report)?;
+        source.set_shown(assignment, "--show")?;
+        self.settings.report = ReportSettings::read(&source)?;
+        Ok(())
+    }
+
     fn put(&mut self, setting: Setting) -> Result<()> {
         let Setting { key, value, origin } = setting;
         match self.vary.iter_mut().find(|varied| varied.key == key) {

@@ -12,6 +12,7 @@ use super::state::RunState;
 use crate::assemble::{DataFrom, assemble};
 use crate::data::{self, DataDirectory};
 use crate::messages::text_of;
+use crate::native::keep_little_memory;
 use crate::process::libtorch_panics_as_errors;
 use crate::run::{Checkpoints, Ending, Event, Folder, Run, RunResult};
 
@@ -75,6 +76,7 @@ impl Plan {
         };
         let runs: Vec<&PlannedRun> = all.iter().copied().filter(is_wanted).collect();
         watch(&SweepEvent::Start(&runs, all.len()));
+        keep_little_memory();
         let data = DataSets::of(&runs, work.directory);
         let next = AtomicUsize::new(0);
         let take_turns = || {

@@ -18,6 +18,7 @@ import sys
 import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import metadata
 from torch import nn
 
 DIGITS = pathlib.Path(__file__).resolve().parent.parent.parent / "src/data/digits"
@@ -59,10 +60,24 @@ class Network(nn.Module):
         return self.layers(x)
 
 
+def session(events):
+    """What the page HPARAMS knows of a run: its settings, and whether it has ended."""
+    content = events.PluginTagToContent("hparams")
+    start = metadata.parse_session_start_info_plugin_data(content[metadata.SESSION_START_INFO_TAG])
+    settings = {
+        key: getattr(value, value.WhichOneof("kind")) for key, value in start.hparams.items()
+    }
+    ended = content.get(metadata.SESSION_END_INFO_TAG)
+    end = metadata.parse_session_end_info_plugin_data(ended) if ended else None
+    return {"settings": settings, "status": end and end.status}
+
+
 def main():
     run = pathlib.Path(sys.argv[1])
     events = EventAccumulator(str(run), size_guidance={"scalars": 0})
     events.Reload()
+    about = session(events)
+    about["text"] = events.Tensors("config")[0].tensor_proto.string_val[0].decode()
     scalars = {
         tag: [[event.step, event.value] for event in events.Scalars(tag)]
         for tag in events.Tags()["scalars"]
@@ -70,7 +85,7 @@ def main():
 
     state = load_file(run / "model.safetensors")
     if state["layers.0.1.weight"].shape[1] != 64:  # not trained on the digits
-        print(json.dumps({"scalars": scalars}))
+        print(json.dumps({"scalars": scalars, "about": about}))
         return
     network = Network(state)
     network.load_state_dict(state, strict=True)
@@ -82,7 +97,8 @@ def main():
     targets = nn.functional.one_hot(labels[test], 10).float()
     loss = nn.functional.binary_cross_entropy(outputs, targets, reduction="sum") / len(targets)
     accuracy = (outputs.argmax(1) == labels[test]).float().mean() * 100
-    print(json.dumps({"scalars": scalars, "loss": loss.item(), "accuracy": accuracy.item()}))
+    found = {"loss": loss.item(), "accuracy": accuracy.item()}
+    print(json.dumps({"scalars": scalars, "about": about, **found}))
 
 
 if __name__ == "__main__":
