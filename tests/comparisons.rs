@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use f3_tch::run::{Folder, RunResult};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_f3-tch");
@@ -49,81 +49,90 @@ fn folders(runs: &[Value]) -> Vec<&str> {
 }
 
 #[test]
-fn runs_are_listed_with_their_states() {
+fn run_without_a_result_is_listed_with_the_numbers_of_its_last_whole_row() {
     let folder = TempDir::new().unwrap();
     let path = folder.path();
-    let run = |name: &str| path.join("runs").join(name);
-    for (name, seed) in
-        [("a/2", "seed=2"), ("a/10", "seed=10"), ("cut", "seed=1"), ("on", "seed=1")]
-    {
-        trains(path, &format!("runs/{name}"), &[seed]);
-    }
-    trains(path, "runs/b/deep/er", &["algorithm.name=bp"]);
-    trains(path, "runs/broken", &[]);
-    assert_eq!(
-        train(path, "runs/fails", &["optimizer.learning_rate=1e300"]).status.code(),
-        Some(1)
-    );
-    fs::write(run("broken/result.json"), "{").unwrap();
-    for name in ["cut", "on"] {
-        fs::remove_file(run(name).join("result.json")).unwrap();
-    }
-    let table = run("on").join("metrics.csv");
+    trains(path, "runs/done", &["seed=7"]);
+    let ended = &listed(path, &[])[0];
+    let result = RunResult::read(&path.join("runs/done")).unwrap();
+    assert_eq!(ended["metric"]["last"].as_f64(), result.metrics["test_accuracy"].last);
+    assert_eq!((&ended["seed"], &ended["data"]), (&7.into(), &"digits".into()));
+    assert_eq!(ended["epochs"], json!({"done": 2, "wanted": 2}));
+
+    fs::remove_file(path.join("runs/done/result.json")).unwrap();
+    let table = path.join("runs/done/metrics.csv");
     let rows = fs::read_to_string(&table).unwrap();
-    fs::write(&table, rows.clone() + "3,43").unwrap(); // is being written
-    let on = Folder::open(run("on")).unwrap();
+    fs::write(&table, rows + "3,43").unwrap(); // is being written
+    let lock = Folder::open(path.join("runs/done")).unwrap();
+    for state in ["running", "cut_off"] {
+        if state == "cut_off" {
+            fs::remove_file(path.join("runs/done/.lock")).unwrap();
+        }
+        let [begun] = &listed(path, &["--state", state])[..] else { panic!("not {state}") };
+        for key in ["metric", "epochs", "seed", "data", "algorithm"] {
+            assert_eq!(begun[key], ended[key], "{key} while {state}");
+        }
+    }
+    drop(lock);
+}
 
+#[test]
+fn runs_that_failed_or_are_damaged_are_listed_with_their_causes() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    assert_eq!(train(path, "runs/nan", &["optimizer.learning_rate=1e300"]).status.code(), Some(1));
+    for (run, file, text) in [
+        ("other", "result.json", "{\"version\": 99}"),
+        ("config", "config.yaml", "a: [\n"),
+        ("table", "config.yaml", "epochs: 3\n"),
+    ] {
+        let run = path.join("runs").join(run);
+        fs::create_dir_all(&run).unwrap();
+        fs::write(run.join(file), text).unwrap();
+        fs::write(run.join("metrics.csv"), "epoch,test_loss\n0,many\n").unwrap();
+    }
     let runs = listed(path, &[]);
-    let expected = [
-        ("runs/a/2", "complete", 2),
-        ("runs/a/10", "complete", 2),
-        ("runs/b/deep/er", "complete", 2),
-        ("runs/broken", "damaged", 0),
-        ("runs/cut", "cut_off", 2),
-        ("runs/fails", "failed", 0),
-        ("runs/on", "running", 2),
-    ];
-    let found: Vec<_> = runs
-        .iter()
-        .map(|run| {
-            let text = |key: &str| run[key].as_str().unwrap();
-            (text("folder"), text("state"), run["epochs"]["done"].as_u64().unwrap_or(0))
-        })
-        .collect();
-    assert_eq!(found, expected);
-    assert!(runs[3]["error"].as_str().unwrap().contains("is no result of a run"));
-    assert!(runs[5]["error"].as_str().unwrap().contains("the loss has become NaN"));
-    // The table of a run under way says the same as the result of one that has ended.
-    let metric = |index: usize| runs[index]["metric"].clone();
-    assert_eq!((&metric(4), metric(4)["name"].as_str()), (&metric(6), Some("test_accuracy")));
-    let result = RunResult::read(&run("a/2")).unwrap();
-    assert_eq!(metric(0)["last"].as_f64(), result.metrics["test_accuracy"].last);
-    assert_eq!((&runs[1]["seed"], &runs[1]["data"]), (&10.into(), &"digits".into()));
-
+    assert_eq!(
+        folders(&runs),
+        ["config", "nan", "other", "table"].map(|run| format!("runs/{run}"))
+    );
     let shown = succeeds(path, &["runs"]);
-    let lines: Vec<&str> = shown.lines().collect();
-    assert_eq!(lines.len(), 8, "{shown}");
-    assert!(lines[1].starts_with("runs/a/2 ") && lines[1].contains(" 2/2 "), "{shown}");
-    assert!(lines[1].ends_with(" ago") && lines[1].contains(" f3 "), "{shown}");
-    assert!(lines[4].contains("damaged") && lines[4].contains("is no result of a run"), "{shown}");
-    assert!(lines[5].contains(" cut off "), "{shown}");
+    for (index, state, cause) in [
+        (0, "damaged", "config.yaml: is no configuration"),
+        (1, "failed", "the loss has become NaN"),
+        (2, "damaged", "is of version 99 of the format"),
+        (3, "damaged", "`many` in column `test_loss`"),
+    ] {
+        assert_eq!(runs[index]["state"], state);
+        assert!(runs[index]["error"].as_str().unwrap().contains(cause), "{}", runs[index]);
+        assert!(shown.lines().nth(index + 1).unwrap().contains(cause), "{shown}");
+    }
+    assert_eq!(f3_tch(path, &["runs", "nowhere"]).status.code(), Some(1));
+}
 
-    drop(on);
-    assert_eq!(folders(&listed(path, &["--state", "cut_off"])), ["runs/cut", "runs/on"]);
-    assert_eq!(folders(&listed(path, &["--algorithm", "bp"])), ["runs/b/deep/er"]);
-    assert!(listed(path, &["--data", "mnist"]).is_empty());
-    assert_eq!(folders(&listed(path, &["runs/a"])), ["runs/a/2", "runs/a/10"]);
-    assert_eq!(folders(&listed(path, &["runs/a/2"])), ["runs/a/2"], "it is a run itself");
-    let sorted = listed(path, &["--sort", "metric", "--state", "complete"]);
-    let values: Vec<f64> =
-        sorted.iter().map(|run| run["metric"]["last"].as_f64().unwrap()).collect();
-    assert!(values.is_sorted_by(|a, b| a >= b), "{values:?}");
+#[test]
+fn losses_are_sorted_with_the_smallest_first_and_behind_accuracies() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    trains(path, "runs/classes", &[]);
+    let rows: String = (0..40).map(|x| format!("{x},{}\n", 2 * x)).collect();
+    fs::write(path.join("line.csv"), format!("x,y\n{rows}")).unwrap();
+    let config = "data: {name: csv, path: line.csv, targets: y, task: regression, batch_size: 8}\n\
+                  model: {width: 5}\noptimizer: {learning_rate: 1e-3}\nalgorithm: {name: bp}\n";
+    fs::write(path.join("line.yaml"), config).unwrap();
+    for epochs in ["2", "60", "20"] {
+        let (set, run) = (format!("epochs={epochs}"), format!("runs/{epochs}"));
+        succeeds(path, &["train", "line.yaml", "--quiet", "--set", &set, "--run-dir", &run]);
+    }
+    let sorted = listed(path, &["--sort", "metric"]);
+    assert_eq!(folders(&sorted), ["classes", "60", "20", "2"].map(|run| format!("runs/{run}")));
+    assert_eq!(sorted[1]["metric"]["name"], "test_loss");
     let times: Vec<f64> = listed(path, &["--sort", "age"])
         .iter()
         .map(|run| run["modified"].as_f64().unwrap())
         .collect();
     assert!(times.is_sorted_by(|a, b| a >= b), "{times:?}");
-    assert_eq!(f3_tch(path, &["runs", "nowhere"]).status.code(), Some(1));
+    assert_eq!(folders(&listed(path, &["runs/60"])), ["runs/60"], "it is a run itself");
 }
 
 #[test]
