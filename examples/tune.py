@@ -49,9 +49,12 @@ def main() -> None:
         study_name="learning_rate",
         storage=f"sqlite:///{FOLDER}/study.db",
         load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(seed=1),
     )
+    # Other numbers than those of the trials that are there.
+    study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))
     study.optimize(objective, n_trials=TRIALS)
+    if not study.get_trials(states=[optuna.trial.TrialState.COMPLETE]):
+        sys.exit("no run has come to its end")
     best = study.best_trial
     result = json.loads((FOLDER / f"{best.number:03}" / "result.json").read_text())
     accuracy = result["metrics"]["test_accuracy"]["at_best_validation"]
