@@ -73,8 +73,10 @@ fn cases_are_crossed_with_what_they_leave_open() {
         ("digits, width 20", 2),
         ("mnist, width 10", 2),
         ("mnist, width 20", 2),
-        ("A, width 10", 4), // two bases
-        ("A, width 20", 4),
+        ("A, digits, width 10", 2),
+        ("A, digits, width 20", 2),
+        ("A, mnist, width 10", 2),
+        ("A, mnist, width 20", 2),
         ("B", 2),
     ];
     assert_eq!(found, expected.into());
@@ -92,7 +94,8 @@ fn cases_that_leave_all_open_are_all_there_is() {
 
 #[test]
 fn values_that_are_there_twice_count_once() {
-    let plan = plan("base: digits\nvary: {seed: [1, 1..2, 2], algorithm.name: [bp, f3, bp]}\n").unwrap();
+    let plan =
+        plan("base: digits\nvary: {seed: [1, 1..2, 2], algorithm.name: [bp, f3, bp]}\n").unwrap();
     assert_eq!(rows(&plan), [("bp", vec![1, 2]), ("f3", vec![1, 2])].into());
 }
 
@@ -110,7 +113,10 @@ fn result_that_cannot_be_read_is_not_trained_over() {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("result.json"), "{\"version\": 2}").unwrap();
     let state = RunState::of(folder.path());
-    assert!(matches!(&state, RunState::Failed { cause, .. } if cause.contains("version 2")), "{state:?}");
+    assert!(
+        matches!(&state, RunState::Failed { cause, .. } if cause.contains("version 2")),
+        "{state:?}"
+    );
 }
 
 #[test]
@@ -158,9 +164,18 @@ fn every_complaint_names_its_place_before_anything_is_trained() {
         ),
         ("base: digits\ncases: {A: {epochs: 0}}", "test: cases.A: `epochs` is `0`"),
         ("base: digits\nset: {threads: x}", "test: set: `threads` is `x`"),
-        ("base: digits\nvary: {model.width: [5], model: [{name: mlp}]}", "`model` is varied beside"),
-        ("base: digits\nvary: {seed: 1..999999, epochs: 1..999999}", "more than 1000000 combinations"),
-        ("base: digits\nreport: {rows: nonsense.key}", "`report.rows` is `nonsense.key`; expected a key"),
+        (
+            "base: digits\nvary: {model.width: [5], model: [{name: mlp}]}",
+            "`model` is varied beside",
+        ),
+        (
+            "base: digits\nvary: {seed: 1..999999, epochs: 1..999999}",
+            "more than 1000000 combinations",
+        ),
+        (
+            "base: digits\nreport: {rows: nonsense.key}",
+            "`report.rows` is `nonsense.key`; expected a key",
+        ),
         ("base: digits\ncases: {'': {}}", "expected a name in front of the keys"),
         // Only the data tell.
         ("base: digits\nvary: {data.batch_size: [10, 5000]}", "at most the 1438 training samples"),
@@ -507,7 +522,7 @@ fn sweep_without_a_file_writes_the_one_that_it_needs() {
     let other = [&arguments[..3], &["--vary", "algorithm.name=dfa"]].concat();
     let (code, text) = said(&command(folder.path(), &other).output().unwrap());
     assert_eq!(code, Some(1), "{text}");
-    assert!(text.contains("is another sweep of the same name; `--name`"), "{text}");
+    assert!(text.contains("is another sweep of the same name; change that file"), "{text}");
 }
 
 #[test]

@@ -52,7 +52,8 @@ impl ReportArgs {
         }
         if !self.set.is_empty() || self.scale.is_some() || self.folder.is_some() {
             let found = self.runs[0].display();
-            let text = format!("--set, --scale and --runs are those of a sweep, and `{found}` is none");
+            let text =
+                format!("--set, --scale and --runs are those of a sweep, and `{found}` is none");
             return Err(ConfigError(text).into());
         }
         let mut source = Source::parse("report", "")?;

@@ -80,7 +80,10 @@ fn log_ticks(from: f64, to: f64) -> Vec<(f64, String)> {
             .clone()
             .flat_map(|power| steps.iter().map(move |step| (power, step * 10f64.powi(power))));
         let inside = values.filter(|(_, value)| (from..=to).contains(value));
-        let text = |(power, value): (i32, f64)| (value, tick_text(value, (-power).max(0) as usize));
+        let text = |(power, value): (i32, f64)| {
+            let is_half = power <= 0 && (value / 10f64.powi(power) - 1.5).abs() < 0.01;
+            (value, tick_text(value, (-power).max(0) as usize + usize::from(is_half)))
+        };
         inside.map(text).collect()
     };
     let choices = [&[1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0][..], &[1.0, 2.0, 5.0], &[1.0, 3.0], &[1.0]];
@@ -89,7 +92,6 @@ fn log_ticks(from: f64, to: f64) -> Vec<(f64, String)> {
 }
 
 fn tick_text(value: f64, places: usize) -> String {
-    let places = if value == 1.5 { 1 } else { places };
     let text = match value.abs() {
         large if large >= 1e6 => format!("{value:e}"),
         small if small < 1e-4 && value != 0.0 => format!("{value:.0e}"),
@@ -137,7 +139,12 @@ impl LineChart<'_> {
     /// The picture.
     pub fn draw(&self) -> String {
         let points = || self.lines.iter().flat_map(|line| &line.points);
-        let x = Axis::of(points().map(|point| point.0), false, self.is_whole);
+        let (least, most) = points().fold((f64::INFINITY, 0f64), |(least, most), point| {
+            (least.min(point.0), most.max(point.0))
+        });
+        let is_log =
+            self.lines.iter().all(|line| line.is_marked) && least > 0.0 && most > 6.0 * least;
+        let x = Axis::of(points().map(|point| point.0), is_log, self.is_whole);
         let reaches = points().filter_map(|point| point.2).flat_map(|(low, high)| [low, high]);
         let y = Axis::around(points().map(|point| point.1), reaches, self.may_be_log);
 

@@ -63,9 +63,9 @@ impl Draw<'_> {
     fn all(mut self) -> Vec<Figure> {
         if let Some(metric) = &self.group.metric {
             self.seeds(metric);
-            self.differences(metric);
-            if self.group.has_x() {
-                self.over_x(metric);
+            match self.group.has_x() {
+                true => self.over_x(metric), // there are too many differences to be looked at
+                false => self.differences(metric),
             }
         }
         self.curves();

@@ -19,7 +19,7 @@ mod tables;
 pub use settings::{Gap, Reference, ReferenceValue, ReportSettings, Select};
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::Result;
 use serde_json::Value as Json;
@@ -50,6 +50,7 @@ pub struct Report {
     runs: Vec<FoundRun>,
     groups: Vec<Group>,
     remarks: Vec<String>,
+    shared_parts: usize, // of the folders' paths, from the front
 }
 
 impl Report {
@@ -63,7 +64,9 @@ impl Report {
         let read = |entry| FoundRun::read(entry, settings.error);
         let runs: Vec<FoundRun> = entries.into_iter().map(read).collect();
         let (groups, remarks) = compare::compare(&runs, &settings);
-        Ok(Report { title: title.to_string(), settings, runs, groups, remarks })
+        let title = title.to_string();
+        let shared_parts = shared_parts(runs.iter().map(|run| run.entry.folder.as_path()));
+        Ok(Report { title, settings, runs, groups, remarks, shared_parts })
     }
 
     /// The runs in some folders, each of which is that of a run or holds such. Runs that differ in no
@@ -108,4 +111,17 @@ impl Report {
     pub fn text(&self) -> String {
         table::markdown(&tables::main_tables(self))
     }
+}
+
+/// How many parts all paths have in common, from the front; their last ones do not count.
+fn shared_parts<'a>(paths: impl Iterator<Item = &'a Path>) -> usize {
+    let parts = |path: &'a Path| path.components().collect::<Vec<_>>();
+    let mut shared: Option<Vec<Component>> = None;
+    for path in paths {
+        let path = parts(path.parent().unwrap_or(path));
+        let shared = shared.get_or_insert_with(|| path.clone());
+        let count = shared.iter().zip(&path).take_while(|(a, b)| a == b).count();
+        shared.truncate(count);
+    }
+    shared.map_or(0, |shared| shared.len())
 }

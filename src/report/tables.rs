@@ -1,7 +1,7 @@
 //! The tables of a report.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::Value as Json;
 
@@ -318,15 +318,7 @@ pub fn machines(report: &Report) -> Option<Table> {
 
 /// Where a run's folder is, seen from the folder that holds all of them.
 pub fn shown_folder(report: &Report, run: &FoundRun) -> String {
-    let parts =
-        |path: &Path| path.components().map(|it| it.as_os_str().to_owned()).collect::<Vec<_>>();
-    let all: Vec<_> = report.runs.iter().map(|run| parts(&run.entry.folder)).collect();
-    let shared = (0..).take_while(|place| {
-        let part = all[0].get(*place);
-        part.is_some() && all.iter().all(|it| it.get(*place) == part && it.len() > place + 1)
-    });
-    let components: Vec<Component> = run.entry.folder.components().collect();
-    let below: PathBuf = components[shared.count()..].iter().collect();
+    let below: PathBuf = run.entry.folder.components().skip(report.shared_parts).collect();
     below.display().to_string()
 }
 

@@ -99,7 +99,9 @@ impl Folder {
             match lock.try_lock() {
                 Ok(()) => return Ok(Some(Folder { path, lock })),
                 Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(5)),
-                Err(TryLockError::Error(error)) => return Err(error).at(&place, "cannot be locked"),
+                Err(TryLockError::Error(error)) => {
+                    return Err(error).at(&place, "cannot be locked");
+                }
             }
         }
         Ok(None)

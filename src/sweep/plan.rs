@@ -222,7 +222,8 @@ impl Plan {
             });
             match run {
                 // A value may be there twice.
-                Ok(run) if !counted.insert((run.group.clone(), run.row.clone(), run.name.clone())) => {}
+                Ok(run)
+                    if !counted.insert((run.group.clone(), run.row.clone(), run.name.clone())) => {}
                 Ok(run) => self.runs.push(run),
                 Err(error) if complaints.contains(&error.0) => {}
                 Err(error) => complaints.push(error.0),
@@ -246,7 +247,9 @@ impl Plan {
         for (place, key, _) in keys.filter(|(_, key, other)| key != other) {
             let has = |run: &PlannedRun| {
                 let (config, _) = self.config(run)?;
-                Ok::<_, ConfigError>(at(&serde_json::to_value(config).unwrap_or_default(), key).is_some())
+                Ok::<_, ConfigError>(
+                    at(&serde_json::to_value(config).unwrap_or_default(), key).is_some(),
+                )
             };
             let mut found = false;
             for run in &self.runs {
