@@ -75,7 +75,7 @@ mod tests {
         };
         assert_eq!(of("1..4"), Ok("1 2 3 4".into()));
         assert_eq!(of("-1..1"), Ok("-1 0 1".into()));
-        assert_eq!(of("[1, 5..7, 1e-3]"), Ok("1 5 6 7 1e-3".into()));
+        assert_eq!(of("[1, 5..7, 1e-3]"), Ok("1 5 6 7 0.001".into()));
         assert_eq!(of("f3"), Ok("f3".into()));
         assert_eq!(of("[{name: cosine, t_max: 5}]"), Ok("cosine t_max 5".into()));
         assert_eq!(of("[../data]"), Ok("../data".into()));
