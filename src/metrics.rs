@@ -2,15 +2,19 @@
 //!
 //! Legend: N samples, b batch, C outputs.
 
+mod auroc;
+
 use anyhow::Result;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use tch::{Kind, Tensor};
 
 use self::Better::{Higher, Lower};
+pub use self::auroc::macro_auroc;
 use crate::data::Split;
 use crate::data::Task::{self, Classification, Regression};
 use crate::loss::Loss;
+use crate::process::use_threads;
 
 /// What a network does on a data set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -100,13 +104,17 @@ pub fn evaluate(
     batch_size: i64,
 ) -> Result<Evaluation> {
     let _no_grad = tch::no_grad_guard();
-    let mut total = Tensor::zeros([], (Kind::Double, data.inputs.device()));
-    let mut outputs = Vec::new();
     let batches = |samples: &Tensor| samples.split(batch_size, 0);
-    for (inputs, targets) in batches(&data.inputs).iter().zip(batches(&data.targets)) {
-        let output = forward(inputs)?;
-        total += loss.sum(&output, &targets);
-        outputs.push(output);
+    let outputs = batches(&data.inputs).iter().map(&forward).collect::<Result<Vec<_>>>()?;
+    let mut total = Tensor::zeros([], (Kind::Double, data.inputs.device()));
+    {
+        // libtorch's OpenMP threads would go on spinning after each small operation, where the kernels'
+        // own threads compute next. Sums of more elements than this are shared, in another order.
+        let is_small = data.output_count() * batch_size <= 32768;
+        let _threads = use_threads(is_small.then_some(1));
+        for (output, targets) in outputs.iter().zip(batches(&data.targets)) {
+            total += loss.sum(output, &targets);
+        }
     }
     let mut outputs = Tensor::cat(&outputs, 0);
     if task == Classification {
@@ -135,30 +143,6 @@ pub fn mean_absolute_error(outputs: &Tensor, targets: &Tensor) -> f64 {
 pub fn mean_percentage_error(outputs: &Tensor, targets: &Tensor) -> f64 {
     let errors = (outputs - targets).abs();
     (&errors / targets.abs().clamp_min(1.17e-6)).mean(Kind::Double).double_value(&[])
-}
-
-/// The area under the ROC curve of each of the C outputs `[N, C]` against its binary target, exact
-/// (ties count half), averaged over the outputs.
-///
-/// As in torchmetrics, an output that has no positive or no negative sample counts as 0. NaN if an output
-/// is.
-pub fn macro_auroc(outputs: &Tensor, targets: &Tensor) -> f64 {
-    if outputs.isnan().any().int64_value(&[]) != 0 {
-        return f64::NAN;
-    }
-    // The statistic of Mann and Whitney: positives' ranks, averaged within ties.
-    let scores = outputs.tr().contiguous(); // [C, N]
-    let positive = targets.tr().to_kind(Kind::Double);
-    let (sorted, _) = scores.sort(-1, false);
-    let below = scores.searchsorted(&sorted, false, false, "left", None::<Tensor>);
-    let not_above = scores.searchsorted(&sorted, false, true, "right", None::<Tensor>);
-    let ranks = (below + not_above + 1).to_kind(Kind::Double) / 2.0;
-    let sum = |tensor: Tensor| tensor.sum_dim_intlist([-1i64].as_slice(), false, Kind::Double);
-    let rank_sum = sum(ranks * &positive);
-    let positives = sum(positive.shallow_clone());
-    let negatives = targets.size()[0] as f64 - &positives;
-    let area = (rank_sum - &positives * (&positives + 1.0) / 2.0) / (&positives * &negatives);
-    area.nan_to_num(0.0, None, None).mean(Kind::Double).double_value(&[])
 }
 
 /// F1 of each of the C outputs `[N, C]` at threshold 0.5, averaged; without any positive it is 0.

@@ -10,6 +10,7 @@ mod shared;
 mod team;
 
 pub use shared::SharedTensor;
+pub(crate) use team::for_each;
 
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::null_mut;

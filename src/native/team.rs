@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 
 /// Calls `work` with 0, 1, … `tasks - 1`, each once, on the calling thread and its helpers; ends when
 /// all calls have.
-pub(super) fn for_each(tasks: usize, work: &(dyn Fn(usize) + Sync)) -> Result<()> {
+pub(crate) fn for_each(tasks: usize, work: &(dyn Fn(usize) + Sync)) -> Result<()> {
     thread_local! {
         static TEAM: RefCell<Option<Team>> = const { RefCell::new(None) };
     }
