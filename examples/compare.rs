@@ -4,8 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
 use f3_tch::data::DataDirectory;
@@ -23,14 +21,8 @@ vary:
 fn main() -> Result<()> {
     let folder = std::env::temp_dir().join("f3-tch-compare");
     let plan = Plan::new(SweepFile::parse("compare", SWEEP)?, Path::new(&folder))?;
-    let work = Work {
-        jobs: 2,
-        shard: None,
-        only: Vec::new(),
-        retry_failed: false,
-        directory: &DataDirectory::locate(None),
-        stop: Arc::new(AtomicBool::new(false)),
-    };
+    let directory = DataDirectory::locate(None);
+    let work = Work { jobs: 2, ..Work::new(&directory) };
     let mut accuracies = BTreeMap::<&str, Vec<f64>>::new();
     plan.train(&work, &|_| {});
     // Those that were complete before count, too.

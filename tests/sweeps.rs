@@ -7,9 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use common::{LeftBehind, left_behind};
@@ -559,14 +557,8 @@ fn library_trains_a_plan() {
     let yaml = format!("{QUICK}vary: {{algorithm.name: [f3, bp], seed: 1..2}}\n");
     let plan = plan_in(folder.path(), &yaml).unwrap();
     let begun = Mutex::new(Vec::new());
-    let work = Work {
-        jobs: 2,
-        shard: None,
-        only: Vec::new(),
-        retry_failed: false,
-        directory: &DataDirectory::locate(None),
-        stop: Arc::new(AtomicBool::new(false)),
-    };
+    let directory = DataDirectory::locate(None);
+    let work = Work { jobs: 2, ..Work::new(&directory) };
     let outcomes = plan.train(&work, &|event| {
         if let SweepEvent::End(run, _) = event {
             begun.lock().unwrap().push(run.row.clone());

@@ -33,7 +33,13 @@ pub struct Work<'a> {
     pub stop: Arc<AtomicBool>,
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
+    /// All runs, but for those that have failed, one at a time; all of this can be set.
+    pub fn new(directory: &'a DataDirectory) -> Work<'a> {
+        let (shard, only, stop) = (None, Vec::new(), Arc::default());
+        Work { jobs: 1, shard, only, retry_failed: false, directory, stop }
+    }
+
     /// Whether a run is among those that are to be trained.
     pub fn is_wanted(&self, run: &PlannedRun) -> bool {
         self.only.is_empty() || self.only.iter().any(|only| only.name == run.name)
