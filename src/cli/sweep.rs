@@ -220,11 +220,7 @@ impl PlanArgs {
         let data_dir = self.data_dir.data_dir.iter();
         command.extend(data_dir.flat_map(|dir| ["--data-dir".into(), dir.display().to_string()]));
         command.extend(self.retry_failed.then(|| "--retry-failed".to_string()));
-        let is_open = |run: &&PlannedRun| match RunState::of(&run.folder) {
-            RunState::Complete => false,
-            RunState::Failed { .. } => self.retry_failed,
-            RunState::Missing | RunState::Begun { .. } => true,
-        };
+        let is_open = |run: &&PlannedRun| RunState::of(&run.folder).is_open(self.retry_failed);
         let runs: Vec<_> = plan.each_once(self.sweep.shard).into_iter().filter(is_open).collect();
         if self.slurm {
             let threads = runs.iter().map(|run| Ok(plan.config(run)?.0.threads.unwrap_or(1)));

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use f3_tch::data::Progress as Fetching;
 use f3_tch::run::{Event, RunResult};
-use f3_tch::sweep::{Outcome, PlannedRun, RunState, SweepEvent};
+use f3_tch::sweep::{Outcome, PlannedRun, SweepEvent};
 use indicatif::{MultiProgress, ProgressBar};
 
 use super::announce::duration;
@@ -48,18 +48,14 @@ impl SweepProgress {
     pub fn notice(&self, event: &SweepEvent) {
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
-            SweepEvent::Start { to_do: runs, all } => {
+            SweepEvent::Start { to_do: runs, complete, all } => {
                 let (name, jobs, to_do) = (&self.name, self.jobs, runs.len());
-                let is_complete =
-                    |run: &&&PlannedRun| RunState::of(&run.folder) == RunState::Complete;
-                let complete = all.iter().filter(is_complete).count();
-                let failed = match all.len() - to_do - complete {
+                let failed = match all - to_do - complete {
                     0 => String::new(),
                     failed => format!(", {failed} failed"),
                 };
                 say(format_args!(
-                    "sweep {name}: {} runs, {complete} complete{failed}; {to_do} to train, {jobs} at a time",
-                    all.len()
+                    "sweep {name}: {all} runs, {complete} complete{failed}; {to_do} to train, {jobs} at a time"
                 ));
                 shown.all = to_do;
                 if let Some(bars) = &shown.bars {

@@ -35,6 +35,7 @@ pub struct Plan {
     bases: Vec<Source>,
     file: SweepFile,
     names: HashMap<String, String>, // of the folders, by their hashes
+    complete: HashSet<String>,      // folders of runs that have come to their end
 }
 
 /// A run of a sweep, which may have been trained or not.
@@ -119,8 +120,9 @@ impl Plan {
             bases,
             file,
             names: HashMap::new(),
+            complete: HashSet::new(),
         };
-        plan.names = plan.names_there();
+        plan.find_runs();
         let mut choices = Vec::new();
         plan.check_varied(of_file.len() + of_cases.iter().map(Vec::len).sum::<usize>())?;
         // Cases that leave all varied keys open are all there is: nothing is said of runs beside them.
@@ -145,17 +147,22 @@ impl Plan {
 
     /// The runs that are there. Where sweeps share a folder, a run that another sweep has begun under
     /// another name is the same run.
-    fn names_there(&self) -> HashMap<String, String> {
+    fn find_runs(&mut self) {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let has_begun = |name: &String| {
             let folder = self.folder.join(name);
             ["config.yaml", "result.json"].iter().any(|file| folder.join(file).is_file())
         };
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-        let mut names: Vec<String> = names.filter(has_begun).collect();
+        let names: Vec<String> = names.filter(has_begun).collect();
+        let is_complete =
+            |name: &String| RunState::of(&self.folder.join(name)) == RunState::Complete;
+        let (complete, others): (Vec<String>, Vec<String>) =
+            names.into_iter().partition(is_complete);
         // Of several with one hash the one that is complete.
-        names.sort_by_key(|name| RunState::of(&self.folder.join(name)) == RunState::Complete);
-        names.into_iter().map(|name| (hash_of(&name).to_string(), name)).collect()
+        let names = others.iter().chain(&complete);
+        self.names = names.map(|name| (hash_of(name).to_string(), name.clone())).collect();
+        self.complete = complete.into_iter().collect();
     }
 
     /// Refuses keys that are in each other's way, and more runs than anybody means.
@@ -326,10 +333,9 @@ impl Plan {
             Some(key) => at(&json(), key).unwrap_or_default(),
         };
         let name = self.folder_name(&choice, config.seed, &hash);
-        let own = self.folder.join(&name);
-        let name = match RunState::of(&own) {
-            RunState::Complete => self.names.entry(hash).insert_entry(name).get().clone(),
-            _ => self.names.entry(hash).or_insert(name).clone(),
+        let name = match self.complete.contains(&name) {
+            true => name,
+            false => self.names.entry(hash).or_insert(name).clone(),
         };
         let data = format!(
             "{}\n{:?}\n{:?}\n{:?}\n{:?}",

@@ -56,6 +56,15 @@ impl RunState {
         }
     }
 
+    /// Whether the run is to be trained; one that has failed only if it is to be tried again.
+    pub fn is_open(&self, retry_failed: bool) -> bool {
+        match self {
+            RunState::Complete => false,
+            RunState::Failed { .. } => retry_failed,
+            RunState::Missing | RunState::Begun { .. } => true,
+        }
+    }
+
     fn epochs(&self, all: u64) -> u64 {
         match self {
             RunState::Missing => 0,

@@ -52,8 +52,10 @@ pub enum SweepEvent<'a> {
     Start {
         /// The runs that are to be trained.
         to_do: &'a [&'a PlannedRun],
-        /// All of them, also those that are complete or have failed.
-        all: &'a [&'a PlannedRun],
+        /// How many are complete.
+        complete: usize,
+        /// How many there are, also those that have failed.
+        all: usize,
     },
     /// A data set is being fetched.
     Fetching(data::Progress<'a>),
@@ -88,13 +90,15 @@ impl Plan {
     pub fn train<'a>(&'a self, work: &Work, watch: Watch) -> Vec<(&'a PlannedRun, Outcome)> {
         let mut all = self.each_once(work.shard);
         all.retain(|run| work.is_wanted(run));
-        let is_wanted = |run: &&PlannedRun| match RunState::of(&run.folder) {
-            RunState::Complete => false,
-            RunState::Failed { .. } => work.retry_failed,
-            RunState::Missing | RunState::Begun { .. } => true,
-        };
-        let runs: Vec<&PlannedRun> = all.iter().copied().filter(is_wanted).collect();
-        watch(&SweepEvent::Start { to_do: &runs, all: &all });
+        let (mut runs, mut complete) = (Vec::new(), 0);
+        for run in &all {
+            let state = RunState::of(&run.folder);
+            if state.is_open(work.retry_failed) {
+                runs.push(*run);
+            }
+            complete += usize::from(state == RunState::Complete);
+        }
+        watch(&SweepEvent::Start { to_do: &runs, complete, all: all.len() });
         keep_little_memory();
         let data = DataSets::of(&runs, work.directory);
         let next = AtomicUsize::new(0);
