@@ -11,6 +11,7 @@ use clap::{Args, Subcommand};
 use f3_tch::config::ConfigError;
 use f3_tch::data::DataDirectory;
 use f3_tch::files::{self, At};
+use f3_tch::settings::key_and_value;
 use f3_tch::sweep::{
     Outcome, Plan, PlannedRun, Progress, RunState, Shard, SweepFile, Work, values_of,
 };
@@ -321,11 +322,7 @@ impl SweepArgs {
             let mut pairs = Mapping::new();
             for assignment in assignments {
                 let shown = format!("{option} {assignment}");
-                let Some((key, value)) = assignment.split_once('=') else {
-                    return Err(ConfigError(format!(
-                        "{shown}: has no `=`; write {option} key=value"
-                    )));
-                };
+                let (key, value) = key_and_value(assignment, option)?;
                 let read = match several {
                     true => values_of(value),
                     false => serde_yaml::from_str(value).map_err(|error| error.to_string()),
@@ -333,10 +330,9 @@ impl SweepArgs {
                 let value = read.map_err(|error| {
                     ConfigError(format!("{shown}: the value is not YAML: {error}"))
                 })?;
-                if pairs.insert(key.trim().into(), value).is_some() {
+                if pairs.insert(key.into(), value).is_some() {
                     return Err(ConfigError(format!(
-                        "{shown}: `{}` is given twice; expected all its values in one `{option}`",
-                        key.trim()
+                        "{shown}: `{key}` is given twice; expected all its values in one `{option}`"
                     )));
                 }
             }

@@ -26,7 +26,7 @@ pub use reference::{list, reference};
 pub use render::render;
 pub use schema::schema;
 pub(crate) use section::section;
-pub use source::Source;
+pub use source::{Source, key_and_value};
 pub(crate) use source::{is_at_or_below, lay_over, lookup};
 
 use std::fmt::{self, Display};

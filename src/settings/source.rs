@@ -83,9 +83,7 @@ impl Source {
     /// As [`Source::set`], for an option of another name.
     pub fn set_shown(&mut self, assignment: &str, option: &str) -> Result<()> {
         let shown = format!("{option} {assignment}");
-        let Some((path, value)) = assignment.split_once('=') else {
-            return Err(ConfigError(format!("{shown}: has no `=`; write {option} key=value")));
-        };
+        let (path, value) = key_and_value(assignment, option)?;
         // What YAML would take for punctuation is a text here.
         let punctuation = value.len() == 1 && value.starts_with(|c: char| c.is_ascii_punctuation());
         let value = if punctuation || value.starts_with('#') {
@@ -94,7 +92,7 @@ impl Source {
             serde_yaml::from_str(value)
                 .map_err(|error| ConfigError(format!("{shown}: the value is not YAML: {error}")))?
         };
-        self.set_option(path.trim(), value, &shown)
+        self.set_option(path, value, &shown)
     }
 
     /// Sets a value that came from an option of its own, such as `--seed`.
@@ -213,6 +211,17 @@ impl Layer {
     pub(super) fn is_set(&self) -> bool {
         !self.set.is_empty()
     }
+}
+
+/// The two sides of an assignment `key=value` that was given to an option.
+///
+/// # Errors
+/// If there is no `=`.
+pub fn key_and_value<'a>(assignment: &'a str, option: &str) -> Result<(&'a str, &'a str)> {
+    let sides = assignment.split_once('=').map(|(key, value)| (key.trim(), value));
+    sides.ok_or_else(|| {
+        ConfigError(format!("{option} {assignment}: has no `=`; write {option} key=value"))
+    })
 }
 
 /// Puts values over others; mappings are merged.

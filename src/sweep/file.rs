@@ -10,7 +10,9 @@ use super::values::expand;
 use crate::config::run_name;
 use crate::report::ReportSettings;
 use crate::settings::domain::{any, show, text};
-use crate::settings::{ConfigError, Domain, Result, Source, is_at_or_below, section};
+use crate::settings::{
+    ConfigError, Domain, Result, Source, is_at_or_below, key_and_value, section,
+};
 
 section! {
     /// What a sweep file says.
@@ -234,10 +236,8 @@ impl SweepFile {
     /// If it is no assignment.
     pub fn set(&mut self, assignment: &str) -> Result<()> {
         let origin = format!("--set {assignment}");
-        let Some((key, value)) = assignment.split_once('=') else {
-            return Err(ConfigError(format!("{origin}: has no `=`; write --set key=value")));
-        };
-        let key = key.trim().to_string();
+        let (key, value) = key_and_value(assignment, "--set")?;
+        let key = key.to_string();
         let varied = self.vary.iter().any(|varied| varied.key == key);
         let text = if varied { format!("[{value}]") } else { value.to_string() };
         let value = serde_yaml::from_str(&text)
