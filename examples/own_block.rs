@@ -68,7 +68,7 @@ pub fn train() -> Result<(f64, f64)> {
     let mut run = Run::from_parts(Box::new(trainer), generator, data, settings);
     run.train(&mut ())?;
     let rows = run.state.history;
-    let accuracy = |row: usize| rows[row].test.metric("accuracy").unwrap_or(f64::NAN);
+    let accuracy = |row: usize| rows[row].value("test_accuracy").unwrap_or(f64::NAN);
     Ok((accuracy(0), accuracy(rows.len() - 1)))
 }
 

@@ -39,8 +39,12 @@ pub fn train() -> Result<Vec<f64>> {
 
     let settings = Settings::new(loss, 1e-3);
     let mut run = Run::from_parts(Box::new(trainer), generator, data, settings);
-    run.train(&mut on_epoch(|row| println!("{:2}: {:.4}", row.epoch, row.test.loss)))?;
-    Ok(run.state.history.iter().filter_map(|row| row.test.metric("accuracy")).collect())
+    run.train(&mut on_epoch(|row| {
+        if let Some(loss) = row.value("test_loss") {
+            println!("{:2}: {loss:.4}", row.epoch);
+        }
+    }))?;
+    Ok(run.state.history.iter().filter_map(|row| row.value("test_accuracy")).collect())
 }
 
 fn main() -> Result<()> {

@@ -13,7 +13,8 @@ fn main() -> anyhow::Result<()> {
     let data = config.data.set.load(&DataDirectory::locate(None), tch::Device::Cpu, &mut |_| {})?;
     let folder = Folder::numbered("runs/example")?;
     let mut run = Run::new(&config, data)?;
-    run.train_in(&folder, &mut on_epoch(|row| println!("{}: {:.4}", row.epoch, row.test.loss)))?;
+    let mut show = on_epoch(|row| println!("{}: {:?}", row.epoch, row.value("test_loss")));
+    run.train_in(&folder, &mut show)?;
 
     let mut run = Run::resume(&folder, Some(10), DataFrom::Memory(run.data), &mut ())?;
     run.train_in(&folder, &mut ())?;

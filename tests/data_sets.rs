@@ -132,7 +132,7 @@ fn census_income_trains_from_its_two_files() {
     assert_eq!(rows(&data.train.targets)[0], [1.0, 0.0]);
     assert_eq!(rows(&data.train.targets)[59], [0.0, 1.0]);
     experiment.train(&mut ()).unwrap();
-    let accuracy = experiment.state.history.last().unwrap().train.metric("accuracy").unwrap();
+    let accuracy = experiment.state.history.last().unwrap().value("train_accuracy").unwrap();
     assert!(accuracy > 95.0, "{accuracy} %");
 }
 

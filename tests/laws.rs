@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{INFOS, experiment, snapshot, toy, train_epoch};
+use common::{INFOS, everything, experiment, snapshot, toy, train_epoch};
 use f3_tch::Generator;
 use f3_tch::data::Task;
 use f3_tch::engine::Step;
@@ -10,6 +10,7 @@ use f3_tch::error_info::ErrorInfo;
 use f3_tch::error_store::ErrorStore;
 use f3_tch::loss::Loss;
 use f3_tch::network::{Activation, Block, Dense};
+use f3_tch::run::EpochRow;
 use tch::{Device, Kind, Tensor};
 
 /// All algorithms, f3 with all error information, on a network of three hidden layers.
@@ -187,6 +188,44 @@ fn same_seed_same_bits() {
     }
     let other_seed = yaml("{name: bp}").replacen('{', "{seed: 2, ", 1);
     assert_ne!(snapshot(&experiment(&other_seed, Task::Classification)), trained("{name: bp}", 0));
+}
+
+#[test]
+fn results_do_not_depend_on_which_epochs_are_evaluated() {
+    for (algorithm, more) in [
+        ("f3", ", diagnostics: {every: 2, samples: 9}"),
+        ("f3", ", schedule: {name: pipelined, stages: 2}"),
+        ("dfa", ""),
+        ("bp", ""),
+        ("pepita", ""),
+    ] {
+        let trained = |every: u64| {
+            let yaml = yaml(&format!("{{name: {algorithm}}}{more}"));
+            let yaml = yaml.replacen('{', &format!("{{epochs: 7, evaluate_every: {every}, "), 1);
+            let mut run = experiment(&yaml, Task::Classification);
+            run.train(&mut ()).unwrap();
+            run
+        };
+        let mut each = trained(1);
+        let all = each.state.history.clone();
+        assert!(all.iter().all(EpochRow::is_evaluated));
+        for (every, expected) in
+            [(2, &[0, 2, 4, 6, 7][..]), (3, &[0, 3, 6, 7]), (7, &[0, 7]), (50, &[0, 7])]
+        {
+            let some = trained(every);
+            let rows = some.state.history.iter().filter(|row| row.is_evaluated());
+            assert_eq!(rows.map(|row| row.epoch).collect::<Vec<_>>(), expected, "{every}");
+            // What is left out is all that differs.
+            each.state.history = all.clone();
+            for row in each.state.history.iter_mut().filter(|row| !expected.contains(&row.epoch)) {
+                (row.train, row.validation, row.test) = (None, None, None);
+            }
+            for ((name, found), (_, expected)) in everything(&some).iter().zip(everything(&each)) {
+                assert_eq!(*found, expected, "{algorithm}{more}, every {every}: {name}");
+            }
+            assert_eq!(everything(&some).len(), everything(&each).len());
+        }
+    }
 }
 
 #[test]

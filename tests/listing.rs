@@ -73,6 +73,22 @@ fn runs_are_listed_with_their_states_sorted_and_filtered() {
         table.contains("accuracy") && table.contains("2/2") && table.contains("s ago"),
         "{table}"
     );
+    // Cut off after epochs that were not evaluated.
+    train("runs/f", &["--set", "epochs=6", "--set", "evaluate_every=3"]);
+    fs::remove_file(path.join("runs/f/result.json")).unwrap();
+    let table = fs::read_to_string(path.join("runs/f/metrics.csv")).unwrap();
+    let lines: Vec<&str> = table.split_inclusive('\n').collect();
+    fs::write(path.join("runs/f/metrics.csv"), lines[..7].concat()).unwrap();
+    let json = f3_tch(path, &["runs", "runs/f", "--json"]);
+    let run: Value = serde_json::from_str(&json).unwrap();
+    let column = lines[0].split(',').position(|name| name == "test_accuracy").unwrap();
+    let accuracy: f64 = lines[4].split(',').nth(column).unwrap().parse().unwrap();
+    assert_eq!(
+        (&run[0]["epochs"]["done"], &run[0]["metric"]["last"]),
+        (&5.into(), &accuracy.into())
+    );
+    fs::remove_dir_all(path.join("runs/f")).unwrap();
+
     running.kill().unwrap();
     running.wait().unwrap();
     assert_eq!(listed(path, &["--state", "cut_off"]).len(), 2);

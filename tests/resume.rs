@@ -9,14 +9,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use common::{LeftBehind, experiment as experiment_of, left_behind};
 use f3_tch::Generator;
 use f3_tch::data::Task;
 use f3_tch::metrics::Evaluation;
 use f3_tch::model::Model;
 use f3_tch::run::{
-    Checkpoint, CheckpointSettings, Checkpoints, EndState, EndedBy, Ending, EpochRow, Run,
+    Checkpoint, CheckpointSettings, Checkpoints, EndState, EndedBy, Ending, EpochRow, Event, Run,
     RunResult, on_epoch,
 };
 use tch::{Device, Tensor};
@@ -201,9 +201,9 @@ fn best_epoch_is_the_first_of_the_largest_or_smallest_numbers() {
         EpochRow {
             epoch,
             processed_samples: 0,
-            train: of(f64::NAN),
+            train: Some(of(f64::NAN)),
             validation: None,
-            test: of(loss),
+            test: Some(of(loss)),
             wall_time: 0.0,
             train_seconds: 0.0,
             eval_seconds: 0.0,
@@ -221,6 +221,155 @@ fn best_epoch_is_the_first_of_the_largest_or_smallest_numbers() {
     assert_eq!(EpochRow::best(&rows, "test_mae"), Some(2));
     assert_eq!(EpochRow::best(&rows, "train_loss"), None);
     assert_eq!(EpochRow::best(&rows[..1], "test_loss"), None, "nothing was trained yet");
+}
+
+/// Trains as if the process had been killed in the epoch after this one.
+fn kill_after(run: &mut Run, epoch: u64, checkpoints: &Checkpoints) {
+    let mut killed = |event: &Event| match event {
+        Event::Epoch { row, .. } if row.epoch > epoch => bail!("killed"),
+        _ => Ok(()),
+    };
+    let error = run.train_with(Some(checkpoints), &mut killed).unwrap_err();
+    assert_eq!(error.to_string(), "killed");
+}
+
+/// The epochs that were evaluated.
+fn evaluated(run: &Run) -> Vec<u64> {
+    let rows = run.state.history.iter().filter(|row| row.is_evaluated());
+    rows.map(|row| row.epoch).collect()
+}
+
+#[test]
+fn killed_runs_are_evaluated_after_the_same_epochs() {
+    let make = || {
+        let yaml = "{epochs: 10, evaluate_every: 4, data: {batch_size: 8}, \
+                    early_stop: {metric: test_loss, patience: 100}}";
+        experiment(yaml, Task::Classification)
+    };
+    let mut whole = make();
+    whole.train(&mut ()).unwrap();
+    assert_eq!(evaluated(&whole), [0, 4, 8, 10]);
+    let expected = common::everything(&whole);
+    for cut in [0, 2, 4, 7, 9] {
+        let folder = TempDir::new().unwrap();
+        let checkpoints = Checkpoints::new(folder.path(), settings(1));
+        kill_after(&mut make(), cut, &checkpoints);
+        let mut second = make();
+        let newest = newest(&checkpoints);
+        assert_eq!(newest.epoch(), cut);
+        newest.restore(&mut second).unwrap();
+        assert_eq!(to_the_end(&mut second, Some(&checkpoints)).unwrap(), Ending::Complete);
+        assert!(common::everything(&second) == expected, "killed after epoch {cut}");
+    }
+}
+
+#[test]
+fn whatever_ends_a_run_its_last_epoch_is_evaluated() {
+    let make = |more: &str| {
+        let yaml = format!("{{epochs: 10, evaluate_every: 4, data: {{batch_size: 8}}{more}}}");
+        experiment(&yaml, Task::Classification)
+    };
+    // Somebody who asks for the end in epoch 2.
+    let folder = TempDir::new().unwrap();
+    let checkpoints = Checkpoints::new(folder.path(), settings(2));
+    let mut run = make("");
+    let stop = run.stop.clone();
+    let mut in_epoch_2 = |event: &Event| {
+        if let Event::Samples(done) = event {
+            stop.store(*done > 30, Ordering::Relaxed);
+        }
+        Ok(())
+    };
+    let ending = run.train_with(Some(&checkpoints), &mut in_epoch_2).unwrap();
+    assert_eq!((ending, evaluated(&run)), (Ending::Interrupted, vec![0, 2]));
+    // It goes on with all that it has, and for longer.
+    let mut resumed = make("");
+    newest(&checkpoints).restore(&mut resumed).unwrap();
+    resumed.train_with(Some(&checkpoints), &mut ()).unwrap();
+    assert_eq!(evaluated(&resumed), [0, 2, 4, 8, 10]);
+    let mut longer = make("");
+    longer.settings.epochs = 14;
+    newest(&checkpoints).restore(&mut longer).unwrap();
+    longer.train(&mut ()).unwrap();
+    assert_eq!(evaluated(&longer), [0, 2, 4, 8, 10, 12, 14]);
+
+    // Who asks when epoch 2 is over without an evaluation gets epoch 3.
+    let mut run = make("");
+    let stop = run.stop.clone();
+    let ending = run.train(&mut on_epoch(|row| stop.store(row.epoch == 2, Ordering::Relaxed)));
+    assert_eq!((ending.unwrap(), evaluated(&run)), (Ending::Interrupted, vec![0, 3]));
+
+    // The time is over in epoch 3.
+    let mut run = make("");
+    cut_off(&mut run, 0, None);
+    run.settings.max_minutes = Some(1.0);
+    let mut slow = |event: &Event| {
+        if let Event::Samples(76) = event {
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Ok(())
+    };
+    run.state.history[0].eval_seconds = 59.85;
+    assert_eq!(run.train(&mut slow).unwrap(), Ending::OutOfTime);
+    assert_eq!(*evaluated(&run).last().unwrap(), run.state.epoch().unwrap());
+
+    // Nothing is left to do after an epoch that was not evaluated.
+    let folder = TempDir::new().unwrap();
+    let checkpoints = Checkpoints::new(folder.path(), settings(2));
+    kill_after(&mut make(""), 5, &checkpoints);
+    let mut run = make("");
+    run.settings.epochs = 5;
+    newest(&checkpoints).restore(&mut run).unwrap();
+    assert_eq!(evaluated(&run), [0, 4]);
+    assert_eq!(to_the_end(&mut run, Some(&checkpoints)).unwrap(), Ending::Complete);
+    assert_eq!(evaluated(&run), [0, 4, 5]);
+    let mut whole = experiment("{epochs: 5, data: {batch_size: 8}}", Task::Classification);
+    whole.train(&mut ()).unwrap();
+    let (found, expected) = (&run.state.history[5], &whole.state.history[5]);
+    assert_eq!((&found.train, &found.test), (&expected.train, &expected.test));
+    let mut again = make("");
+    newest(&checkpoints).restore(&mut again).unwrap();
+    assert_eq!(evaluated(&again), [0, 4, 5], "its checkpoint has it, too");
+}
+
+#[test]
+fn early_stop_compares_the_epochs_that_are_due() {
+    let yaml = "{epochs: 300, evaluate_every: 4, data: {batch_size: 8}, \
+                optimizer: {name: adam, learning_rate: 0.05}, \
+                early_stop: {metric: test_loss, patience: 5}}";
+    let mut run = experiment(yaml, Task::Classification);
+    let ending = to_the_end(&mut run, None).unwrap();
+    let Ending::NoBetter(best) = ending else { panic!("{ending:?}") };
+    let last = run.state.epoch().unwrap();
+    assert_eq!((best % 4, last), (0, best + 8), "the first epoch that is due after the patience");
+
+    // One that was stopped in between, and is best there, ends where it would have ended.
+    let mut stopped = experiment(yaml, Task::Classification);
+    let stop = stopped.stop.clone();
+    let mut end = on_epoch(|row| stop.store(row.epoch == best + 4, Ordering::Relaxed));
+    assert_eq!(stopped.train(&mut end).unwrap(), Ending::Interrupted);
+    assert_eq!(stopped.state.epoch(), Some(best + 4));
+    let stop = stopped.stop.clone();
+    let mut end = on_epoch(|row| stop.store(row.epoch == best + 5, Ordering::Relaxed));
+    stop.store(false, Ordering::Relaxed);
+    assert_eq!(stopped.train(&mut end).unwrap(), Ending::Interrupted);
+    let row = stopped.state.history.last_mut().unwrap();
+    assert_eq!(row.epoch, best + 6);
+    row.test.as_mut().unwrap().loss = 0.0;
+    stopped.stop.store(false, Ordering::Relaxed);
+    assert_eq!(to_the_end(&mut stopped, None).unwrap(), ending);
+    assert_eq!(stopped.state.epoch(), Some(last));
+}
+
+#[test]
+fn rows_of_earlier_builds_are_read() {
+    let text = "epoch: 1\nprocessed_samples: 30\ntrain:\n  loss: 1.5\n  metrics:\n  - - accuracy\n    \
+                - 50.0\ntest:\n  loss: 2.5\n  metrics:\n  - - accuracy\n    - 40.0\nwall_time: 1.0\n\
+                train_seconds: 1.0\neval_seconds: 1.0\nlearning_rate: 0.1\nnorms: []\n\
+                stored_errors: null\nangles: []\n";
+    let row: EpochRow = serde_yaml::from_str(text).unwrap();
+    assert_eq!((row.value("train_loss"), row.value("test_accuracy")), (Some(1.5), Some(40.0)));
+    assert_eq!(serde_yaml::to_string(&row).unwrap(), text, "and are written as they were");
 }
 
 #[test]
@@ -256,6 +405,34 @@ fn divergence_is_traced_to_its_batch_and_layer_and_leaves_the_last_good_checkpoi
         format!("epoch 3: the loss has become NaN, first in batch {batch}, in hidden layer 1");
     assert!(error.starts_with(&place), "{error}");
     assert_eq!(newest(&checkpoints).epoch(), 2);
+}
+
+#[test]
+fn divergence_is_found_in_epochs_that_are_not_evaluated() {
+    for algorithm in ["f3", "bp"] {
+        let folder = TempDir::new().unwrap();
+        let checkpoints = Checkpoints::new(folder.path(), settings(1));
+        let yaml = format!(
+            "{{epochs: 9, evaluate_every: 9, data: {{batch_size: 8}}, algorithm: {{name: {algorithm}}}}}"
+        );
+        let mut run = experiment(&yaml, Task::Classification);
+        kill_after(&mut run, 2, &checkpoints);
+        newest(&checkpoints).restore(&mut run).unwrap();
+        let _ = run.data.train.inputs.get(5).fill_(f64::INFINITY);
+        let error = to_the_end(&mut run, Some(&checkpoints)).unwrap_err().to_string();
+        let place = "epoch 3: weights of layer 1 are not finite any more, first in batch ";
+        assert!(error.starts_with(place), "{error}");
+        assert!(error.contains("in hidden layer 1: training diverged"), "{error}");
+        assert_eq!(newest(&checkpoints).epoch(), 2);
+    }
+    // A loss that is not finite, of weights that are, is found by the next evaluation.
+    let yaml = "{epochs: 9, evaluate_every: 2, data: {batch_size: 30}, kernels: aten}";
+    let targets = |run: &mut Run| {
+        let _ = run.data.train.targets.get(7).fill_(-1e30);
+    };
+    let error = error_of(yaml, Task::Regression, targets, true);
+    let place = "epoch 2: the loss has become inf, first in batch 1, in the output layer:";
+    assert!(error.starts_with(place), "{error}");
 }
 
 /// The error of a run on the toy data after something has been done to it.

@@ -20,8 +20,10 @@ use f3_tch::layers::Layers;
 use f3_tch::loss::Loss;
 use f3_tch::network::{Activation, Block, Dense, trainable};
 use f3_tch::optimizer::{AdamSettings, OptimizerSettings};
+use f3_tch::report::{Entry, Report, ReportSettings};
 use f3_tch::run::{
-    EndState, EndedBy, Ending, EpochRow, Event, Folder, Run, RunResult, Settings, on_epoch,
+    Checkpoint, EndState, EndedBy, Ending, EpochRow, Event, Folder, Run, RunResult, Settings,
+    on_epoch,
 };
 use f3_tch::trainer::FeedbackTrainer;
 use serde_json::json;
@@ -182,6 +184,60 @@ fn result_says_how_a_run_has_ended() {
 }
 
 #[test]
+fn epochs_that_are_not_evaluated_have_empty_cells_and_results_are_of_the_others() {
+    let parent = TempDir::new().unwrap();
+    let folder = Folder::create(parent.path().join("run")).unwrap();
+    let data = toy(Task::Classification);
+    let data = Dataset { validation: Some(data.train.first(7)), ..data };
+    let mut run = small(data, "epochs: 6, evaluate_every: 4, checkpoint: {best: test_loss}");
+    run.train_in(&folder, &mut ()).unwrap();
+    let table = table(folder.path());
+    let (header, cells) = (&table[0], &table[1..]);
+    assert_eq!(cells.len(), 7);
+    for (epoch, cells) in cells.iter().enumerate() {
+        for (name, cell) in header.iter().zip(cells) {
+            let is_value =
+                !["epoch", "processed_samples", "learning_rate"].contains(&name.as_str());
+            assert_eq!(cell.is_empty(), is_value && ![0, 4, 6].contains(&epoch), "{name}, {epoch}");
+        }
+    }
+    let rows = &run.state.history;
+    assert!(rows[1..].iter().all(|row| row.train_seconds > 0.0));
+    assert!(rows.iter().all(|row| (row.eval_seconds > 0.0) == row.is_evaluated()));
+
+    let result = RunResult::read(folder.path()).unwrap();
+    for (name, value) in &result.metrics {
+        assert!(value.last.is_some(), "{name}");
+        assert_eq!(value.last, rows[6].value(name), "{name}");
+        assert!([4, 6].contains(&value.best.unwrap().epoch), "{name}");
+    }
+    let best = Checkpoint::open(&folder.checkpoints().join("best.safetensors")).unwrap();
+    assert_eq!(best.epoch(), result.metrics["test_loss"].best.unwrap().epoch);
+
+    // A report takes what there is, of a run that is cut off, too.
+    fs::remove_file(folder.path().join("result.json")).unwrap();
+    let place = folder.path().join("metrics.csv");
+    let text = fs::read_to_string(&place).unwrap();
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    fs::write(&place, lines[..7].concat()).unwrap();
+    let (group, row, settings) = ("toy".into(), "f3".into(), result.settings);
+    let entry = Entry { folder: folder.path().to_path_buf(), group, row, seed: 1, settings };
+    let how = ReportSettings::read(&Source::parse("test", "").unwrap()).unwrap();
+    let report = parent.path().join("report");
+    Report::collect("toy", vec![entry], how).unwrap().write(&report).unwrap();
+    let mut reader = csv::Reader::from_path(report.join("results.csv")).unwrap();
+    let header = reader.headers().unwrap().clone();
+    let found = reader.records().next().unwrap().unwrap();
+    let cell = |name: &str| &found[header.iter().position(|it| it == name).unwrap()];
+    assert_eq!((cell("epochs_done"), cell("cause")), ("5", ""));
+    for name in ["test_loss", "validation_auroc"] {
+        let value = rows[4].value(name).unwrap().to_string();
+        assert_eq!(cell(&format!("{name}_last")), value, "{name}");
+    }
+    assert!(report.join("figures/curve-test_loss.svg").exists());
+}
+
+#[test]
 fn validation_set_is_evaluated_and_changes_nothing_else() {
     let folder = TempDir::new().unwrap();
     let folder = |name: &str| Folder::create(folder.path().join(name)).unwrap();
@@ -259,9 +315,10 @@ fn only_one_run_at_a_time_is_in_a_folder_and_a_new_run_needs_an_empty_one() {
 #[test]
 fn settings_that_no_run_can_have_are_refused() {
     type Change = fn(&mut Settings);
-    let changes: [(Change, &str); 4] = [
+    let changes: [(Change, &str); 5] = [
         (|settings| settings.batch_size = 0, "`batch_size` is 0"),
         (|settings| settings.threads = Some(0), "`threads` is 0"),
+        (|settings| settings.evaluate_every = 0, "`evaluate_every` is 0"),
         (|settings| settings.early_stop.metric = Some("test_mae".into()), "`early_stop.metric`"),
         (|settings| settings.checkpoint.best = Some("validation_loss".into()), "`checkpoint.best`"),
     ];

@@ -291,11 +291,14 @@ fn all_left_behind(folder: &Path) -> BTreeMap<String, LeftBehind> {
 #[test]
 fn run_inside_a_sweep_is_the_run_by_itself() {
     let folder = TempDir::new().unwrap();
-    write(folder.path(), &format!("{QUICK}vary: {{algorithm.name: [bp, f3, dfa], seed: 1..2}}\n"));
+    let vary = "vary: {algorithm.name: [bp, f3, dfa], evaluate_every: [5], seed: 1..2}";
+    write(folder.path(), &format!("{QUICK}{vary}\n"));
     assert_eq!(sweep(folder.path(), &["-j", "3"]).0, Some(0));
     let all = all_left_behind(folder.path());
     assert_eq!(all.len(), 6);
     for (name, found) in all {
+        let not_evaluated = found.0.iter().filter(|row| row.iter().any(String::is_empty)).count();
+        assert_eq!((found.0.len(), not_evaluated), (13, 9), "all but 0, 5, 10 and 12");
         let config = folder.path().join("runs/s").join(&name).join("config.yaml");
         let alone = folder.path().join("alone").join(&name);
         let arguments =

@@ -139,6 +139,7 @@ fn make(config: &Config, data: Arc<Dataset>, threads: Option<usize>) -> Result<R
     let settings = Settings {
         seed: config.seed,
         epochs: config.epochs,
+        evaluate_every: config.evaluate_every,
         batch_size: config.data.batch_size,
         // A network that lives in files is gone through once.
         eval_batch_size: match config.schedule.offload {

@@ -2,6 +2,7 @@
 //! epoch; its notes and warnings) and while a data set is fetched (a bar for each file; notes).
 
 use std::io::{IsTerminal, stderr};
+use std::slice;
 
 use anyhow::Result;
 use f3_tch::data::Progress as Fetching;
@@ -34,6 +35,13 @@ impl Progress {
         let bar = bar(samples, "{wide_bar} {percent:>3} %  {msg}  {eta} left");
         Progress { bar, lines: false, epochs }
     }
+
+    /// Shows the last of these rows that was evaluated, beside the bar.
+    fn show(&self, rows: &[EpochRow]) {
+        if let Some(row) = rows.iter().rfind(|row| row.is_evaluated()) {
+            self.bar.set_message(describe(row, self.epochs));
+        }
+    }
 }
 
 impl Observer for Progress {
@@ -44,18 +52,18 @@ impl Observer for Progress {
             Event::Warning(text) => bar.suspend(|| say(format_args!("warning: {text}"))),
             Event::Start { history, .. } => {
                 if let Some(row) = history.last() {
-                    bar.set_message(describe(row, self.epochs));
+                    self.show(history);
                     bar.set_position(row.processed_samples);
                     bar.reset_eta();
                 }
             }
             Event::Samples(done) => bar.set_position(*done),
             Event::Epoch { row, .. } => {
-                let text = describe(row, self.epochs);
                 if self.lines {
+                    let text = describe(row, self.epochs);
                     say(format_args!("{text}  {:.2} s", row.train_seconds));
                 }
-                bar.set_message(text);
+                self.show(slice::from_ref(*row));
                 if row.epoch == 0 {
                     bar.reset_eta(); // the first evaluation is no training
                 }
@@ -90,13 +98,14 @@ pub fn bar(length: u64, template: &str) -> ProgressBar {
     ProgressBar::new(length).with_style(style)
 }
 
-/// The losses and the first metric of an epoch.
+/// The losses and the first metric of an epoch, if it was evaluated.
 pub fn describe(row: &EpochRow, epochs: u64) -> String {
+    let (epoch, width) = (row.epoch, epochs.to_string().len());
+    let mut text = format!("epoch {epoch:>width$}/{epochs}  ");
+    let (Some(train), Some(test)) = (&row.train, &row.test) else { return text + "not evaluated" };
     let others = row.parts().skip(1).map(|(part, found)| format!("{part} {:.4}", found.loss));
-    let others = others.collect::<Vec<_>>().join(", ");
-    let (epoch, loss, width) = (row.epoch, row.train.loss, epochs.to_string().len());
-    let mut text = format!("epoch {epoch:>width$}/{epochs}  loss {loss:.4} ({others})");
-    if let Some((name, value)) = row.test.metrics.first() {
+    text += &format!("loss {:.4} ({})", train.loss, others.collect::<Vec<_>>().join(", "));
+    if let Some((name, value)) = test.metrics.first() {
         text += &match Metric::find(name).map_or("", |metric| metric.unit) {
             "" => format!("  {name} {value:.4}"),
             unit => format!("  {name} {value:.2} {unit}"),

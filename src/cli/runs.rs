@@ -78,7 +78,7 @@ struct Listed {
     seed: Option<u64>,
     /// Done and wanted.
     epochs: Option<(u64, u64)>,
-    /// The accuracy or loss on the test set after the last epoch; not finite: none.
+    /// The last accuracy or loss on the test set; not finite: none.
     metric: Option<(ValueName, Option<f64>)>,
     /// When it was written to last, in seconds since the Unix epoch.
     modified: Option<f64>,
@@ -183,8 +183,8 @@ impl Listed {
         let place = Folder::config_of(folder)?;
         let text = fs::read_to_string(&place).at(&place, "cannot be read")?;
         let settings: Value = serde_yaml::from_str(&text).at(&place, "is no configuration")?;
-        let row = last_row(&folder.join("metrics.csv"))?;
-        let value = |name: &str| row.iter().find(|(column, _)| column == name).map(|(_, it)| *it);
+        let numbers = last_numbers(&folder.join("metrics.csv"))?;
+        let value = |name: &str| Some(numbers.iter().find(|(column, _)| column == name)?.1);
         let done = value("epoch").unwrap_or(0.0) as u64;
         let wanted = settings["epochs"].as_u64();
         Ok(Listed {
@@ -250,9 +250,9 @@ fn main_metric(value: impl Fn(&str) -> Option<Option<f64>>) -> Option<(ValueName
         .find_map(|name| Some((ValueName::find(name)?, value(name)?)))
 }
 
-/// The numbers of the last row, by column; none if no row has been written. A line that is not finished
-/// is none.
-fn last_row(table: &Path) -> Result<Vec<(String, f64)>> {
+/// The last number of each column, by its name; none if no row has been written. A line that is not
+/// finished is none, and a cell is empty where an epoch was not evaluated.
+fn last_numbers(table: &Path) -> Result<Vec<(String, f64)>> {
     let unread = "cannot be read";
     if !table.exists() {
         return Ok(Vec::new());
@@ -261,14 +261,14 @@ fn last_row(table: &Path) -> Result<Vec<(String, f64)>> {
     let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
     let mut reader = csv::Reader::from_reader(&bytes[..end]);
     let header = reader.headers().at(table, unread)?.clone();
-    let Some(row) = reader.records().last().transpose().at(table, unread)? else {
-        return Ok(Vec::new());
-    };
-    let cell = |(column, cell): (&str, &str)| {
+    let rows = reader.records().collect::<Result<Vec<_>, _>>().at(table, unread)?;
+    let number = |(place, column): (usize, &str)| {
+        let mut cells = rows.iter().rev().filter_map(|row| row.get(place));
+        let cell = cells.find(|cell| !cell.is_empty())?;
         let number = cell.parse().with_context(|| format!("`{cell}` in column `{column}`"));
-        Ok((column.to_string(), number.at(table, unread)?))
+        Some(number.at(table, unread).map(|number| (column.to_string(), number)))
     };
-    header.iter().zip(row.iter()).map(cell).collect()
+    header.iter().enumerate().filter_map(number).collect()
 }
 
 /// Accuracies before losses, and runs without a number last.

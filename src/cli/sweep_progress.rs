@@ -89,7 +89,9 @@ impl Shown {
             Event::Epoch { row, .. } => {
                 if let Some(line) = self.runs.get(&run.name) {
                     line.set_position(row.epoch);
-                    line.set_message(describe(row, run.epochs));
+                    if row.is_evaluated() {
+                        line.set_message(describe(row, run.epochs));
+                    }
                 }
                 if row.epoch > 0 {
                     self.whole.inc(1);

@@ -46,6 +46,11 @@ section! {
         threads: Option<usize> = None, whole(1..=4096).or_null();
         /// Passes over the training set.
         epochs: u64 = 100, whole(1..=1_000_000_000);
+        /// Epochs between two evaluations.
+        ///
+        /// The network is also evaluated before training and after the last epoch. The other epochs have
+        /// no losses and metrics; nothing else depends on this.
+        evaluate_every: u64 = 1, whole(1..=1_000_000_000);
         /// The data set.
         data: DataConfig => read();
         /// The network.

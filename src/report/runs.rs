@@ -88,7 +88,7 @@ pub struct Measured {
     pub unit: String,
     /// Which way it gets better.
     pub better: Better,
-    /// After the last epoch.
+    /// After the last epoch that was evaluated.
     pub last: Option<f64>,
     /// The epoch in which it was best, and its value.
     pub best: Option<(u64, f64)>,
@@ -291,7 +291,7 @@ impl Columns {
             let text = name.to_string();
             let values = self.pairs("epoch", &text);
             let at = |epoch| Some(values.iter().find(|(it, _)| *it == epoch)?.1);
-            let last = self.column(&text).and_then(|it| it.last().copied().flatten());
+            let last = self.column(&text).and_then(|it| it.into_iter().flatten().next_back());
             measured.insert(
                 text.clone(),
                 Measured {

@@ -260,8 +260,8 @@ impl Checkpoint {
         let whole = (0..).zip(&state.history).all(|(epoch, row)| {
             let names = |found: &Evaluation| found.metrics.iter().map(|(name, _)| *name).collect();
             let parts = row.parts().map(|(part, found)| (part, names(found)));
-            row.epoch == epoch
-                && parts.eq(run.data.parts().map(|(part, _)| (part, metrics.clone())))
+            let is_whole = parts.eq(run.data.parts().map(|(part, _)| (part, metrics.clone())));
+            row.epoch == epoch && (is_whole || epoch > 0 && row.parts().next().is_none())
         });
         let last = self.header.epoch;
         if !whole || state.history.len() as u64 != last + 1 {

@@ -14,25 +14,28 @@ use crate::metrics::{Better, Evaluation};
 use crate::settings::Domain;
 use crate::settings::domain::show;
 
-/// What is known at the end of an epoch; epoch 0 is before training.
+/// What is known at the end of an epoch; epoch 0 is before training. All parts of the data were evaluated,
+/// or none (see [`Settings::evaluate_every`](super::Settings::evaluate_every)).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EpochRow {
     /// The epoch that has just ended.
     pub epoch: u64,
     /// How many samples have been trained on since the start.
     pub processed_samples: u64,
-    /// The network on the training set.
-    pub train: Evaluation,
-    /// The network on the validation set, if the data have one.
+    /// The network on the training set, if it was evaluated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train: Option<Evaluation>,
+    /// The network on the validation set, if it was evaluated and the data have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation: Option<Evaluation>,
-    /// The network on the test set.
-    pub test: Evaluation,
+    /// The network on the test set, if it was evaluated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<Evaluation>,
     /// When it ended, in seconds since the Unix epoch.
     pub wall_time: f64,
     /// Time of the epoch's training.
     pub train_seconds: f64,
-    /// Time of the evaluations.
+    /// Time of the evaluations; 0 if there were none.
     pub eval_seconds: f64,
     /// Learning rate of the epoch.
     pub learning_rate: f64,
@@ -95,9 +98,9 @@ impl ValueName {
 
     /// The epoch, of those after training began, in which the number was best; of equal ones the first.
     /// Numbers that are not finite do not count.
-    pub fn best(self, rows: &[EpochRow]) -> Option<&EpochRow> {
+    pub fn best<'a>(self, rows: impl IntoIterator<Item = &'a EpochRow>) -> Option<&'a EpochRow> {
         let sign = if self.better == Better::Higher { -1.0 } else { 1.0 };
-        let trained = rows.iter().filter(|row| row.epoch > 0);
+        let trained = rows.into_iter().filter(|row| row.epoch > 0);
         let values = trained.filter_map(|row| Some((row, sign * self.of(row)?)));
         let finite = values.filter(|(_, value)| value.is_finite());
         finite.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(row, _)| row)
@@ -118,9 +121,14 @@ impl fmt::Display for ValueName {
 }
 
 impl EpochRow {
+    /// Whether the network was evaluated after this epoch.
+    pub fn is_evaluated(&self) -> bool {
+        self.train.is_some()
+    }
+
     /// The parts that were evaluated, by name, in the order of the columns.
     pub fn parts(&self) -> impl Iterator<Item = (&'static str, &Evaluation)> {
-        let evaluations = [Some(&self.train), self.validation.as_ref(), Some(&self.test)];
+        let evaluations = [&self.train, &self.validation, &self.test].map(Option::as_ref);
         PARTS.into_iter().zip(evaluations).filter_map(|(part, found)| Some((part, found?)))
     }
 
@@ -136,7 +144,7 @@ impl EpochRow {
 
     /// The epoch, of those after training began, in which a loss or metric was best; of equal ones the
     /// first.
-    pub fn best(rows: &[EpochRow], name: &str) -> Option<u64> {
+    pub fn best<'a>(rows: impl IntoIterator<Item = &'a EpochRow>, name: &str) -> Option<u64> {
         ValueName::find(name)?.best(rows).map(|row| row.epoch)
     }
 }

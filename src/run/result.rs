@@ -183,7 +183,7 @@ impl RunResult {
         let chosen = ValueName::find("validation_loss").and_then(|name| name.best(history));
         let finite = |value: Option<f64>| value.filter(|value| value.is_finite());
         let value = |name: ValueName| ValueResult {
-            last: finite(history.last().and_then(|row| name.of(row))),
+            last: finite(history.iter().rev().find_map(|row| name.of(row))),
             best: name.best(history).and_then(|row| {
                 Some(Best { epoch: row.epoch, value: name.of(row)? }) // is finite
             }),

@@ -17,6 +17,8 @@ pub struct Settings {
     pub seed: u64,
     /// Passes over the training set.
     pub epochs: u64,
+    /// The network is evaluated after every so many epochs, before the first, and after the last one.
+    pub evaluate_every: u64,
     /// Samples per training step.
     pub batch_size: i64,
     /// Samples per forward pass when evaluating.
@@ -42,12 +44,13 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// 10 epochs with batches of 50 at a constant learning rate, with a checkpoint after each epoch; all
-    /// of this can be set.
+    /// 10 epochs with batches of 50 at a constant learning rate, with an evaluation and a checkpoint after
+    /// each epoch; all of this can be set.
     pub fn new(loss: Loss, learning_rate: f64) -> Settings {
         Settings {
             seed: 1,
             epochs: 10,
+            evaluate_every: 1,
             batch_size: 50,
             eval_batch_size: 1000,
             loss,
@@ -67,6 +70,7 @@ impl Settings {
         let smallest = [
             ("batch_size", self.batch_size),
             ("eval_batch_size", self.eval_batch_size),
+            ("evaluate_every", i64::try_from(self.evaluate_every).unwrap_or(i64::MAX)),
             ("threads", self.threads.map_or(1, |threads| threads as i64)),
         ];
         if let Some((key, found)) = smallest.into_iter().find(|(_, found)| *found < 1) {
@@ -113,7 +117,8 @@ section! {
         metric: Option<String> = None, metric_name().or_null();
         /// Epochs without improvement before the run ends.
         ///
-        /// NaN is no improvement.
+        /// NaN is no improvement. With `evaluate_every: N`, every N-th epoch is compared, and can be the
+        /// last one.
         patience: u64 = 10, whole(1..=1_000_000_000);
     }
 }
@@ -145,7 +150,8 @@ section! {
         /// Metric whose best epoch is kept as well; `null`: none.
         ///
         /// A loss or metric by its name in `metrics.csv`, such as `validation_loss` or
-        /// `test_accuracy`; the checkpoint is `checkpoints/best.safetensors`.
+        /// `test_accuracy`; the checkpoint is `checkpoints/best.safetensors`. It is the best of the epochs
+        /// that are evaluated (`evaluate_every`).
         best: Option<String> = None, metric_name().or_null();
     }
 }

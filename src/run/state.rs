@@ -29,7 +29,8 @@ pub struct Run {
     pub config: Option<ConfigText>,
     /// What goes into files with the network, where the data's preparation is known.
     pub description: Option<Description>,
-    /// When somebody sets this, the current epoch is the last one.
+    /// When somebody sets this, the current epoch is the last one, and is evaluated. An epoch that has
+    /// ended without being evaluated ([`Settings::evaluate_every`]) is not: the next one is.
     pub stop: Arc<AtomicBool>,
 }
 

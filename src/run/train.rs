@@ -17,7 +17,7 @@ use crate::diagnostics::measure;
 use crate::engine::Precision;
 use crate::error_store::ErrorStore;
 use crate::metrics::{Evaluation, evaluate};
-use crate::process::{libtorch_panics_as_errors, multiply, use_threads};
+use crate::process::{Multiplying, libtorch_panics_as_errors, multiply, use_threads};
 
 impl Run {
     /// Trains until the run ends, from where it stands. Nothing is saved but by the observer.
@@ -43,12 +43,18 @@ impl Run {
         self.settings.check(&names)?;
         let _threads = use_threads(self.settings.threads);
         libtorch_panics_as_errors(|| {
+            let late = self.ending().is_some() && self.evaluate_last()?;
             let layers = self.state.trainer.layers();
             observer.notice(&Event::Start { history: &self.state.history, layers })?;
+            if let Some(row) = self.state.history.last().cloned().filter(|_| late) {
+                divergence::check(self, &row, None, observer)?; // its checkpoint is no earlier one
+                checkpoints.map_or(Ok(()), |checkpoints| checkpoints.after_epoch(self, true))?;
+            }
             let mut ending = self.ending();
             while ending.is_none() {
                 self.epoch(checkpoints, observer)?;
-                ending = self.ending();
+                // Whoever asks for the end too late for this epoch to be evaluated gets one more.
+                ending = self.ending().filter(|_| self.is_evaluated());
                 if let Some(checkpoints) = checkpoints {
                     checkpoints.after_epoch(self, ending.is_some())?;
                 }
@@ -59,14 +65,13 @@ impl Run {
         })
     }
 
-    /// Trains for an epoch, evaluates, and tells of it.
+    /// Trains for an epoch, evaluates if it is time, and tells of it.
     fn epoch(
         &mut self,
         checkpoints: Option<&Checkpoints>,
         observer: &mut dyn Observer,
     ) -> Result<()> {
-        let tf32 = self.settings.precision == Precision::Tf32;
-        let turn = if self.uses_cuda() { Some(multiply(tf32)?) } else { None };
+        let turn = self.multiplying()?;
         let row = self.train_and_evaluate(observer)?;
         divergence::check(self, &row, checkpoints, observer)?;
         drop(turn);
@@ -82,17 +87,32 @@ impl Run {
             return Some(Ending::Complete);
         }
         let EarlyStop { metric, patience } = &self.settings.early_stop;
-        if let Some(metric) = metric {
-            let best = EpochRow::best(&self.state.history, metric).unwrap_or(0); // none is a number
+        if let Some(metric) = metric.as_ref().filter(|_| self.is_due(done)) {
+            // A run that was stopped between two evaluations has one more, which must not change its end.
+            let due = self.state.history.iter().filter(|row| self.is_due(row.epoch));
+            let best = EpochRow::best(due, metric).unwrap_or(0); // none is a number
             if done - best >= *patience {
                 return Some(Ending::NoBetter(best));
             }
         }
-        let is_over = |minutes: f64| self.state.seconds() >= 60.0 * minutes;
-        if self.settings.max_minutes.is_some_and(is_over) {
+        if self.is_out_of_time(self.state.seconds()) {
             return Some(Ending::OutOfTime);
         }
         self.stop.load(Ordering::Acquire).then_some(Ending::Interrupted)
+    }
+
+    /// Whether an epoch is one of those after which the network is evaluated in any case.
+    fn is_due(&self, epoch: u64) -> bool {
+        epoch.is_multiple_of(self.settings.evaluate_every)
+    }
+
+    fn is_out_of_time(&self, seconds: f64) -> bool {
+        self.settings.max_minutes.is_some_and(|minutes| seconds >= 60.0 * minutes)
+    }
+
+    /// Whether the last epoch that is done has been evaluated.
+    fn is_evaluated(&self) -> bool {
+        self.state.history.last().is_none_or(EpochRow::is_evaluated)
     }
 
     /// The next epoch, or, if there is none yet, the evaluation before training.
@@ -115,17 +135,12 @@ impl Run {
             }
         }
         let train_seconds = start.elapsed().as_secs_f64();
+        // The paper's program draws a number whenever it starts to evaluate its training or test set. Both
+        // are drawn here in every epoch: that keeps the streams, and so all results, the same.
+        self.state.generator.int64()?;
+        self.state.generator.int64()?;
 
-        let start = Instant::now();
         let data = self.data.clone();
-        // The paper's program draws a number whenever it starts to go through its training or test set;
-        // drawing it too keeps the streams, and so all results, the same.
-        self.state.generator.int64()?;
-        let train = self.evaluate(&data.train)?;
-        let validation = data.validation.as_ref().map(|split| self.evaluate(split)).transpose()?;
-        self.state.generator.int64()?;
-        let test = self.evaluate(&data.test)?;
-        let eval_seconds = start.elapsed().as_secs_f64();
         let trainer = &mut self.state.trainer;
         let store = trainer.error_store_mut().filter(|_| epoch > 0);
         let stored_errors = store.map(ErrorStore::end_epoch);
@@ -136,25 +151,56 @@ impl Run {
             }
             _ => Vec::new(),
         };
-        Ok(EpochRow {
+        let mut row = EpochRow {
             epoch,
             processed_samples: epoch * samples as u64,
-            train,
-            validation,
-            test,
-            wall_time: unix_time(),
+            train: None,
+            validation: None,
+            test: None,
+            wall_time: 0.0,
             train_seconds,
-            eval_seconds,
+            eval_seconds: 0.0,
             learning_rate,
             norms: trainer.layers().norms(),
             stored_errors,
             angles,
-        })
+        };
+        let is_last = epoch >= self.settings.epochs
+            || self.is_out_of_time(self.state.seconds() + train_seconds)
+            || self.stop.load(Ordering::Acquire);
+        if is_last || self.is_due(epoch) {
+            self.evaluate_for(&mut row)?;
+        }
+        row.wall_time = unix_time();
+        Ok(row)
     }
 
-    fn uses_cuda(&self) -> bool {
+    /// Evaluates the network for the last row, if that has not been done; says if it has not.
+    fn evaluate_last(&mut self) -> Result<bool> {
+        let Some(mut row) = self.state.history.pop_if(|row| !row.is_evaluated()) else {
+            return Ok(false);
+        };
+        let evaluated = self.multiplying().and_then(|_turn| self.evaluate_for(&mut row));
+        self.state.history.push(row);
+        evaluated.map(|()| true)
+    }
+
+    /// Evaluates the network as it is on all parts of the data.
+    fn evaluate_for(&self, row: &mut EpochRow) -> Result<()> {
+        let start = Instant::now();
+        row.train = Some(self.evaluate(&self.data.train)?);
+        let validation = self.data.validation.as_ref();
+        row.validation = validation.map(|split| self.evaluate(split)).transpose()?;
+        row.test = Some(self.evaluate(&self.data.test)?);
+        row.eval_seconds = start.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    /// While this lives, CUDA multiplies in the run's precision; nothing where CUDA is not used.
+    fn multiplying(&self) -> Result<Option<Multiplying>> {
         let data = self.data.train.inputs.device();
-        data.is_cuda() || self.state.trainer.layers().devices().any(|it| it.is_cuda())
+        let cuda = data.is_cuda() || self.state.trainer.layers().devices().any(|it| it.is_cuda());
+        cuda.then(|| multiply(self.settings.precision == Precision::Tf32)).transpose()
     }
 
     fn evaluate(&self, split: &Split) -> Result<Evaluation> {

@@ -10,7 +10,8 @@ use super::RowFile;
 use crate::diagnostics::LayerAngles;
 use crate::run::{EpochRow, ValueName};
 
-/// Starts `metrics.csv` in this folder; these are its columns of losses and metrics.
+/// Starts `metrics.csv` in this folder; these are its columns of losses and metrics, which are empty in
+/// epochs that are not evaluated.
 pub fn metrics(folder: &Path, values: impl Iterator<Item = ValueName>) -> Result<RowFile> {
     let values: Vec<ValueName> = values.collect();
     let mut header = vec!["epoch".to_string(), "processed_samples".into()];
@@ -18,9 +19,9 @@ pub fn metrics(folder: &Path, values: impl Iterator<Item = ValueName>) -> Result
     header.extend(["train_seconds", "eval_seconds", "learning_rate"].map(String::from));
     table(&folder.join("metrics.csv"), header, move |row| {
         let mut record = vec![row.epoch.to_string(), row.processed_samples.to_string()];
-        let values = values.iter().map(|name| name.of(row).expect("the run has this value"));
+        record.extend(values.iter().map(|name| cell(name.of(row))));
         let others = [row.train_seconds, row.eval_seconds, row.learning_rate];
-        record.extend(values.chain(others).map(|value| value.to_string()));
+        record.extend(others.map(|value| value.to_string()));
         vec![record]
     })
 }
@@ -44,12 +45,15 @@ pub fn diagnostics(folder: &Path) -> Result<RowFile> {
     let header = names.map(String::from).collect();
     table(&folder.join("diagnostics.csv"), header, |row| {
         let record = |(layer, angles): (u64, &LayerAngles)| {
-            let values = DIAGNOSTICS.map(|(_, value)| value(row, angles));
-            let values = values.map(|value| value.map_or(String::new(), |it| it.to_string()));
+            let values = DIAGNOSTICS.map(|(_, value)| cell(value(row, angles)));
             [vec![row.epoch.to_string(), layer.to_string()], values.to_vec()].concat()
         };
         (1..).zip(&row.angles).map(record).collect()
     })
+}
+
+fn cell(number: Option<f64>) -> String {
+    number.map_or(String::new(), |number| number.to_string())
 }
 
 /// Rows of cells.

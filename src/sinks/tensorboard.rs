@@ -116,7 +116,7 @@ fn record(row: &EpochRow) -> Record {
         }
     }
     add("time/train_seconds".into(), Some(row.train_seconds));
-    add("time/eval_seconds".into(), Some(row.eval_seconds));
+    add("time/eval_seconds".into(), row.is_evaluated().then_some(row.eval_seconds));
     let layer = |index: usize| match index + 1 == row.norms.len() {
         true => "output".to_string(),
         false => format!("hidden_{}", index + 1),
