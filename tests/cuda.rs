@@ -34,7 +34,7 @@ fn outcome(sets: &str) -> (Vec<Tensor>, Evaluation) {
     let mut tensors: Vec<Tensor> =
         layers.named_tensors().into_iter().map(|(_, tensor)| tensor).collect();
     tensors.extend(run.state.trainer.error_store_mut().map(|it| it.errors().shallow_clone()));
-    (tensors.iter().map(|tensor| tensor.to_device(Device::Cpu)).collect(), test)
+    (tensors.iter().map(|tensor| tensor.to_device(Device::Cpu)).collect(), test.unwrap())
 }
 
 /// The largest distance of two numbers at the same place.

@@ -139,8 +139,9 @@ fn tensorboard_and_pytorch_read_what_is_written() {
             ("time/eval_seconds", "eval_seconds"),
         ] {
             let curve = curve(tag);
-            let is_there =
-                |row: &&HashMap<String, String>| column == "train_seconds" || row["test_f1"] != "";
+            let is_there = |row: &&HashMap<String, String>| {
+                column == "train_seconds" || !row["test_f1"].is_empty()
+            };
             let rows: Vec<_> = rows.iter().filter(is_there).collect();
             let count = if column == "train_seconds" { 5 } else { 5 - skipped };
             assert_eq!((curve.len(), rows.len()), (count, count), "{tag}");

@@ -296,7 +296,7 @@ fn whatever_ends_a_run_its_last_epoch_is_evaluated() {
     // Who asks when epoch 2 is over without an evaluation gets epoch 3.
     let mut run = make("");
     let stop = run.stop.clone();
-    let ending = run.train(&mut on_epoch(|row| stop.store(row.epoch == 2, Ordering::Relaxed)));
+    let ending = run.train(&mut on_epoch(|row| stop.store(row.epoch >= 2, Ordering::Relaxed)));
     assert_eq!((ending.unwrap(), evaluated(&run)), (Ending::Interrupted, vec![0, 3]));
 
     // The time is over in epoch 3.
@@ -350,7 +350,7 @@ fn early_stop_compares_the_epochs_that_are_due() {
     assert_eq!(stopped.train(&mut end).unwrap(), Ending::Interrupted);
     assert_eq!(stopped.state.epoch(), Some(best + 4));
     let stop = stopped.stop.clone();
-    let mut end = on_epoch(|row| stop.store(row.epoch == best + 5, Ordering::Relaxed));
+    let mut end = on_epoch(|row| stop.store(row.epoch >= best + 5, Ordering::Relaxed));
     stop.store(false, Ordering::Relaxed);
     assert_eq!(stopped.train(&mut end).unwrap(), Ending::Interrupted);
     let row = stopped.state.history.last_mut().unwrap();

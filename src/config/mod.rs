@@ -49,7 +49,7 @@ section! {
         /// Epochs between two evaluations.
         ///
         /// The network is also evaluated before training and after the last epoch. The other epochs have
-        /// no losses and metrics; nothing else depends on this.
+        /// no losses and metrics; the numbers of those that are evaluated stay the same.
         evaluate_every: u64 = 1, whole(1..=1_000_000_000);
         /// The data set.
         data: DataConfig => read();

@@ -47,7 +47,7 @@ impl Run {
             let layers = self.state.trainer.layers();
             observer.notice(&Event::Start { history: &self.state.history, layers })?;
             if let Some(row) = self.state.history.last().cloned().filter(|_| late) {
-                divergence::check(self, &row, None, observer)?; // its checkpoint is no earlier one
+                divergence::check(self, &row, None, observer)?; // no checkpoint is of an earlier epoch
                 checkpoints.map_or(Ok(()), |checkpoints| checkpoints.after_epoch(self, true))?;
             }
             let mut ending = self.ending();
