@@ -133,12 +133,14 @@ impl Checkpoints {
         tensor_file::write(path, state, texts).context("no checkpoint")
     }
 
-    /// The rows as YAML in bytes. Those of the last call are not converted anew.
+    /// The rows as YAML in bytes. Those of the last call are not converted anew, except for the last one,
+    /// which may have been evaluated since.
     fn rows(&self, rows: &[EpochRow]) -> Result<Tensor> {
         let mut texts = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         if texts.len() > rows.len() {
             texts.clear();
         }
+        texts.truncate(rows.len().saturating_sub(1));
         for row in &rows[texts.len()..] {
             // Lists of one, one behind the other, are a list.
             texts.push(serde_yaml::to_string(&[row]).context("a row cannot be written as YAML")?);
