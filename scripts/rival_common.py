@@ -1,4 +1,4 @@
-"""What all rivals of the benchmark share: command line, data, initial weights, the epoch loop.
+"""What all rivals of the benchmark share: command line, initial weights, the epoch loop.
 
 A rival is a trainer with two methods: `epoch(order)` takes every training sample once, in this order
 of positions, and returns when the work is done; `logits(...)` tells what the trained network puts
@@ -9,20 +9,19 @@ Legend: N samples, C outputs, m inputs and n outputs of a layer, w width of a to
 """
 
 import argparse
-import gzip
 import os
-import struct
 import time
 
 import numpy as np
 
-CLASSES = 10
-PIXELS = 784
-LEARNING_RATES = {"mlp": 1.5e-4, "vit": 3e-3}
+import rival_data
+
+MODELS = ["mlp", "vit", "cnn"]
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 
 # The Vision Transformer: 28 x 28 pixels in patches of 7 x 7 make 16 tokens of width 32.
+PIXELS, CLASSES = 784, 10
 IMAGE_SIDE, PATCH_SIDE = 28, 7
 TOKENS, TOKEN_WIDTH = (IMAGE_SIDE // PATCH_SIDE) ** 2, 32
 TRANSFORMER_BLOCKS = 4
@@ -30,24 +29,36 @@ HEADS, HEAD_SIZE = 8, 64
 TRANSFORMER_MLP_WIDTH = 128
 NORM_EPSILON = 1e-5
 
+# The convolutional network: 32C5-pool-64C5-pool-1000FC.
+KERNEL = 5
+CHANNELS = (1, 32, 64)
+CNN_WIDTH = 1000
 
-def arguments(description, compiles):
-    """The command line; `compiles`: whether the rival has a `--compile`."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--data", required=True, help="folder with MNIST's files")
-    parser.add_argument("--algorithm", choices=["f3", "bp"], default="f3")
-    parser.add_argument("--model", choices=["mlp", "vit"], default="mlp")
-    parser.add_argument("--hidden", type=int, default=1, help="hidden layers (not of a transformer)")
-    parser.add_argument("--width", type=int, default=500, help="their width (not of a transformer)")
-    parser.add_argument("--batch-size", type=int, default=50)
-    parser.add_argument("--samples", type=int, default=60000, help="train on the first so many")
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument("--check", action="store_true",
-                        help="print the loss on the training set after the run, not seconds")
+
+def parser(description):
+    """The command line that all rivals have."""
+    found = argparse.ArgumentParser(description=description)
+    found.add_argument("--data", required=True, help="f3-tch's data directory")
+    found.add_argument("--data-set", choices=list(rival_data.READERS), default="mnist")
+    found.add_argument("--hidden", type=int, default=1, help="hidden layers of a fully connected network")
+    found.add_argument("--width", type=int, default=500, help="their width")
+    found.add_argument("--batch-size", type=int, default=50)
+    found.add_argument("--samples", type=int, default=rival_data.MOST, help="train on the first so many")
+    found.add_argument("--epochs", type=int, default=3)
+    found.add_argument("--threads", type=int, required=True)
+    return found
+
+
+def arguments(description, algorithms, compiles):
+    """The command line of a rival that only trains; `compiles`: whether it has a `--compile`."""
+    found = parser(description)
+    found.add_argument("--algorithm", choices=algorithms, default="f3")
+    found.add_argument("--model", choices=MODELS, default="mlp")
+    found.add_argument("--check", action="store_true",
+                       help="print the loss on the training set after the run, not seconds")
     if compiles:
-        parser.add_argument("--compile", action="store_true", help="train with torch.compile")
-    chosen = parser.parse_args()
+        found.add_argument("--compile", action="store_true", help="train with torch.compile")
+    chosen = found.parse_args()
     pin(chosen.threads)
     return chosen
 
@@ -61,30 +72,24 @@ def pin(threads):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
-def read_idx(path, most):
-    """The first `most` items of an IDX file of bytes, plain or gzipped."""
-    compressed = not os.path.exists(path)
-    with gzip.open(f"{path}.gz") if compressed else open(path, "rb") as file:
-        _, dimensions = struct.unpack(">HxB", file.read(4))
-        count, *shape = struct.unpack(f">{dimensions}I", file.read(4 * dimensions))
-        count = min(count, most)
-        size = count * int(np.prod(shape))
-        return np.frombuffer(file.read(size), dtype=np.uint8).reshape(count, *shape)
+def is_regression(data_set):
+    return data_set != "mnist"
 
 
-def training_set(folder, samples):
-    """Standardised images float32 [N, 784] and one-hot targets float32 [N, C]."""
-    images = read_idx(f"{folder}/train-images-idx3-ubyte", samples).reshape(-1, PIXELS)
-    labels = read_idx(f"{folder}/train-labels-idx1-ubyte", samples)
-    inputs = images.astype(np.float32)
-    inputs /= 255
-    inputs -= 0.1307
-    inputs /= 0.3081
-    return inputs, np.eye(CLASSES, dtype=np.float32)[labels]
+def learning_rate(model, data_set):
+    """Adam's, as in f3-tch's configurations."""
+    if model == "vit":
+        return 3e-3
+    return 1e-4 if is_regression(data_set) else 1.5e-4
 
 
 def uniform(random, bound, *shape):
     return random.uniform(-bound, bound, shape).astype(np.float32)
+
+
+def trinomial(random, *shape):
+    """I.i.d. uniform from {-1, 0, 1}."""
+    return random.randint(-1, 2, shape).astype(np.float32)
 
 
 def dense_weights(random, m, n):
@@ -92,13 +97,15 @@ def dense_weights(random, m, n):
     return [uniform(random, m**-0.5, n, m), uniform(random, m**-0.5, n)]
 
 
-def mlp_weights(hidden, width):
-    """Weight and bias of each layer, and the feedback [C, n] from U(-1/√n, 1/√n) of each hidden one."""
+def mlp_weights(inputs, hidden, width, outputs, regression):
+    """Weight and bias of each layer, and the feedback [C, n] of each hidden one: from U(-1/√n, 1/√n),
+    for regression from {-1, 0, 1}."""
     random = np.random.RandomState(1)
-    widths = [PIXELS] + [width] * hidden + [CLASSES]
+    widths = [inputs] + [width] * hidden + [outputs]
     layers = [dense_weights(random, m, n) for m, n in zip(widths, widths[1:])]
-    feedback = [uniform(random, n**-0.5, CLASSES, n) for n in widths[1:-1]]
-    return layers, feedback
+    if regression:
+        return layers, [trinomial(random, outputs, n) for n in widths[1:-1]]
+    return layers, [uniform(random, n**-0.5, outputs, n) for n in widths[1:-1]]
 
 
 def vit_weights():
@@ -110,7 +117,7 @@ def vit_weights():
     blocks = [transformer_block_weights(random) for _ in range(TRANSFORMER_BLOCKS)]
     blocks[0] = dense_weights(random, PIXELS, n) + blocks[0]
     blocks += [dense_weights(random, n, n), dense_weights(random, n, CLASSES)]
-    feedback = [random.randint(-1, 2, (CLASSES, n)).astype(np.float32) for _ in blocks[:-1]]
+    feedback = [trinomial(random, CLASSES, n) for _ in blocks[:-1]]
     return blocks, feedback
 
 
@@ -131,6 +138,26 @@ def transformer_block_weights(random):
 
 def norm_weights(n):
     return [np.ones(n, dtype=np.float32), np.zeros(n, dtype=np.float32)]
+
+
+def cnn_weights():
+    """Weight and bias of each block of the convolutional network, and the feedback [C, n] from
+    U(-1/√n, 1/√n) of each but the last.
+
+    Images have their channels last: a convolution's weight is [rows, columns, m, n], and the outputs
+    of its block stand in the order row, column, channel. (f3-tch has channels first. As rows of weights
+    and columns of feedback are drawn independently, this is the same network.)
+    """
+    random = np.random.RandomState(1)
+    blocks, side, widths = [], IMAGE_SIDE, []
+    for m, n in zip(CHANNELS, CHANNELS[1:]):
+        bound = (m * KERNEL * KERNEL) ** -0.5
+        blocks.append([uniform(random, bound, KERNEL, KERNEL, m, n), uniform(random, bound, n)])
+        side //= 2
+        widths.append(side * side * n)
+    widths.append(CNN_WIDTH)
+    blocks += [dense_weights(random, widths[-2], CNN_WIDTH), dense_weights(random, CNN_WIDTH, CLASSES)]
+    return blocks, [uniform(random, n**-0.5, CLASSES, n) for n in widths]
 
 
 def train(trainer, chosen):
@@ -155,3 +182,8 @@ def binary_cross_entropy(logits, targets):
 def cross_entropy(logits, targets):
     """Of softmax(logits), averaged over the samples."""
     return (np.logaddexp.reduce(logits, axis=1) - (targets * logits).sum(axis=1)).mean()
+
+
+def squared_error(outputs, targets):
+    """Summed over the outputs, averaged over the samples."""
+    return ((outputs - targets) ** 2).sum(axis=1).mean()

@@ -1,5 +1,5 @@
-"""JAX's side of the benchmark: F³ and backpropagation on fully connected networks and on a Vision
-Transformer.
+"""JAX's side of the benchmark: F³, DFA and backpropagation on fully connected and convolutional networks
+and on a Vision Transformer.
 
 Written to be fast: an epoch is one jitted `lax.scan` over its batches, whose carry (parameters, Adam
 moments, stored errors) lives in donated buffers that XLA updates in place; a smaller last batch is
@@ -27,6 +27,7 @@ import numpy as np
 from jax import lax
 
 import rival_common
+import rival_data
 
 BETA1, BETA2 = rival_common.BETAS
 EPSILON = rival_common.EPSILON
@@ -36,17 +37,18 @@ class Trainer:
     """Epochs of a network. An algorithm's `gradients(network, blocks, feedback, e, x, y*)` gives the
     gradients of all blocks and the samples' new errors (None where the algorithm keeps none)."""
 
-    def __init__(self, network, inputs, targets, chosen):
-        self.network, self.loss = network, network.loss
-        self.inputs, self.targets = jnp.asarray(inputs), jnp.asarray(targets)
+    def __init__(self, network, train, chosen):
+        self.network, self.loss = network, network.head.loss
+        self.inputs, self.targets = jnp.asarray(train.inputs), jnp.asarray(train.targets)
         self.batch_size = chosen.batch_size
         parameters = jax.tree.map(jnp.asarray, network.blocks)
-        f3 = chosen.algorithm == "f3"
-        self.feedback = jax.tree.map(jnp.asarray, network.feedback) if f3 else []
+        bp, f3 = chosen.algorithm == "bp", chosen.algorithm == "f3"
+        self.feedback = [] if bp else jax.tree.map(jnp.asarray, network.feedback)
         errors = jnp.array(self.targets) if f3 else None
         self.state = (parameters, zeros_like(parameters), zeros_like(parameters), jnp.float32(0), errors)
-        gradients = partial(f3_gradients if f3 else backpropagation_gradients, network)
-        self.run, self.step = training(gradients, rival_common.LEARNING_RATES[chosen.model])
+        gradients = partial(backpropagation_gradients if bp else feedback_gradients, network)
+        rate = rival_common.learning_rate(chosen.model, chosen.data_set)
+        self.run, self.step = training(gradients, rate)
 
     def epoch(self, order):
         batches, rest = divmod(len(order), self.batch_size)
@@ -60,7 +62,7 @@ class Trainer:
         jax.block_until_ready(self.state)
 
     def logits(self):
-        run = jax.jit(partial(forward, self.network))
+        run = jax.jit(self.network.forward)
         starts = range(0, len(self.inputs), 1000)
         return np.concatenate([run(self.state[0], self.inputs[i : i + 1000]) for i in starts])
 
@@ -155,72 +157,147 @@ def attention(x, qkv):
     return jnp.einsum("batu,buas->btas", weights, value).reshape(b, t, a * s)
 
 
-class Mlp:
-    """A fully connected network; `blocks` are weight and bias of each layer."""
+def convolution_block(parameters, x):
+    """tanh of the largest of each 2 x 2 pixels of a convolution: [b, r·s·m] to [b, r·s·n/4].
+
+    That is the largest tanh, for a quarter of the work (it grows with its argument). The largest is
+    taken by slices: the gradient of `reduce_window` took ten times as long.
+    """
+    weight, bias = parameters
+    b, m = len(x), weight.shape[2]
+    side = round((x.shape[1] // m) ** 0.5)
+    z = convolution(weight, x.reshape(b, side, side, m))
+    rows = jnp.maximum(z[:, ::2], z[:, 1::2])
+    pooled = jnp.maximum(rows[:, :, ::2], rows[:, :, 1::2])
+    return jnp.tanh(pooled + bias).reshape(b, -1)
+
+
+CHANNELS_LAST = ("NHWC", "HWIO", "NHWC")
+
+
+@jax.custom_vjp
+def convolution(weight, images):
+    """Images [b, r, s, m] with a weight [k, k, m, n] to [b, r, s, n]."""
+    return lax.conv_general_dilated(images, weight, (1, 1), "SAME", dimension_numbers=CHANNELS_LAST)
+
+
+def convolution_kept(weight, images):
+    return convolution(weight, images), (weight, images)
+
+
+def convolution_gradients(kept, delta):
+    """The weight's gradient is a convolution of images with δ, samples in the place of channels. Left to
+    JAX it is one in an order of dimensions for which XLA has no fast kernel (a hundred times as long)."""
+    weight, images = kept
+    k, _, m, n = weight.shape
+    pad = [(k // 2, k // 2)] * 2
+    over = partial(lax.conv_general_dilated, window_strides=(1, 1), padding=pad, dimension_numbers=CHANNELS_LAST)
+    if m < n // 2:
+        delta_weight = over(images.transpose(3, 1, 2, 0), delta.transpose(1, 2, 0, 3)).transpose(1, 2, 0, 3)
+    else:  # the other way round: more rows for the product inside
+        delta_weight = over(delta.transpose(3, 1, 2, 0), images.transpose(1, 2, 0, 3))
+        delta_weight = jnp.flip(delta_weight, (1, 2)).transpose(1, 2, 3, 0)
+    return delta_weight, over(delta, jnp.flip(weight, (0, 1)).swapaxes(2, 3))
+
+
+convolution.defvjp(convolution_kept, convolution_gradients)
+
+
+class Sigmoid:
+    """Sigmoid outputs and binary cross-entropy."""
 
     loss = staticmethod(rival_common.binary_cross_entropy)
-    probabilities = staticmethod(jax.nn.sigmoid)
-
-    def __init__(self, chosen):
-        self.blocks, self.feedback = rival_common.mlp_weights(chosen.hidden, chosen.width)
-        self.hidden = [dense] * chosen.hidden
+    activation = staticmethod(jax.nn.sigmoid)
 
     @staticmethod
     def mean_loss(z, targets):
         return jnp.mean(jnp.maximum(z, 0) - z * targets + jnp.log1p(jnp.exp(-jnp.abs(z))))
 
     @staticmethod
-    def output_gradient(difference):
+    def gradient(difference):
         """∂L/∂z of the mean loss from y - y* [b, C]."""
         return difference / difference.size
 
 
-class Vit:
-    """The Vision Transformer; `blocks` are the parameters of what learns together in F³."""
+class Softmax:
+    """Logits and cross-entropy; y is their softmax."""
 
     loss = staticmethod(rival_common.cross_entropy)
-    probabilities = staticmethod(jax.nn.softmax)
-
-    def __init__(self, _chosen):
-        self.blocks, self.feedback = rival_common.vit_weights()
-        self.hidden = [transformer_block] * rival_common.TRANSFORMER_BLOCKS + [dense]
+    activation = staticmethod(jax.nn.softmax)
 
     @staticmethod
     def mean_loss(z, targets):
         return -jnp.mean(jnp.sum(targets * jax.nn.log_softmax(z), axis=1))
 
     @staticmethod
-    def output_gradient(difference):
-        """∂L/∂z of the mean loss from y - y* [b, C]."""
+    def gradient(difference):
         return difference / len(difference)
 
 
-def forward(network, blocks, x):
+class Identity:
+    """Linear outputs and mean squared error."""
+
+    loss = staticmethod(rival_common.squared_error)
+    activation = staticmethod(lambda z: z)
+
+    @staticmethod
+    def mean_loss(z, targets):
+        return jnp.mean((z - targets) ** 2)
+
+    @staticmethod
+    def gradient(difference):
+        return difference * (2 / difference.size)
+
+
+class Network:
+    """`blocks` are the parameters of what learns together in F³, `hidden` the functions of all but the
+    last, `feedback` the matrices [C, n] of those, `head` what comes behind the output layer."""
+
+    def __init__(self, chosen, inputs, outputs):
+        regression = rival_common.is_regression(chosen.data_set)
+        self.head = {"vit": Softmax}.get(chosen.model, Identity if regression else Sigmoid)
+        if chosen.model == "mlp":
+            weights = rival_common.mlp_weights(inputs, chosen.hidden, chosen.width, outputs, regression)
+            self.hidden = [dense] * chosen.hidden
+        elif chosen.model == "vit":
+            weights = rival_common.vit_weights()
+            self.hidden = [transformer_block] * rival_common.TRANSFORMER_BLOCKS + [dense]
+        else:
+            weights = rival_common.cnn_weights()
+            self.hidden = [convolution_block] * (len(rival_common.CHANNELS) - 1) + [dense]
+        self.blocks, self.feedback = weights
+
+    def forward(self, blocks, x):
+        """Outputs [b, C] before the output activation."""
+        for hidden, parameters in zip(self.hidden, blocks):
+            x = hidden(parameters, x)
+        return linear(x, *blocks[-1])
+
+
+def feedback_gradients(network, blocks, feedback, e, x, targets):
+    """F³ if there is an error of the epoch before, else DFA: all is one graph, in whose order XLA is
+    free."""
+    pull_backs = []
     for hidden, parameters in zip(network.hidden, blocks):
-        x = hidden(parameters, x)
-    return linear(x, *blocks[-1])
-
-
-def f3_gradients(network, blocks, feedback, e, x, targets):
-    found = []
-    for hidden, parameters, matrix in zip(network.hidden, blocks, feedback):
         x, pull_back = jax.vjp(partial(hidden, x=x), parameters)
-        found.append(pull_back(e @ matrix)[0])
-    difference = network.probabilities(linear(x, *blocks[-1])) - targets
-    delta_z = network.output_gradient(difference)
+        pull_backs.append(pull_back)
+    difference = network.head.activation(linear(x, *blocks[-1])) - targets
+    error = -difference if e is None else e
+    found = [pull_back(error @ matrix)[0] for pull_back, matrix in zip(pull_backs, feedback)]
+    delta_z = network.head.gradient(difference)
     found.append([delta_z.T @ x, delta_z.sum(0)])
     return found, -difference
 
 
 def backpropagation_gradients(network, blocks, _feedback, _e, x, targets):
-    return jax.grad(lambda blocks: network.mean_loss(forward(network, blocks, x), targets))(blocks), None
+    return jax.grad(lambda blocks: network.head.mean_loss(network.forward(blocks, x), targets))(blocks), None
 
 
 def main():
-    chosen = rival_common.arguments(__doc__.split("\n\n")[0], compiles=False)
-    inputs, targets = rival_common.training_set(chosen.data, chosen.samples)
-    network = {"mlp": Mlp, "vit": Vit}[chosen.model](chosen)
-    rival_common.train(Trainer(network, inputs, targets, chosen), chosen)
+    chosen = rival_common.arguments(__doc__.split("\n\n")[0], ["f3", "dfa", "bp"], compiles=False)
+    train, _ = rival_data.read(chosen.data, chosen.data_set, chosen.samples)
+    network = Network(chosen, train.inputs.shape[1], train.targets.shape[1])
+    rival_common.train(Trainer(network, train, chosen), chosen)
 
 
 if __name__ == "__main__":

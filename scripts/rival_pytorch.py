@@ -1,16 +1,15 @@
-"""PyTorch's side of the benchmark: F³ and backpropagation on fully connected networks and on a Vision
-Transformer.
+"""PyTorch's side of the benchmark: F³, DFA and backpropagation on fully connected and convolutional
+networks and on a Vision Transformer.
 
-Written to be fast. The data are tensors in memory (no DataLoader). Eager F³ runs under no_grad: fully
-connected layers have closed-form gradients in buffers that are reused, and oneDNN's product with bias
-and tanh in one call; transformer blocks have autograd inside the block; each layer's Adam comes right
-behind its gradient, while that is in the cache. Eager backpropagation is autograd. With `--compile`
-one batch's whole step, Adam included, is one function for torch.compile. Prints the seconds of each
-training epoch, one a line.
+Written to be fast. The data are tensors in memory (no DataLoader). Eager F³ and DFA run under no_grad:
+fully connected and convolutional blocks have closed-form gradients, and oneDNN's product with bias and
+tanh in one call; transformer blocks have autograd inside the block; each layer's Adam comes right
+behind its gradient, while that is in the cache. Eager backpropagation goes through the same closed
+forms where all blocks have them, otherwise it is autograd. With `--compile` one batch's whole step,
+Adam included, is one function for torch.compile. Prints the seconds of each training epoch, one a line.
 
-Legend: b batch, m inputs and n outputs of a layer, C outputs of the network, x [b, m] inputs,
-h [b, n] outputs, e [b, C] the samples' errors of the epoch before, B [C, n] feedback; in a transformer
-block t tokens of width w, and a heads of size s.
+Legend: b batch, C outputs of the network, x [b, m] inputs of a block, e [b, C] the samples' errors (of
+the epoch before in F³), B [C, n] feedback.
 """
 
 import ctypes
@@ -19,9 +18,10 @@ import sys
 from functools import partial
 
 import torch
-from torch.nn import functional
 
 import rival_common
+import rival_data
+from rival_pytorch_networks import LOCAL, Adam, LocalLinear, Network, in_order_of
 
 BETA1, BETA2 = rival_common.BETAS
 EPSILON = rival_common.EPSILON
@@ -39,177 +39,14 @@ def keep_freed_memory():
         mallopt(-3, 2**25)  # M_MMAP_THRESHOLD: larger tensors are mapped one by one; this is the most
 
 
-def tensors(arrays):
-    return [torch.from_numpy(array.copy()) for array in arrays]
-
-
-class Adam:
-    """The fused kernel of torch.optim.Adam, without the Python that torch.optim puts around it."""
-
-    def __init__(self, parameters, rate):
-        self.parameters = [parameter.detach() for parameter in parameters]
-        self.first = [torch.zeros_like(parameter) for parameter in parameters]
-        self.second = [torch.zeros_like(parameter) for parameter in parameters]
-        self.steps = torch.zeros([])
-        self.rate = rate
-
-    def step(self, gradients):
-        self.steps += 1
-        torch._fused_adam_(
-            self.parameters, gradients, self.first, self.second, [], [self.steps] * len(gradients),
-            lr=self.rate, beta1=BETA1, beta2=BETA2, weight_decay=0.0, eps=EPSILON,
-            amsgrad=False, maximize=False,
-        )
-
-
-def tanh_layer(x, weight, bias):
-    """tanh(x Wᵀ + b) without a graph; by oneDNN in one call where this build of PyTorch has that."""
-    if torch.backends.mkldnn.is_available():
-        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "tanh", [], "")
-    return functional.linear(x, weight, bias).tanh_()
-
-
-class LocalLinear:
-    """x Wᵀ + b, which learns from a given δz [b, n]: gradients in closed form, then its own Adam."""
-
-    def __init__(self, parameters, rate):
-        self.weight, self.bias = parameters
-        self.gradients = [torch.empty_like(parameter) for parameter in parameters]
-        self.adam = Adam(parameters, rate)
-
-    def learn(self, x, delta_z):
-        torch.mm(delta_z.t(), x, out=self.gradients[0])
-        torch.sum(delta_z, 0, out=self.gradients[1])
-        self.adam.step(self.gradients)
-
-
-class LocalDense(LocalLinear):
-    """tanh(x Wᵀ + b), which learns from a given δh [b, n]; h [b, n] is from before the step."""
-
-    def learn(self, x, delta_h):
-        h = tanh_layer(x, self.weight, self.bias)
-        super().learn(x, torch.ops.aten.tanh_backward(delta_h, h))
-        return h
-
-
-class LocalTransformer:
-    """A transformer block, which learns from a given δh [b, t·w]: autograd inside it, then its own
-    Adam; h [b, t·w] is from before the step."""
-
-    def __init__(self, parameters, rate):
-        self.parameters = [parameter.requires_grad_() for parameter in parameters]
-        self.adam = Adam(parameters, rate)
-
-    def learn(self, x, delta_h):
-        with torch.enable_grad():
-            h = transformer_block(self.parameters, x)
-        self.adam.step(contiguous(torch.autograd.grad(h, self.parameters, delta_h)))
-        return h.detach()
-
-
-def contiguous(gradients):
-    """The fused kernel goes through memory and not by strides, which autograd chooses as it likes."""
-    return [gradient.contiguous() for gradient in gradients]
-
-
-def dense(parameters, x):
-    return functional.linear(x, *parameters).tanh()
-
-
-def transformer_block(parameters, x):
-    """u + MLP(LN(u)) with u = x + Attention(LN(x)), the tokens side by side in a row: [b, t·w] to
-    [b, t·w]. The first block has two parameters more and makes the tokens out of images [b, 784]."""
-    *embedding, scale, shift, qkv, projection, projection_bias = parameters[:-6]
-    mlp_scale, mlp_shift, expansion, expansion_bias, contraction, contraction_bias = parameters[-6:]
-    if embedding:
-        x = functional.linear(patches(x), *embedding)
-    x = x.view(-1, rival_common.TOKENS, rival_common.TOKEN_WIDTH)
-    u = x + attention(norm(x, scale, shift), qkv, projection) + projection_bias
-    hidden = functional.linear(norm(u, mlp_scale, mlp_shift), expansion, expansion_bias).tanh()
-    return (u + functional.linear(hidden, contraction, contraction_bias)).flatten(1)
-
-
-def patches(images):
-    """Pixels [b, 784] with those of a patch side by side, row by row: [b, 784]."""
-    side, patch = rival_common.IMAGE_SIDE, rival_common.PATCH_SIDE
-    return images.view(-1, side // patch, patch, side // patch, patch).transpose(2, 3).flatten(1)
-
-
-def norm(x, scale, shift):
-    return functional.layer_norm(x, x.shape[-1:], scale, shift, rival_common.NORM_EPSILON)
-
-
-def attention(x, qkv, projection):
-    """What the heads attend to, projected: [b, t, w] to [b, t, w].
-
-    Each head is a matrix of a batched product, so that no product's input or output has to be copied
-    from one order to another. That was faster here than scaled_dot_product_attention, and three
-    products for queries, keys and values were faster than one, whose gradient has to be put together.
-    """
-    b, t, w = x.shape
-    a, s = rival_common.HEADS, rival_common.HEAD_SIZE
-    copies = x.reshape(1, b * t, w).expand(a, -1, -1)
-    query, key, value = qkv.view(3, a, s, w).unbind()
-    query, key, value = (
-        torch.bmm(copies, weight.transpose(1, 2)).view(a * b, t, s)
-        for weight in (query * s**-0.5, key, value)
-    )
-    attended = torch.bmm(torch.bmm(query, key.transpose(1, 2)).softmax(-1), value)  # [a·b, t, s]
-    # Contiguous, as torch.compile (2.11.0) reads a view only after Adam has changed the parameter.
-    projection = projection.view(w, a, s).permute(1, 2, 0).contiguous()
-    return torch.bmm(attended.view(a, b * t, s), projection).sum(0).view(b, t, w)
-
-
-class Mlp:
-    """A fully connected network; `blocks` are weight and bias of each layer."""
-
-    loss = staticmethod(rival_common.binary_cross_entropy)
-    mean_loss = staticmethod(functional.binary_cross_entropy_with_logits)
-    probabilities = staticmethod(torch.sigmoid)
-
-    def __init__(self, chosen):
-        blocks, feedback = rival_common.mlp_weights(chosen.hidden, chosen.width)
-        self.blocks, self.feedback = [tensors(block) for block in blocks], tensors(feedback)
-        self.hidden = [dense] * chosen.hidden
-
-    @staticmethod
-    def output_gradient(difference):
-        """∂L/∂z of the mean loss from y - y* [b, C]."""
-        return difference / difference.numel()
-
-
-class Vit:
-    """The Vision Transformer; `blocks` are the parameters of what learns together in F³."""
-
-    loss = staticmethod(rival_common.cross_entropy)
-    mean_loss = staticmethod(functional.cross_entropy)
-    probabilities = staticmethod(partial(torch.softmax, dim=1))
-
-    def __init__(self, chosen):
-        blocks, feedback = rival_common.vit_weights()
-        self.blocks, self.feedback = [tensors(block) for block in blocks], tensors(feedback)
-        self.hidden = [transformer_block] * rival_common.TRANSFORMER_BLOCKS + [dense]
-
-    @staticmethod
-    def output_gradient(difference):
-        """∂L/∂z of the mean loss from y - y* [b, C]."""
-        return difference / len(difference)
-
-
-def forward(network, blocks, x):
-    for hidden, parameters in zip(network.hidden, blocks):
-        x = hidden(parameters, x)
-    return functional.linear(x, *blocks[-1])
-
-
 class Trainer:
     """The batches of an epoch; what happens to one is the subclass's `train_batch`."""
 
-    def __init__(self, network, inputs, targets, chosen):
-        self.network, self.loss = network, network.loss
-        self.inputs, self.targets = torch.from_numpy(inputs), torch.from_numpy(targets)
+    def __init__(self, network, train, chosen):
+        self.network, self.loss = network, network.head.loss
+        self.inputs, self.targets = torch.from_numpy(train.inputs), torch.from_numpy(train.targets)
         self.batch_size = chosen.batch_size
-        self.rate = rival_common.LEARNING_RATES[chosen.model]
+        self.rate = rival_common.learning_rate(chosen.model, chosen.data_set)
 
     def epoch(self, order):
         for positions in torch.from_numpy(order).split(self.batch_size):
@@ -221,44 +58,91 @@ class Trainer:
     @torch.no_grad()
     def logits(self):
         parts = self.inputs.split(1000)
-        return torch.cat([forward(self.network, self.network.blocks, x) for x in parts]).numpy()
+        return torch.cat([self.network.forward(self.network.blocks, x) for x in parts]).numpy()
 
 
-class F3(Trainer):
-    """Hidden layers step along e·B; the output layer along the gradient of the mean loss."""
+class Local(Trainer):
+    """A network of blocks that learn by themselves."""
 
-    def __init__(self, network, inputs, targets, chosen):
-        super().__init__(network, inputs, targets, chosen)
-        self.errors = self.targets.clone()
-        kinds = {dense: LocalDense, transformer_block: LocalTransformer}
+    def __init__(self, network, train, chosen):
+        super().__init__(network, train, chosen)
         self.hidden = [
-            kinds[hidden](parameters, self.rate)
+            LOCAL[hidden](parameters, self.rate)
             for hidden, parameters in zip(network.hidden, network.blocks)
         ]
         self.output = LocalLinear(network.blocks[-1], self.rate)
+
+    def difference(self, x, targets):
+        """y - y* [b, C] from the output layer's input."""
+        return self.network.head.activation(self.output.forward(x)[0]).sub_(targets)
+
+
+class F3(Local):
+    """Hidden layers step along e·B on the way forward; the output layer along the gradient of the mean
+    loss."""
+
+    def __init__(self, network, train, chosen):
+        super().__init__(network, train, chosen)
+        self.errors = self.targets.clone()
 
     @torch.no_grad()
     def train_batch(self, positions):
         x, targets = self.batch(positions)
         error = self.errors.index_select(0, positions)
         for layer, feedback in zip(self.hidden, self.network.feedback):
-            x = layer.learn(x, torch.mm(error, feedback))
-        y = self.network.probabilities(functional.linear(x, self.output.weight, self.output.bias))
-        difference = y.sub_(targets)
-        self.output.learn(x, self.network.output_gradient(difference))
+            x, kept = layer.forward(x)
+            layer.learn(kept, torch.mm(error, feedback))
+        difference = self.difference(x, targets)
+        self.output.learn(x, self.network.head.gradient(difference))
         self.errors.index_copy_(0, positions, difference.neg_())
 
 
+class Dfa(Local):
+    """Hidden layers step along e·B with the error of this very batch."""
+
+    @torch.no_grad()
+    def train_batch(self, positions):
+        x, targets = self.batch(positions)
+        all_kept = []
+        for layer in self.hidden:
+            x, kept = layer.forward(x)
+            all_kept.append(kept)
+        difference = self.difference(x, targets)
+        self.output.learn(x, self.network.head.gradient(difference))
+        error = difference.neg_()
+        # The last layer's activations are in the cache, so it comes first.
+        for layer, feedback in zip(self.hidden[::-1], self.network.feedback[::-1]):
+            layer.learn(all_kept.pop(), torch.mm(error, feedback))
+
+
+class ClosedBackpropagation(Local):
+    """Backpropagation without autograd."""
+
+    @torch.no_grad()
+    def train_batch(self, positions):
+        x, targets = self.batch(positions)
+        all_kept = []
+        for layer in self.hidden:
+            x, kept = layer.forward(x)
+            all_kept.append(kept)
+        delta_z = self.network.head.gradient(self.difference(x, targets))
+        delta = self.output.learn(x, delta_z, gives_delta_x=bool(self.hidden))
+        for layer in self.hidden[::-1]:
+            delta = layer.learn(all_kept.pop(), delta, gives_delta_x=bool(all_kept))
+
+
 class Backpropagation(Trainer):
-    def __init__(self, network, inputs, targets, chosen):
-        super().__init__(network, inputs, targets, chosen)
-        self.parameters = [parameter.requires_grad_() for block in network.blocks for parameter in block]
+    """Backpropagation by autograd."""
+
+    def __init__(self, network, train, chosen):
+        super().__init__(network, train, chosen)
+        self.parameters = [it.requires_grad_() for block in network.blocks for it in block]
         self.adam = Adam(self.parameters, self.rate)
 
     def train_batch(self, positions):
         x, targets = self.batch(positions)
-        loss = self.network.mean_loss(forward(self.network, self.network.blocks, x), targets)
-        gradients = contiguous(torch.autograd.grad(loss, self.parameters))
+        loss = self.network.head.mean_loss(self.network.forward(self.network.blocks, x), targets)
+        gradients = in_order_of(self.parameters, torch.autograd.grad(loss, self.parameters))
         with torch.no_grad():
             self.adam.step(gradients)
 
@@ -304,11 +188,15 @@ class AdamState:
 class Compiled(Trainer):
     """One batch's step as one compiled function."""
 
-    def __init__(self, network, inputs, targets, chosen):
-        super().__init__(network, inputs, targets, chosen)
+    def __init__(self, network, train, chosen):
+        super().__init__(network, train, chosen)
         self.errors = self.targets.clone()
-        self.state = AdamState([parameter for block in network.blocks for parameter in block], self.rate)
-        step = {"f3": f3_step, "bp": backpropagation_step}[chosen.algorithm]
+        self.state = AdamState(flat(network.blocks), self.rate)
+        step = {
+            "f3": partial(feedback_step, True),
+            "dfa": partial(feedback_step, False),
+            "bp": backpropagation_step,
+        }[chosen.algorithm]
         self.step = compiled(partial(step, network))
 
     @torch.no_grad()
@@ -324,23 +212,29 @@ def flat(blocks):
     return [parameter for block in blocks for parameter in block]
 
 
-def f3_step(
-    network, blocks, first, second, rate, correction, feedback, errors, inputs, targets, positions
+def feedback_step(
+    delayed, network, blocks, first, second, rate, correction, feedback, errors, inputs, targets, positions
 ):
+    """F³ if the error is the delayed one, else DFA: all is one graph, in whose order the compiler is
+    free."""
     x = inputs.index_select(0, positions)
-    error = errors.index_select(0, positions)
-    gradients = []
-    for hidden, parameters, matrix in zip(network.hidden, blocks, feedback):
-        x_now = x
-        x, pull_back = torch.func.vjp(lambda p: hidden(p, x_now), parameters)
-        gradients += pull_back(error @ matrix)[0]
-    weight, bias = blocks[-1]
-    difference = network.probabilities(functional.linear(x, weight, bias))
+    pull_backs = []
+    for hidden, parameters in zip(network.hidden, blocks):
+        x, pull_back = torch.func.vjp(partial(at, hidden, x), parameters)
+        pull_backs.append(pull_back)
+    difference = network.head.activation(torch.nn.functional.linear(x, *blocks[-1]))
     difference = difference - targets.index_select(0, positions)
-    delta_z = network.output_gradient(difference)
+    error = errors.index_select(0, positions) if delayed else -difference
+    gradients = [it for back, matrix in zip(pull_backs, feedback) for it in back(error @ matrix)[0]]
+    delta_z = network.head.gradient(difference)
     gradients += [delta_z.t() @ x, delta_z.sum(0)]
     adam_in_place(flat(blocks), gradients, first, second, rate, correction)
-    errors.index_copy_(0, positions, -difference)
+    if delayed:
+        errors.index_copy_(0, positions, -difference)
+
+
+def at(hidden, x, parameters):
+    return hidden(parameters, x)
 
 
 def backpropagation_step(
@@ -350,7 +244,7 @@ def backpropagation_step(
     batch_targets = targets.index_select(0, positions)
 
     def loss(blocks):
-        return network.mean_loss(forward(network, blocks, x), batch_targets)
+        return network.head.mean_loss(network.forward(blocks, x), batch_targets)
 
     # torch.func inside the compiled function, rather than `backward` of a compiled loss: forward
     # pass, gradients and Adam become one graph (a third faster with ten layers).
@@ -358,14 +252,21 @@ def backpropagation_step(
     adam_in_place(flat(blocks), flat(gradients), first, second, rate, correction)
 
 
+def trainer(network, train, chosen):
+    """The trainer that the command line asks for."""
+    if chosen.compile:
+        return Compiled(network, train, chosen)
+    backpropagation = Backpropagation if chosen.model == "vit" else ClosedBackpropagation
+    return {"f3": F3, "dfa": Dfa, "bp": backpropagation}[chosen.algorithm](network, train, chosen)
+
+
 def main():
-    chosen = rival_common.arguments(__doc__.split("\n\n")[0], compiles=True)
+    chosen = rival_common.arguments(__doc__.split("\n\n")[0], ["f3", "dfa", "bp"], compiles=True)
     torch.set_num_threads(chosen.threads)
     keep_freed_memory()
-    inputs, targets = rival_common.training_set(chosen.data, chosen.samples)
-    network = {"mlp": Mlp, "vit": Vit}[chosen.model](chosen)
-    kind = Compiled if chosen.compile else {"f3": F3, "bp": Backpropagation}[chosen.algorithm]
-    rival_common.train(kind(network, inputs, targets, chosen), chosen)
+    train, _ = rival_data.read(chosen.data, chosen.data_set, chosen.samples)
+    network = Network(chosen, train.inputs.shape[1], train.targets.shape[1])
+    rival_common.train(trainer(network, train, chosen), chosen)
 
 
 if __name__ == "__main__":
