@@ -1,217 +1,30 @@
-"""Seconds per training epoch of f3-tch, PyTorch and JAX on MNIST, in one run on the same cores.
+"""Seconds per epoch of f3-tch, PyTorch and JAX, in one run on the same cores.
 
 The programs take turns, so that a change in the machine's speed hits all of them. Each turn is a
 process of its own that trains an epoch which is not counted, and then epochs that are. Long epochs are
 cut to the first samples of the training set: an epoch's time is proportional to them.
 
+Parts: `workload` (training on W1 to W7, all programs), `run` (whole runs: training, evaluation, logs and
+checkpoints), `many` (runs side by side), `depth`, `width`, `batch`, `threads`, `memory`, `feedback`, and
+`check`, which is not timed: the losses that all programs reach.
+
 Writes into a folder: results.csv (a row per counted epoch, with the process's peak memory),
-report.md (medians, spreads, ratios and the machine's limit) and the plots. Where other users of the
-machine disturb (half of a virtual machine's cores may be gone for minutes), the fastest epochs say more
-than the medians; the report has both.
+report.md (targets, medians, spreads, ratios and the machine's limit) and the plots. Where other users of
+the machine disturb (half of a virtual machine's cores may be gone for minutes), the fastest epochs say
+more than the medians; the report has both.
 """
 
 import argparse
-import csv
-import json
 import os
 import pathlib
-import platform
 import re
 import statistics
-import subprocess
-import sys
-import tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-PROGRAM = ROOT / "target/release/f3-tch"
-PROFILE = ROOT / "target/release/examples/profile"
-
-
-class Workload:
-    """A network, a batch size, and how many training samples an epoch has."""
-
-    def __init__(self, hidden, width, batch, samples, model="mlp"):
-        self.hidden, self.width, self.batch, self.samples = hidden, width, batch, samples
-        self.model = model
-
-    def __str__(self):
-        if self.model == "vit":
-            return f"Vision Transformer, batch {self.batch}, epochs of {self.samples:,} samples"
-        layers = f"{self.hidden}x{self.width}" if self.hidden > 1 else f"{self.width}"
-        return f"784-{layers}-10, batch {self.batch}, epochs of {self.samples:,} samples"
-
-
-WORKLOADS = {
-    "W1": Workload(1, 500, 50, 60000),
-    "W2": Workload(10, 500, 50, 10000),
-    "W3": Workload(20, 1000, 20, 2000),
-    "W4": Workload(0, 0, 100, 3000, model="vit"),
-}
-
-
-class Ours:
-    """f3-tch with an algorithm and `--set`s."""
-
-    def __init__(self, label, algorithm="f3", **sets):
-        self.label, self.algorithm = f"f3-tch {label}", algorithm
-        self.sets = {key.replace("__", "."): value for key, value in sets.items()}
-
-    def epochs(self, workload, count, cores):
-        with tempfile.TemporaryDirectory() as folder:
-            sets = {
-                "algorithm.name": self.algorithm,
-                "data.batch_size": workload.batch,
-                "data.train_samples": workload.samples,
-                "epochs": count,
-                "threads": len(cores),
-                "device": "cpu",
-                **self.sets,
-            }
-            if workload.model == "mlp":
-                sets |= {"model.hidden_layers": workload.hidden, "model.width": workload.width}
-            config = "mnist" if workload.model == "mlp" else "mnist_vit"
-            command = [PROGRAM, "train", config, "--quiet", "--run-dir", f"{folder}/run"]
-            for key, value in sets.items():
-                command += ["--set", f"{key}={value}"]
-            _, peak = run(command, cores)
-            with open(f"{folder}/run/metrics.csv") as file:
-                rows = list(csv.DictReader(file))
-        return [float(row["train_seconds"]) for row in rows[1:]], peak  # row 0 is before training
-
-
-class Rival:
-    """One of scripts/rival_*.py."""
-
-    def __init__(self, label, script, algorithm, *options):
-        self.label, self.script, self.algorithm, self.options = label, script, algorithm, options
-
-    def epochs(self, workload, count, cores):
-        command = [sys.executable, ROOT / f"scripts/{self.script}.py", *self.options]
-        command += ["--data", pathlib.Path(os.environ["F3_DATA_DIR"]) / "mnist"]
-        command += ["--algorithm", self.algorithm, "--model", workload.model]
-        if workload.model == "mlp":
-            command += ["--hidden", workload.hidden, "--width", workload.width]
-        command += ["--batch-size", workload.batch, "--samples", workload.samples]
-        command += ["--epochs", count, "--threads", len(cores)]
-        output, peak = run(command, cores)
-        return [float(line) for line in output.split()], peak
-
-
-OURS = [
-    Ours("F3 sequential", schedule__name="sequential"),
-    Ours("F3 layer_major", schedule__name="layer_major"),
-    Ours("F3 pipelined", schedule__name="pipelined"),
-    Ours("F3 auto"),
-    Ours("F3 auto bf16", precision="bf16"),
-    Ours("F3 aten", kernels="aten", schedule__name="sequential"),
-    Ours("BP", "bp"),
-    Ours("BP aten", "bp", kernels="aten"),
-]
-RIVALS = [
-    Rival("PyTorch F3", "rival_pytorch", "f3"),
-    Rival("PyTorch BP", "rival_pytorch", "bp"),
-    Rival("PyTorch F3 compiled", "rival_pytorch", "f3", "--compile"),
-    Rival("PyTorch BP compiled", "rival_pytorch", "bp", "--compile"),
-    Rival("JAX F3", "rival_jax", "f3"),
-    Rival("JAX BP", "rival_jax", "bp"),
-]
-RATIOS = [
-    ("PyTorch F3", "f3-tch F3 auto"), ("PyTorch BP", "f3-tch F3 auto"),
-    ("PyTorch F3 compiled", "f3-tch F3 auto"), ("PyTorch BP compiled", "f3-tch F3 auto"),
-    ("JAX F3", "f3-tch F3 auto"), ("JAX BP", "f3-tch F3 auto"),
-    ("f3-tch F3 sequential", "f3-tch F3 auto"),
-    ("f3-tch BP", "f3-tch F3 sequential"), ("f3-tch BP aten", "f3-tch F3 aten"),
-    ("PyTorch BP", "f3-tch BP"), ("JAX BP", "f3-tch BP"),
-]
-
-
-def run(command, cores):
-    """Runs a program on these cores; gives what it prints, and its peak resident memory in MiB."""
-    pinned = {"preexec_fn": lambda: os.sched_setaffinity(0, cores)} if hasattr(os, "sched_setaffinity") else {}
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            [str(part) for part in command], stdout=subprocess.PIPE, stderr=errors, **pinned
-        )
-        output = process.stdout.read().decode()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode != 0:
-            errors.seek(0)
-            sys.stderr.write(errors.read().decode())
-            raise SystemExit(f"failed: {' '.join(str(part) for part in command)}")
-    unit = 1 << 10 if sys.platform == "darwin" else 1  # ru_maxrss counts bytes there, elsewhere KiB
-    return output, usage.ru_maxrss / unit / 1024
-
-
-class Results:
-    """Every counted epoch, in memory and in results.csv."""
-
-    COLUMNS = ["part", "case", "program", "samples", "seconds", "peak_mib"]
-
-    def __init__(self, folder):
-        self.rows = []
-        self.file = open(folder / "results.csv", "w", newline="")
-        self.writer = csv.DictWriter(self.file, self.COLUMNS)
-        self.writer.writeheader()
-
-    def measure(self, part, case, contestants, workload, cores, rounds, epochs):
-        for turn in range(rounds):
-            for contestant in contestants:
-                seconds, peak = contestant.epochs(workload, epochs + 1, cores)
-                for value in seconds[1:]:
-                    values = [part, case, contestant.label, workload.samples, value, round(peak, 1)]
-                    self.rows.append(dict(zip(self.COLUMNS, values)))
-                    self.writer.writerow(self.rows[-1])
-                self.file.flush()
-                print(f"{part} {case}: {turn + 1}/{rounds} {contestant.label} "
-                      f"{statistics.median(seconds[1:]):.3f} s", file=sys.stderr)
-
-    def of(self, part, case, program, column="seconds"):
-        return [row[column] for row in self.rows
-                if (row["part"], row["case"], row["program"]) == (part, case, program)]
-
-    def median(self, part, case, program, column="seconds"):
-        return statistics.median(self.of(part, case, program, column))
-
-    def least(self, part, case, program, column="seconds"):
-        return min(self.of(part, case, program, column))
-
-    def cases(self, part):
-        return list(dict.fromkeys(row["case"] for row in self.rows if row["part"] == part))
-
-    def programs(self, part, case):
-        return list(dict.fromkeys(row["program"] for row in self.rows
-                                  if (row["part"], row["case"]) == (part, case)))
-
-
-def supports_bfloat16():
-    command = [PROGRAM, "train", "digits", "--quiet", "--set", "precision=bf16", "--set", "epochs=1"]
-    command += ["--set", "device=cpu"]
-    with tempfile.TemporaryDirectory() as folder:
-        command += ["--run-dir", f"{folder}/run"]
-        return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
-
-
-def profile(workload, cores):
-    """What examples/profile.rs finds for a fully connected network."""
-    widths = [784, *[workload.width] * workload.hidden, 10]
-    command = [PROFILE, "--json", "--batch", workload.batch, "--samples", workload.samples]
-    command += ["--threads", len(cores), "--widths", ",".join(str(width) for width in widths)]
-    return json.loads(run(command, cores)[0])
-
-
-def processor():
-    try:
-        with open("/proc/cpuinfo") as file:
-            return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or "unknown processor"
-
-
-def table(header, rows):
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
+from bench_programs import (
+    BY_LABEL, OURS, RIVALS, ROOT, RUNS, WHOLE, WORKLOADS, Ours, Workload, fetch, is_fused, processor,
+    profile, side_by_side, supports_bfloat16, swept,
+)
+from bench_results import RATIOS, Results, plot, ratios_text, table, targets_text
 
 
 def workload_part(results, names, wanted, cores, rounds, epochs):
@@ -220,39 +33,99 @@ def workload_part(results, names, wanted, cores, rounds, epochs):
     bfloat16 = supports_bfloat16()
     for name in names:
         workload = WORKLOADS[name]
-        dense = workload.model == "mlp"
-        ours = [it for it in OURS if dense or "aten" not in it.label and "bf16" not in it.label]
-        ours = [it for it in ours if bfloat16 or "bf16" not in it.label]
-        contestants = [it for it in ours + RIVALS if any(re.search(part, it.label) for part in wanted)]
-        results.measure("workload", name, contestants, workload, cores, rounds, epochs)
-        rows = []
+        results.measure("workload", name, contestants(workload, wanted, bfloat16), workload, cores, rounds, epochs)
+        found = []
         for program in results.programs("workload", name):
             values = results.of("workload", name, program)
             peak = results.median("workload", name, program, "peak_mib")
-            rows.append([program, f"{statistics.median(values):.3f}", f"{min(values):.3f}",
-                         f"{max(values):.3f}", str(len(values)), f"{peak:.0f}"])
+            found.append([program, *[f"{it:.4f}" for it in (statistics.median(values), min(values), max(values))],
+                          str(len(values)), f"{peak:.0f}"])
         header = ["program", "median s", "fastest", "slowest", "epochs", "peak MiB"]
-        text += f"\n## {name}: {workload}\n\n" + table(header, rows)
-        pairs = [(a, b) for a, b in RATIOS if results.of("workload", name, a) and results.of("workload", name, b)]
-        text += "\n" + table(["ratio", "of medians", "of fastest epochs"], [
-            [f"{a} / {b}"] + [
-                f"{middle(results.of('workload', name, a)) / middle(results.of('workload', name, b)):.2f}"
-                for middle in (statistics.median, min)
-            ]
-            for a, b in pairs
-        ])
-        if dense:
-            found = profile(workload, cores)
-            limit = found["limit seconds"]
-            rows = [[program, f"{limit['epoch'] / results.median('workload', name, program):.2f}"]
-                    for program in results.programs("workload", name) if "bf16" not in program]
-            text += (
-                f"\nThe machine's limit for F3, batch by batch: {limit['epoch']:.3f} s, of it products {limit['products']:.3f} "
-                f"s at {found['best rate GFLOP/s']:.0f} GFLOP/s ({found['best rate of']}), optimizer "
-                f"{limit['optimizer']:.3f} s at {found['stream GB/s']:.0f} GB/s for memory of all layers together "
-                "(layer by layer it is read from the cache).\n\n"
-                + table(["program", "share of the limit"], [row for row in rows if "F3" in row[0]])
-            )
+        text += f"\n## {name}: {workload}\n\n" + table(header, found)
+        text += "\n" + ratios_text(results, "workload", name, RATIOS)
+        if is_fused(workload):
+            text += limit_text(results, name, cores)
+    return text
+
+
+def contestants(workload, wanted, bfloat16):
+    fitting = [it for it in OURS + RIVALS if it.suits(workload) and (bfloat16 or "bf16" not in it.label)]
+    return [it for it in fitting if any(re.search(part, it.label) for part in wanted)]
+
+
+def limit_text(results, name, cores):
+    found = profile(WORKLOADS[name], cores)
+    limit = found["limit seconds"]
+    shares = [[program, f"{limit['epoch'] / results.median('workload', name, program):.2f}"]
+              for program in results.programs("workload", name) if "F3" in program and "bf16" not in program]
+    return (
+        f"\nThe machine's limit for F3, batch by batch: {limit['epoch']:.4f} s, of it products "
+        f"{limit['products']:.4f} s at {found['best rate GFLOP/s']:.0f} GFLOP/s ({found['best rate of']}), "
+        f"optimizer {limit['optimizer']:.4f} s at {found['stream GB/s']:.0f} GB/s for memory of all layers "
+        "together (layer by layer it is read from the cache).\n\n" + table(["program", "share of the limit"], shares)
+    )
+
+
+def run_part(results, names, wanted, cores, rounds, epochs):
+    """Whole runs of the carried configurations."""
+    text = "\n## Whole runs: training, evaluation, logs and checkpoints, seconds per epoch\n"
+    for name in names:
+        workload = RUNS[name]
+        measured = [it for it in WHOLE if any(re.search(part, it.label) for part in wanted)]
+        results.measure("run", name, measured, workload, cores, rounds, epochs)
+        found = []
+        for program in results.programs("run", name):
+            of = [f"{results.least('run', name, program, it):.4f} / {results.median('run', name, program, it):.4f}"
+                  for it in ("seconds", "training", "evaluation")]
+            found.append([program, *of])
+        header = [f"`{name}`, fastest / median", "epoch", "of it training", "of it evaluation"]
+        pairs = [(it.label, WHOLE[0].label) for it in WHOLE[1:]]
+        text += "\n" + table(header, found) + "\n" + ratios_text(results, "run", name, pairs)
+    return text
+
+
+def many_part(results, cores, rounds):
+    """Whole runs side by side with a thread each, against one run; epochs per second of all together."""
+    text = "\n## Many runs: epochs per second, most / median\n"
+    count = len(cores)
+    for name, epochs in (("mnist", 5), ("wine_quality", 150)):
+        workload = RUNS[name]
+        ways = {
+            "one run, one thread": lambda: side_by_side(workload, epochs, [cores[:1]]),
+            f"one run, {count} threads": lambda: side_by_side(workload, epochs, [cores]),
+            f"{count} processes, one thread each": lambda: side_by_side(workload, epochs, [[it] for it in cores]),
+            f"`sweep run -j {count}`": lambda: swept(workload, epochs, count, cores),
+        }
+        for _ in range(rounds):
+            for way, measured in ways.items():
+                results.add("many", name, way, workload.samples, 1 / measured(), None, None, None)
+        rates = {way: (1 / results.least("many", name, way), 1 / results.median("many", name, way)) for way in ways}
+        one, all_cores, *_ = rates.values()
+        found = [[way, *[f"{most:.3f} / {median:.3f}"], f"{most / one[0]:.2f} / {median / one[1]:.2f}",
+                  f"{most / all_cores[0]:.2f} / {median / all_cores[1]:.2f}"]
+                 for way, (most, median) in rates.items()]
+        header = [f"`{name}`", "epochs per second", "over one run, one thread", f"over one run, {count} threads"]
+        text += "\n" + table(header, found)
+    return text + (f"\nTargets: {count} runs side by side at least {0.975 * count:.2f} times one run with one "
+                   f"thread, and at least one run with {count} threads.\n")
+
+
+def check_part(names, wanted, cores):
+    """The losses that all programs reach with few samples: the same task, the same rule, other weights."""
+    text = "\n## Check: losses on the training set\n"
+    bfloat16 = supports_bfloat16()
+    for name in names:
+        workload = WORKLOADS[name]
+        workload = workload._replace(samples=min(workload.samples, 40 * workload.batch))
+        found = [[it.label, f"{it.check(workload, 3, cores):.5f}"] for it in contestants(workload, wanted, bfloat16)]
+        text += f"\n{name}, after 3 epochs of {workload.samples:,} samples:\n\n" + table(["program", "loss"], found)
+    for name, workload in RUNS.items():
+        workload = workload._replace(samples=min(workload.samples, 10000))
+        found = {it.label: it.check(workload, 3, cores) for it in WHOLE if any(re.search(part, it.label) for part in wanted)}
+        columns = [it for it in next(iter(found.values()), {}) if it.startswith(("train_", "test_"))]
+        columns = [it for it in columns if it != "train_seconds"]
+        lines = [[label, *[f"{float(row[it]):.5g}" for it in columns]] for label, row in found.items()]
+        text += f"\nWhole run of `{name}`, 3 epochs of {workload.samples:,} samples:\n\n" + table(["program", *columns], lines)
     return text
 
 
@@ -261,25 +134,31 @@ SWEEPS = {
     "width": [(width, Workload(5, width, 50, 3000)) for width in (50, 100, 250, 500, 1000, 2000)],
     "batch": [(batch, Workload(5, 500, batch, 6000)) for batch in (5, 10, 20, 50, 100, 250, 1000)],
 }
-SWEPT = [Ours("F3 sequential", schedule__name="sequential"), Ours("F3 auto"), Ours("BP", "bp"), *RIVALS[:2]]
+SWEPT = ["f3-tch F3 sequential", "f3-tch F3 auto", "f3-tch BP", "PyTorch F3", "PyTorch BP"]
+QUICK_SWEPT = ["f3-tch F3 auto", "f3-tch BP", "PyTorch BP"]
 
 
-def sweep_part(results, part, cores, rounds, epochs):
-    for value, workload in SWEEPS[part]:
-        results.measure(part, value, SWEPT, workload, cores, rounds, epochs)
-    programs = [it.label for it in SWEPT]
-    rows = [[str(case)] + [f"{results.least(part, case, it):.3f} / {results.median(part, case, it):.3f}"
-                           for it in programs] for case in results.cases(part)]
-    return f"\n## Seconds per epoch by {part}, fastest / median\n\n" + table([part, *programs], rows)
+def sweep_part(results, part, cores, rounds, epochs, quick):
+    programs = QUICK_SWEPT if quick else SWEPT
+    cells = SWEEPS[part][1::3] if quick else SWEEPS[part]
+    for value, workload in cells:
+        results.measure(part, value, [BY_LABEL[it] for it in programs], workload, cores, rounds, epochs)
+    found = [[str(case)] + [f"{results.least(part, case, it):.4f} / {results.median(part, case, it):.4f}"
+                            for it in programs]
+             + [" / ".join(f"{it:.2f}" for it in results.ratio(part, case, "PyTorch BP", "f3-tch BP"))]
+             for case in results.cases(part)]
+    header = [part, *programs, "PyTorch BP / f3-tch BP"]
+    return f"\n## Seconds per epoch by {part}, fastest / median\n\n" + table(header, found)
 
 
 def threads_part(results, cores, rounds, epochs):
     """One core and all of them; pipelined with a stage per core, each stage with one thread."""
-    contestants = [*OURS[:4], OURS[6], *RIVALS[:2], *RIVALS[4:]]
+    measured = [BY_LABEL[f"f3-tch {it}"] for it in ("F3 sequential", "F3 layer_major", "F3 pipelined", "BP")]
+    measured += [BY_LABEL[it] for it in ("PyTorch F3", "PyTorch BP", "JAX F3", "JAX BP")]
     workload = Workload(10, 500, 50, 6000)
     counts = sorted({1, len(cores)} | ({2} if len(cores) > 2 else set()))
     for count in counts:
-        results.measure("threads", count, contestants, workload, cores[:count], rounds, epochs)
+        results.measure("threads", count, measured, workload, cores[:count], rounds, epochs)
     # Hidden layers of equal cost, and none besides: two stages can be balanced exactly.
     balanced = Workload(8, 784, 50, 6000)
     stages = [Ours(f"F3 {count} stages", schedule__name="pipelined", schedule__stages=count)
@@ -287,13 +166,13 @@ def threads_part(results, cores, rounds, epochs):
     for _ in range(rounds + 1):  # taking turns
         for count, contestant in zip(counts, stages):
             results.measure("stages", count, [contestant], balanced, cores[:count], 1, epochs)
-    rows = [[it.label] + [f"{results.least('threads', count, it.label):.3f}" for count in counts]
-            for it in contestants]
-    rows.append(["f3-tch pipelined, a stage per thread, 784-8x784-10"]
-                + [f"{results.least('stages', count, it.label):.3f}" for count, it in zip(counts, stages)])
+    found = [[it.label] + [f"{results.least('threads', count, it.label):.3f}" for count in counts]
+             for it in measured]
+    found.append(["f3-tch pipelined, a stage per thread, 784-8x784-10"]
+                 + [f"{results.least('stages', count, it.label):.3f}" for count, it in zip(counts, stages)])
     one = results.least("stages", counts[0], stages[0].label)
     most = results.least("stages", counts[-1], stages[-1].label)
-    text = table([f"{workload}", *[f"{count} threads" for count in counts]], rows)
+    text = table([f"{workload}", *[f"{count} threads" for count in counts]], found)
     return (f"\n## Seconds per epoch by threads, fastest epochs\n\n{text}\n{counts[-1]} pipeline stages are "
             f"{one / most:.2f} times as fast as one on the balanced network.\n")
 
@@ -301,20 +180,20 @@ def threads_part(results, cores, rounds, epochs):
 def memory_part(results, cores):
     """The process's peak by depth: networks large enough to be more than what loading MNIST takes, and
     batches large enough for activations to count."""
-    contestants = [Ours("F3 sequential", schedule__name="sequential"), Ours("F3 layer_major", schedule__name="layer_major"), Ours("BP", "bp")]
+    measured = [BY_LABEL[f"f3-tch {it}"] for it in ("F3 sequential", "F3 layer_major", "BP")]
     depths, width, batch = (300, 400, 500), 300, 2000
     for hidden in depths:
         workload = Workload(hidden, width, batch, batch)
-        results.measure("memory", hidden, contestants, workload, cores, 1, 1)
-    programs = [it.label for it in contestants]
+        results.measure("memory", hidden, measured, workload, cores, 1, 1)
+    programs = [it.label for it in measured]
     peak = lambda depth, it: results.median("memory", depth, it, "peak_mib")
-    rows = [[str(depth)] + [f"{peak(depth, it):.0f}" for it in programs] for depth in depths]
+    found = [[str(depth)] + [f"{peak(depth, it):.0f}" for it in programs] for depth in depths]
     per_layer = [(peak(depths[-1], it) - peak(depths[0], it)) / (depths[-1] - depths[0]) for it in programs]
-    rows.append(["MiB per layer"] + [f"{value:.2f}" for value in per_layer])
+    found.append(["MiB per layer"] + [f"{value:.2f}" for value in per_layer])
     parameters = (width * width + width) * 12 / 2**20
     feedback = width * 10 * 4 / 2**20
     return (
-        f"\n## Peak memory by depth (width {width}, batch {batch})\n\n" + table(["hidden layers", *programs], rows)
+        f"\n## Peak memory by depth (width {width}, batch {batch})\n\n" + table(["hidden layers", *programs], found)
         + f"\nA layer's weights and Adam moments are {parameters:.2f} MiB, its feedback {feedback:.2f} MiB, "
         f"its activations of a batch {batch * width * 4 / 2**20:.2f} MiB.\n"
     )
@@ -322,97 +201,93 @@ def memory_part(results, cores):
 
 def feedback_part(cores):
     """The hidden signal: e B of F3 against backpropagation's product with the weights."""
-    rows = []
+    found = []
     for width in (100, 250, 500, 1000, 2000):
-        found = profile(Workload(2, width, 50, 60000), cores)["layers"][1]
-        counts = found["multiply-adds of e B"], found["multiply-adds of backpropagation"]
-        times = found["libtorch signal e B"], found["backpropagated signal"]
-        rows.append([str(width), f"{counts[0]:,}", f"{counts[1]:,}", f"{counts[1] / counts[0]:.0f}",
-                     f"{times[0]:.1f}", f"{times[1]:.1f}", f"{times[1] / times[0]:.1f}"])
+        layer = profile(Workload(2, width, 50, 60000), cores)["layers"][1]
+        counts = layer["multiply-adds of e B"], layer["multiply-adds of backpropagation"]
+        times = layer["libtorch signal e B"], layer["backpropagated signal"]
+        found.append([str(width), f"{counts[0]:,}", f"{counts[1]:,}", f"{counts[1] / counts[0]:.0f}",
+                      f"{times[0]:.1f}", f"{times[1]:.1f}", f"{times[1] / times[0]:.1f}"])
     header = ["width", "multiply-adds F3", "BP", "ratio", "µs F3", "µs BP", "ratio"]
     return ("\n## The hidden signal of one layer, batch 50\n\nF3 computes e B (C w multiply-adds a sample), "
-            "backpropagation the product with the weights (w² a sample).\n\n" + table(header, rows))
+            "backpropagation the product with the weights (w² a sample).\n\n" + table(header, found))
 
 
-def plot(results, folder):
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as pyplot
-
-    names = results.cases("workload")
-    if names:
-        columns = min(len(names), 2)
-        lines = -(-len(names) // columns)
-        size = (5.6 * columns, 4.2 * lines)
-        figure, axes = pyplot.subplots(lines, columns, figsize=size, squeeze=False)
-        for axis in axes.flat[len(names):]:
-            axis.set_visible(False)
-        for axis, name in zip(axes.flat, names):
-            programs = [it for it in results.programs("workload", name)][::-1]
-            fastest = [results.least("workload", name, it) for it in programs]
-            medians = [results.median("workload", name, it) for it in programs]
-            colors = ["tab:green" if it.startswith("f3-tch F3") else "tab:olive" if it.startswith("f3-tch")
-                      else "tab:red" if it.startswith("PyTorch") else "tab:blue" for it in programs]
-            axis.barh(programs, fastest, color=colors)
-            axis.plot(medians, programs, "k|", markersize=10)
-            axis.set_title(f"{name}: {WORKLOADS[name]}".replace(", epochs", "\nepochs"), fontsize=9)
-            axis.set_xlabel("seconds per epoch: fastest (bar), median (line)")
-            axis.set_xlim(0, 1.5 * max(fastest))
-            axis.tick_params(labelsize=8)
-        figure.tight_layout()
-        figure.savefig(folder / "workloads.png", dpi=110)
-    sweeps = [part for part in ("depth", "width", "batch", "memory") if results.cases(part)]
-    if sweeps:
-        figure, axes = pyplot.subplots(1, len(sweeps), figsize=(4.4 * len(sweeps), 3.8), squeeze=False)
-        for axis, part in zip(axes[0], sweeps):
-            cases, column = results.cases(part), "peak_mib" if part == "memory" else "seconds"
-            for program in results.programs(part, cases[0]):
-                axis.plot(cases, [results.least(part, case, program, column) for case in cases], "o-", label=program)
-            axis.set_xlabel({"depth": "hidden layers", "memory": "hidden layers"}.get(part, part))
-            axis.set_ylabel("peak memory, MiB" if part == "memory" else "seconds, fastest epoch")
-            if part != "memory":
-                axis.set_xscale("log")
-                axis.set_yscale("log")
-            axis.legend(fontsize=7)
-            axis.grid(alpha=0.3)
-        figure.tight_layout()
-        figure.savefig(folder / "sweeps.png", dpi=110)
+PARTS = ["workload", "run", "many", "depth", "width", "batch", "threads", "memory", "feedback", "check"]
+QUICK_PARTS = ["workload", "run", "depth", "width", "batch"]
+QUICK_PROGRAMS = ["^f3-tch (F3 auto|BP|run)$", "^(PyTorch|JAX) (F3|BP)$", "^PyTorch run$"]
 
 
-PARTS = ["workload", "depth", "width", "batch", "threads", "memory", "feedback"]
+def arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--parts", help=f"of {','.join(PARTS)} [default: all but check]")
+    parser.add_argument("--workloads", default=",".join(WORKLOADS), help=f"of {','.join(WORKLOADS)}")
+    parser.add_argument("--runs", default=",".join(RUNS), help=f"whole runs, of {','.join(RUNS)}")
+    parser.add_argument("--programs",
+                        help="regular expressions for the names of those to run on workloads and in whole runs")
+    parser.add_argument("--quick", action="store_true",
+                        help="a first look in about ten minutes: a turn each, fewer programs and cells")
+    parser.add_argument("--rounds", type=int, help="turns of each program on a workload [default: 6, quick 1]")
+    parser.add_argument("--epochs", type=int, help="counted epochs of a turn [default: 1, quick 2]")
+    parser.add_argument("--threads", type=int, help="so many of the cores are used [default: all]")
+    parser.add_argument("--cores", help="these cores are used, such as 0,2 [default: all]")
+    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "runs/bench", help="folder of the results")
+    chosen = parser.parse_args()
+    quick = chosen.quick
+    chosen.parts = chosen.parts.split(",") if chosen.parts else QUICK_PARTS if quick else PARTS[:-1]
+    chosen.programs = chosen.programs.split(",") if chosen.programs else QUICK_PROGRAMS if quick else [""]
+    chosen.workloads, chosen.runs = chosen.workloads.split(","), chosen.runs.split(",")
+    chosen.rounds = chosen.rounds or (1 if quick else 6)
+    chosen.epochs = chosen.epochs or (2 if quick else 1)
+    for given, known in ((chosen.parts, PARTS), (chosen.workloads, WORKLOADS), (chosen.runs, RUNS)):
+        for wrong in [it for it in given if it not in known]:
+            parser.error(f"unknown: {wrong}; expected one of {', '.join(known)}")
+    chosen.cores = cores(chosen, parser)
+    return chosen
+
+
+def cores(chosen, parser):
+    available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count()))
+    if chosen.cores:
+        wanted = [int(it) for it in chosen.cores.split(",")]
+        for wrong in [it for it in wanted if it not in available]:
+            parser.error(f"core {wrong} is not there; expected some of {available}")
+        available = wanted
+    return available[: chosen.threads or len(available)]
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--parts", default=",".join(PARTS), help=f"of {','.join(PARTS)}")
-    parser.add_argument("--workloads", default=",".join(WORKLOADS), help=f"of {','.join(WORKLOADS)}")
-    parser.add_argument("--programs", default="F3,BP", help="regular expressions for the names of those to run on workloads")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each program on a workload")
-    parser.add_argument("--epochs", type=int, default=1, help="counted epochs of a turn")
-    parser.add_argument("--threads", type=int, help="cores that are used [default: all]")
-    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "runs/bench", help="folder of the results")
-    chosen = parser.parse_args()
-    parts, names = chosen.parts.split(","), chosen.workloads.split(",")
-    for wrong in [it for it in parts if it not in PARTS] + [it for it in names if it not in WORKLOADS]:
-        parser.error(f"unknown: {wrong}")
-    available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count()))
-    cores = available[: chosen.threads or len(available)]
+    chosen = arguments()
+    parts, cores, quick = chosen.parts, chosen.cores, chosen.quick
+    os.environ["F3_DATA_DIR"] = os.path.abspath(os.environ["F3_DATA_DIR"])
+    workloads = [WORKLOADS[it] for it in chosen.workloads if {"workload", "check"} & set(parts)]
+    workloads += [RUNS[it] for it in chosen.runs if {"run", "many", "check"} & set(parts)]
+    fetch([it.data_set() for it in workloads] + ["mnist"])
     chosen.out.mkdir(parents=True, exist_ok=True)
     results = Results(chosen.out)
 
-    text = f"# Seconds per training epoch\n\n{processor()}, {len(cores)} cores; MNIST, float32 unless bf16 is said\n"
+    text = ""
+    if "check" in parts:
+        text += check_part(chosen.workloads, chosen.programs, cores)
     if "workload" in parts:
-        text += workload_part(results, names, chosen.programs.split(","), cores, chosen.rounds, chosen.epochs)
+        text += workload_part(results, chosen.workloads, chosen.programs, cores, chosen.rounds, chosen.epochs)
+    if "run" in parts:
+        text += run_part(results, chosen.runs, chosen.programs, cores, chosen.rounds, chosen.epochs)
+    if "many" in parts:
+        text += many_part(results, cores, max(chosen.rounds // 2, 1))
     for part in ("depth", "width", "batch"):
         if part in parts:
-            text += sweep_part(results, part, cores, 3, 2)
+            text += sweep_part(results, part, cores, 1 if quick else 3, 2, quick)
     if "threads" in parts:
         text += threads_part(results, cores, 2, 3)
     if "memory" in parts:
         text += memory_part(results, cores)
     if "feedback" in parts:
         text += feedback_part(cores)
+    title = f"# Seconds per epoch\n\n{processor()}, {len(cores)} cores; float32 unless bf16 is said\n"
+    text = title + targets_text(results) + text
     (chosen.out / "report.md").write_text(text)
     plot(results, chosen.out)
     print(text)

@@ -145,8 +145,8 @@ def cnn_weights():
     U(-1/√n, 1/√n) of each but the last.
 
     Images have their channels last: a convolution's weight is [rows, columns, m, n], and the outputs
-    of its block stand in the order row, column, channel. (f3-tch has channels first. As rows of weights
-    and columns of feedback are drawn independently, this is the same network.)
+    of its block stand in the order row, column, channel. (f3-tch has channels first. As all weights of
+    a layer are drawn from one distribution, this is the same network with its units in another order.)
     """
     random = np.random.RandomState(1)
     blocks, side, widths = [], IMAGE_SIDE, []
