@@ -19,6 +19,7 @@ import os
 import pathlib
 import re
 import statistics
+import sys
 
 from bench_programs import (
     BY_LABEL, OURS, RIVALS, ROOT, RUNS, WHOLE, WORKLOADS, Ours, Workload, fetch, is_fused, processor,
@@ -50,7 +51,11 @@ def workload_part(results, names, wanted, cores, rounds, epochs):
 
 def contestants(workload, wanted, bfloat16):
     fitting = [it for it in OURS + RIVALS if it.suits(workload) and (bfloat16 or "bf16" not in it.label)]
-    return [it for it in fitting if any(re.search(part, it.label) for part in wanted)]
+    return chosen_of(fitting, wanted)
+
+
+def chosen_of(programs, wanted):
+    return [it for it in programs if any(re.search(part, it.label) for part in wanted)]
 
 
 def limit_text(results, name, cores):
@@ -71,7 +76,7 @@ def run_part(results, names, wanted, cores, rounds, epochs):
     text = "\n## Whole runs: training, evaluation, logs and checkpoints, seconds per epoch\n"
     for name in names:
         workload = RUNS[name]
-        measured = [it for it in WHOLE if any(re.search(part, it.label) for part in wanted)]
+        measured = chosen_of(WHOLE, wanted)
         results.measure("run", name, measured, workload, cores, rounds, epochs)
         found = []
         for program in results.programs("run", name):
@@ -84,11 +89,13 @@ def run_part(results, names, wanted, cores, rounds, epochs):
     return text
 
 
-def many_part(results, cores, rounds):
+def many_part(results, names, cores, rounds):
     """Whole runs side by side with a thread each, against one run; epochs per second of all together."""
     text = "\n## Many runs: epochs per second, most / median\n"
     count = len(cores)
     for name, epochs in (("mnist", 5), ("wine_quality", 150)):
+        if name not in names:
+            continue
         workload = RUNS[name]
         ways = {
             "one run, one thread": lambda: side_by_side(workload, epochs, [cores[:1]]),
@@ -98,7 +105,9 @@ def many_part(results, cores, rounds):
         }
         for _ in range(rounds):
             for way, measured in ways.items():
-                results.add("many", name, way, workload.samples, 1 / measured(), None, None, None)
+                seconds = 1 / measured()
+                results.add("many", name, way, workload.samples, seconds, None, None, None)
+                print(f"many {name}: {way} {1 / seconds:.2f} epochs per second", file=sys.stderr)
         rates = {way: (1 / results.least("many", name, way), 1 / results.median("many", name, way)) for way in ways}
         one, all_cores, *_ = rates.values()
         found = [[way, *[f"{most:.3f} / {median:.3f}"], f"{most / one[0]:.2f} / {median / one[1]:.2f}",
@@ -110,7 +119,7 @@ def many_part(results, cores, rounds):
                    f"thread, and at least one run with {count} threads.\n")
 
 
-def check_part(names, wanted, cores):
+def check_part(names, runs, wanted, cores):
     """The losses that all programs reach with few samples: the same task, the same rule, other weights."""
     text = "\n## Check: losses on the training set\n"
     bfloat16 = supports_bfloat16()
@@ -119,13 +128,15 @@ def check_part(names, wanted, cores):
         workload = workload._replace(samples=min(workload.samples, 40 * workload.batch))
         found = [[it.label, f"{it.check(workload, 3, cores):.5f}"] for it in contestants(workload, wanted, bfloat16)]
         text += f"\n{name}, after 3 epochs of {workload.samples:,} samples:\n\n" + table(["program", "loss"], found)
-    for name, workload in RUNS.items():
+    for name in runs:
+        workload = RUNS[name]
         workload = workload._replace(samples=min(workload.samples, 10000))
-        found = {it.label: it.check(workload, 3, cores) for it in WHOLE if any(re.search(part, it.label) for part in wanted)}
+        found = {it.label: it.check(workload, 3, cores) for it in chosen_of(WHOLE, wanted)}
         columns = [it for it in next(iter(found.values()), {}) if it.startswith(("train_", "test_"))]
         columns = [it for it in columns if it != "train_seconds"]
         lines = [[label, *[f"{float(row[it]):.5g}" for it in columns]] for label, row in found.items()]
-        text += f"\nWhole run of `{name}`, 3 epochs of {workload.samples:,} samples:\n\n" + table(["program", *columns], lines)
+        text += f"\nWhole run of `{name}`, 3 epochs of {workload.samples:,} samples:\n\n"
+        text += table(["program", *columns], lines)
     return text
 
 
@@ -270,13 +281,13 @@ def main():
 
     text = ""
     if "check" in parts:
-        text += check_part(chosen.workloads, chosen.programs, cores)
+        text += check_part(chosen.workloads, chosen.runs, chosen.programs, cores)
     if "workload" in parts:
         text += workload_part(results, chosen.workloads, chosen.programs, cores, chosen.rounds, chosen.epochs)
     if "run" in parts:
         text += run_part(results, chosen.runs, chosen.programs, cores, chosen.rounds, chosen.epochs)
     if "many" in parts:
-        text += many_part(results, cores, max(chosen.rounds // 2, 1))
+        text += many_part(results, chosen.runs, cores, max(chosen.rounds // 2, 1))
     for part in ("depth", "width", "batch"):
         if part in parts:
             text += sweep_part(results, part, cores, 1 if quick else 3, 2, quick)
