@@ -239,7 +239,7 @@ def arguments():
     parser.add_argument("--programs",
                         help="regular expressions for the names of those to run on workloads and in whole runs")
     parser.add_argument("--quick", action="store_true",
-                        help="a first look in about ten minutes: a turn each, fewer programs and cells")
+                        help="a first look: a turn each, fewer programs and cells")
     parser.add_argument("--rounds", type=int, help="turns of each program on a workload [default: 6, quick 1]")
     parser.add_argument("--epochs", type=int, help="counted epochs of a turn [default: 1, quick 2]")
     parser.add_argument("--threads", type=int, help="so many of the cores are used [default: all]")
