@@ -1,4 +1,4 @@
-//! Compiles `src/native/ops.cpp` and `cuda_graph.cpp` against libtorch's headers, and `dense.cpp` for
+//! Compiles `src/native/ops.cpp` and `cuda_graph.cpp` against libtorch's headers, and the fused kernels for
 //! each instruction set; lets the programs find libtorch when they run, without LD_LIBRARY_PATH.
 
 use std::path::PathBuf;
@@ -25,23 +25,26 @@ fn main() {
         .files(["src/native/ops.cpp", "src/native/cuda_graph.cpp"])
         .compile("f3_native");
 
-    for path in ["src/native/dense.cpp", "src/native/dense.h"] {
-        println!("cargo:rerun-if-changed={path}");
+    for name in ["dense.cpp", "dense.h", "transformer.cpp", "transformer.h", "steps.h", "vector.h"]
+    {
+        println!("cargo:rerun-if-changed=src/native/{name}");
     }
-    compile_dense("portable", &[]);
+    let both = ["dense", "transformer"];
+    compile_kernels(&both, "portable", &[]);
     if std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|it| it == "x86_64") {
-        compile_dense("avx2", &["-mavx2", "-mfma"]);
+        compile_kernels(&both, "avx2", &["-mavx2", "-mfma"]);
         let avx512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"];
-        compile_dense("avx512", &[avx512.as_slice(), &["-mprefer-vector-width=512"]].concat());
-        let half = ["-mprefer-vector-width=512", "-mavx512bf16"];
-        compile_dense("avx512_bf16", &[avx512.as_slice(), &half].concat());
+        let avx512 = [avx512.as_slice(), &["-mprefer-vector-width=512"]].concat();
+        compile_kernels(&both, "avx512", &avx512);
+        let half = [avx512.as_slice(), &["-mavx512bf16"]].concat();
+        compile_kernels(&["dense"], "avx512_bf16", &half);
     }
 
     println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
 }
 
-/// The kernels for one instruction set; which one runs is decided when the program does.
-fn compile_dense(isa: &str, flags: &[&str]) {
+/// Kernels for one instruction set; which one runs is decided when the program does.
+fn compile_kernels(names: &[&str], isa: &str, flags: &[&str]) {
     let mut build = cc::Build::new();
     build.cpp(true).std("c++17").warnings(false).opt_level(3).define("F3_ISA", isa);
     for flag in flags {
@@ -49,5 +52,6 @@ fn compile_dense(isa: &str, flags: &[&str]) {
     }
     // Multiplications and additions are fused where the processor can, on every compiler.
     build.flag("-ffp-contract=fast");
-    build.file("src/native/dense.cpp").compile(&format!("f3_dense_{isa}"));
+    build.files(names.iter().map(|name| format!("src/native/{name}.cpp")));
+    build.compile(&format!("f3_kernels_{isa}"));
 }

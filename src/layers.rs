@@ -13,6 +13,7 @@ use crate::loss::Loss;
 use crate::native::drop_pages;
 use crate::network::{Block, Tape, tensor_names};
 use crate::optimizer::Optimizer;
+use crate::process::use_threads;
 
 /// A layer that learns from its own input and a teaching signal, and from nothing else: no weights
 /// of other layers, no order among the layers beyond "input before output".
@@ -120,6 +121,13 @@ impl Layer {
         self.rested(outcome)
     }
 
+    /// One step of a fully connected layer without bias along δᵀ x, with a δ `[b, n]` of its
+    /// preactivations, wherever that comes from, and x `[b, m]`.
+    pub fn descend(&mut self, input: &Tensor, delta: &Tensor, step: &Step) -> Result<()> {
+        self.engine.descend(input, delta, step)?;
+        self.rested(())
+    }
+
     /// One step along gradients of the parameters, in their order, wherever these come from.
     pub fn apply(&mut self, gradients: &[Tensor], step: &Step) -> Result<()> {
         self.engine.apply(gradients, step)?;
@@ -167,7 +175,7 @@ impl Layers {
         generator: &mut Generator,
     ) -> Result<Layers> {
         let kernels = settings.choose(blocks.iter().map(Box::as_ref))?;
-        settings.check_precision(kernels)?;
+        settings.check_precision(kernels, blocks.iter().map(Box::as_ref))?;
         let output = blocks.pop().context("a network has an output block")?;
         let outputs = output.outputs();
         let untaught = |block| -> Result<Layer> {
@@ -220,6 +228,14 @@ impl Layers {
             tapes.push(tape);
         }
         Ok(tapes)
+    }
+
+    /// Small operations of libtorch between those of the layers. Beside fused kernels they take one thread:
+    /// libtorch's OpenMP threads would go on spinning where the kernels' own threads compute next.
+    pub(crate) fn between<T>(&self, operations: impl FnOnce() -> T) -> T {
+        let fused = self.0.iter().any(|layer| layer.engine.is_fused());
+        let _threads = use_threads(fused.then_some(1));
+        operations()
     }
 
     /// How many numbers the optimizers train.

@@ -1,10 +1,10 @@
 //! Optimizers: from a parameter's gradient to its next value.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
-use crate::native::dense::{Rule, Steps};
+use crate::native::steps::{Rule, Steps};
 use crate::native::{self, AdamStep, SgdStep};
 use crate::settings::domain::{any, number, positive, share, truth};
 use crate::settings::{ConfigError, Domain, Reader, section};
@@ -84,16 +84,6 @@ impl Default for AdamSettings {
 }
 
 impl OptimizerSettings {
-    /// Refuses an optimizer whose step the fused kernels do not know, with the reason.
-    pub fn can_be_fused(&self) -> Result<()> {
-        match self {
-            OptimizerSettings::Sgd(settings) if settings.adds_up_steps() => {
-                bail!("the fused kernels have no `optimizer.classical_momentum`")
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// How many numbers are kept for each parameter.
     pub fn states(&self) -> usize {
         match self {
@@ -163,8 +153,7 @@ impl Optimizer {
         }
     }
 
-    /// What a fused kernel needs that takes the next `count` steps; they count as taken. Only for
-    /// settings that [can be fused](OptimizerSettings::can_be_fused).
+    /// What a fused kernel needs that takes the next `count` steps; they count as taken.
     pub(crate) fn take(&mut self, count: usize, learning_rate: f64) -> Steps<'_> {
         match self.settings {
             OptimizerSettings::Adam(AdamSettings { betas: [beta1, beta2], eps, weight_decay }) => {
@@ -181,9 +170,14 @@ impl Optimizer {
                     step_sizes: coming.map(step_size).collect(),
                 }
             }
-            OptimizerSettings::Sgd(SgdSettings { momentum, nesterov, weight_decay, .. }) => Steps {
-                rule: Rule::Sgd { momentum: momentum as f32, nesterov, buffers: &self.first },
-                weight_decay: weight_decay as f32,
+            OptimizerSettings::Sgd(settings) => Steps {
+                rule: Rule::Sgd {
+                    momentum: settings.momentum as f32,
+                    nesterov: settings.nesterov,
+                    classical: settings.adds_up_steps(),
+                    buffers: &self.first,
+                },
+                weight_decay: settings.weight_decay as f32,
                 step_sizes: vec![learning_rate as f32; count],
             },
         }

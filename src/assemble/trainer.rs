@@ -43,7 +43,7 @@ impl Plan<'_> {
         let kernels = settings.choose(blocks.iter().map(Box::as_ref)).map_err(|error| {
             Refusal::new("kernels", "fused", format!("`aten` or `auto`: {error:#}"))
         })?;
-        if let Err(error) = settings.check_precision(kernels) {
+        if let Err(error) = settings.check_precision(kernels, blocks.iter().map(Box::as_ref)) {
             bail!(Refusal::new("precision", "bf16", format!("float32: {error}")));
         }
         if config.precision == Precision::Tf32 && !device.is_cuda() {

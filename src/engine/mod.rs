@@ -1,21 +1,25 @@
 //! Who computes a layer: the seam between what a layer is and the arithmetic that runs it.
 //!
 //! An engine owns a block and the optimizer that steps it. [`BlockEngine`] runs any block with
-//! libtorch's operations, [`FusedDense`] a fully connected one with kernels in which forward pass,
-//! gradient and step are one pass. Which of them a layer gets is decided by [`EngineSettings::build`],
+//! libtorch's operations, [`FusedDense`] a fully connected one and [`FusedTransformer`] one of a
+//! transformer with kernels in which forward pass and gradients are one pass. Which of them a layer gets is decided by [`EngineSettings::build`],
 //! once, when the layer is made. A new engine is a file beside these and a line there.
 //!
 //! Legend: r rows (samples of one or more batches), b batch, m inputs, n outputs of the block, C outputs
 //! of the network.
 
 mod block;
-mod fused;
+mod fused_dense;
+mod fused_transformer;
+mod fusible;
 mod norm;
 mod settings;
 mod signal;
 
 pub use block::BlockEngine;
-pub use fused::{FusedDense, all_can_be_fused, forward};
+pub use fused_dense::FusedDense;
+pub use fused_transformer::FusedTransformer;
+pub use fusible::{all_can_be_fused, forward};
 pub(crate) use norm::norm;
 pub use settings::{EngineSettings, Kernels, Precision};
 pub use signal::{Signal, Step};
@@ -32,6 +36,11 @@ use crate::optimizer::Optimizer;
 pub trait Engine: Send {
     /// What is computed.
     fn block(&self) -> &dyn Block;
+
+    /// Whether our own kernels compute it, with threads of their own.
+    fn is_fused(&self) -> bool {
+        false
+    }
 
     /// The optimizer and its state.
     fn optimizer(&self) -> &Optimizer;
@@ -52,6 +61,12 @@ pub trait Engine: Send {
         step: &Step,
         input_too: bool,
     ) -> Result<Option<Tensor>>;
+
+    /// One step of a fully connected block without bias along δᵀ x, with a δ `[b, n]` of its
+    /// preactivations, wherever that comes from, and x `[b, m]`.
+    fn descend(&mut self, input: &Tensor, delta: &Tensor, step: &Step) -> Result<()> {
+        self.apply(&[delta.tr().mm(input)], step)
+    }
 
     /// One step along gradients of the parameters, in their order, wherever these come from.
     fn apply(&mut self, gradients: &[Tensor], step: &Step) -> Result<()>;

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use super::{BlockEngine, Engine, FusedDense, all_can_be_fused, large_state};
+use super::{BlockEngine, Engine, all_can_be_fused, fusible, large_state};
 use crate::network::Block;
 use crate::offload::Offload;
 use crate::optimizer::OptimizerSettings;
@@ -66,20 +66,24 @@ impl EngineSettings {
     /// # Errors
     /// If fused kernels are asked for and a layer cannot be fused; the error says which and why.
     pub fn choose<'b>(&self, blocks: impl IntoIterator<Item = &'b dyn Block>) -> Result<Kernels> {
-        let fused = || {
-            self.optimizer.can_be_fused()?;
-            all_can_be_fused(blocks)
-        };
         match self.kernels {
-            Kernels::Fused => fused().map(|()| Kernels::Fused),
-            Kernels::Auto if kernels_are_fast() && fused().is_ok() => Ok(Kernels::Fused),
+            Kernels::Fused => all_can_be_fused(blocks).map(|()| Kernels::Fused),
+            Kernels::Auto if kernels_are_fast() && all_can_be_fused(blocks).is_ok() => {
+                Ok(Kernels::Fused)
+            }
             Kernels::Aten | Kernels::Auto => Ok(Kernels::Aten),
         }
     }
 
-    /// Refuses a precision that the chosen kernels, or the processor, do not have.
-    pub fn check_precision(&self, kernels: Kernels) -> Result<()> {
-        if self.precision == Precision::Bf16 && !(kernels == Kernels::Fused && has_bfloat16()) {
+    /// Refuses a precision that the kernels chosen for these blocks, or the processor, do not have.
+    pub fn check_precision<'b>(
+        &self,
+        kernels: Kernels,
+        blocks: impl IntoIterator<Item = &'b dyn Block>,
+    ) -> Result<()> {
+        let dense = || blocks.into_iter().all(|block| block.as_dense().is_some());
+        let can = kernels == Kernels::Fused && has_bfloat16() && dense();
+        if self.precision == Precision::Bf16 && !can {
             bail!("bf16 needs `model.name: mlp` on a processor with AVX512_BF16");
         }
         Ok(())
@@ -95,7 +99,7 @@ impl EngineSettings {
         let engine: Box<dyn Engine> = match kernels {
             Kernels::Fused => {
                 let half = self.precision == Precision::Bf16;
-                Box::new(FusedDense::new(block.as_ref(), &self.optimizer, half)?)
+                fusible::engine(block.as_ref(), &self.optimizer, half)?
             }
             Kernels::Aten | Kernels::Auto => Box::new(BlockEngine::new(block, &self.optimizer)?),
         };

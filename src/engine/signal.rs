@@ -6,6 +6,7 @@
 use tch::Tensor;
 
 use crate::loss::Loss;
+use crate::process::use_threads;
 
 /// How rows, one for each sample, teach a layer.
 #[derive(Clone, Copy)]
@@ -28,6 +29,13 @@ impl Signal<'_> {
             Signal::Gradient => rows.shallow_clone(),
         }
     }
+}
+
+/// As [`Signal::output_gradient`], beside the fused kernels: libtorch's OpenMP threads would go on spinning
+/// where the kernels' own threads compute next.
+pub(super) fn output_gradient(signal: Signal, rows: &Tensor, output: &Tensor) -> Tensor {
+    let _threads = use_threads(Some(1));
+    signal.output_gradient(rows, output)
 }
 
 /// How rows become training steps.

@@ -13,248 +13,21 @@
 // In the output layer delta comes from the loss between h and the targets.
 //
 // A neuron's numbers do not depend on the strip that it is in, nor on the number of threads.
-//
-// Nothing of the standard library is included: its inline functions, compiled here for AVX-512,
-// could be the copies that the linker keeps for the whole program.
 #include "dense.h"
-
-#if defined(__AVX512F__) || defined(__AVX2__)
-#include <immintrin.h>
-#endif
-
-#if !defined(F3_ISA)
-#error "F3_ISA names the instruction set"
-#endif
+#include "vector.h"
 
 namespace {
 
 #if defined(__AVX512F__)
-constexpr int LANES = 16;
 constexpr int DOT_ROWS = 5, DOT_COLUMNS = 5;    // 25 sums, 5 weights, 1 input: 31 of 32 registers
 constexpr int OUTER_ROWS = 5, OUTER_VECTORS = 4;
 #elif defined(__AVX2__)
-constexpr int LANES = 8;
 constexpr int DOT_ROWS = 3, DOT_COLUMNS = 4;    // 16 registers
 constexpr int OUTER_ROWS = 4, OUTER_VECTORS = 3;
 #else
-constexpr int LANES = 4;
 constexpr int DOT_ROWS = 3, DOT_COLUMNS = 3;
 constexpr int OUTER_ROWS = 3, OUTER_VECTORS = 3;
 #endif
-
-typedef float Vector __attribute__((vector_size(4 * LANES)));
-typedef int32_t Integers __attribute__((vector_size(4 * LANES)));
-
-#define INLINE inline __attribute__((always_inline))
-#define INLINE_LAMBDA __attribute__((always_inline))
-
-INLINE Vector load(const float* from) {
-  Vector vector;
-  __builtin_memcpy(&vector, from, sizeof vector);
-  return vector;
-}
-
-INLINE void store(float* to, Vector vector) { __builtin_memcpy(to, &vector, sizeof vector); }
-
-INLINE Vector broadcast(float value) { return value - Vector{}; }
-
-// The first `count` lanes, then zeros; and the first `count` lanes only. Nothing behind is touched.
-#if defined(__AVX512F__)
-INLINE Vector load_first(const float* from, int64_t count) {
-  return (Vector)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), from);
-}
-
-INLINE void store_first(float* to, Vector vector, int64_t count) {
-  _mm512_mask_storeu_ps(to, (__mmask16)((1u << count) - 1), (__m512)vector);
-}
-#else
-INLINE Vector load_first(const float* from, int64_t count) {
-  Vector vector = {};
-  for (int64_t lane = 0; lane < LANES; ++lane) {
-    if (lane < count) vector[lane] = from[lane];
-  }
-  return vector;
-}
-
-INLINE void store_first(float* to, Vector vector, int64_t count) {
-  for (int64_t lane = 0; lane < LANES; ++lane) {
-    if (lane < count) to[lane] = vector[lane];
-  }
-}
-#endif
-
-INLINE Vector load_part(const float* from, int64_t count) {
-  return count >= LANES ? load(from) : load_first(from, count);
-}
-
-INLINE void store_part(float* to, Vector vector, int64_t count) {
-  if (count >= LANES) {
-    store(to, vector);
-  } else {
-    store_first(to, vector, count);
-  }
-}
-
-INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
-INLINE float sum(Vector vector) {
-  // Halves onto halves, in a fixed order.
-#if defined(__AVX512F__)
-  typedef float Half __attribute__((vector_size(32)));
-  Half half = __builtin_shufflevector(vector, vector, 0, 1, 2, 3, 4, 5, 6, 7) +
-              __builtin_shufflevector(vector, vector, 8, 9, 10, 11, 12, 13, 14, 15);
-#elif defined(__AVX2__)
-  Vector half = vector;
-#endif
-  typedef float Quarter __attribute__((vector_size(16)));
-#if defined(__AVX2__)
-  Quarter q = __builtin_shufflevector(half, half, 0, 1, 2, 3) +
-              __builtin_shufflevector(half, half, 4, 5, 6, 7);
-#else
-  Quarter q = vector;
-#endif
-  return (q[0] + q[2]) + (q[1] + q[3]);
-}
-
-// exp(x) for x in [-87, 88], by 2^k e^r with |r| <= ln(2)/2.
-INLINE Vector exponential(Vector x) {
-  const float log2e = 1.44269504088896341f;
-  const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
-  Vector shifted = x * log2e + magic;
-  Vector k = shifted - magic;
-  Vector r = x - k * 0.693359375f;
-  r = r + k * 2.12194440e-4f;
-  Vector p = broadcast(1.9875691500e-4f);
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * (r * r) + r + 1.0f;
-  Integers power = ((Integers)shifted << 23) + (127 << 23);
-  return p * (Vector)power;
-}
-
-INLINE Vector sigmoid(Vector z) {
-  Vector bounded = z < -87.0f ? broadcast(-87.0f) : z;
-  bounded = bounded > 87.0f ? broadcast(87.0f) : bounded;
-  return 1.0f / (1.0f + exponential(-bounded));
-}
-
-// Near zero a polynomial, since 1 - 2 / (e^2z + 1) would cancel there.
-INLINE Vector hyperbolic_tangent(Vector z) {
-  Vector square = z * z;
-  Vector p = broadcast(-5.70498872745e-3f);
-  p = p * square + 2.06390887954e-2f;
-  p = p * square - 5.37397155531e-2f;
-  p = p * square + 1.33314422036e-1f;
-  p = p * square - 3.33332819422e-1f;
-  Vector near = p * square * z + z;
-  Vector bounded = z > 10.0f ? broadcast(10.0f) : z;
-  bounded = bounded < -10.0f ? broadcast(-10.0f) : bounded;
-  Vector far = 1.0f - 2.0f / (exponential(2.0f * bounded) + 1.0f);
-  far = z == z ? far : z;  // NaN stays NaN
-  return square < 0.390625f ? near : far;
-}
-
-INLINE Vector activate(Vector z, int32_t activation) {
-  switch (activation) {
-    case 1: return hyperbolic_tangent(z);
-    case 2: return z < 0.0f ? Vector{} : z;
-    case 3: return sigmoid(z);
-    default: return z;
-  }
-}
-
-// act'(z), told from h.
-INLINE Vector slope(Vector h, int32_t activation) {
-  switch (activation) {
-    case 1: return 1.0f - h * h;
-    case 2: return h > 0.0f ? broadcast(1.0f) : Vector{};
-    case 3: return h * (1.0f - h);
-    default: return broadcast(1.0f);
-  }
-}
-
-INLINE Vector square_root(Vector vector) {
-#if defined(__AVX512F__)
-  return (Vector)_mm512_sqrt_ps((__m512)vector);
-#elif defined(__AVX2__)
-  return (Vector)_mm256_sqrt_ps((__m256)vector);
-#else
-  for (int lane = 0; lane < LANES; ++lane) vector[lane] = __builtin_sqrtf(vector[lane]);
-  return vector;
-#endif
-}
-
-// A number that is known when a tile's code is compiled.
-template <int N> struct Constant { static constexpr int value = N; };
-
-// body(0), body(1), ... body(N - 1), without a loop: what an array holds stays in registers then.
-template <int N, typename Body> INLINE void each(Body body) {
-  if constexpr (N > 0) {
-    each<N - 1>(body);
-    body(Constant<N - 1>{});
-  }
-}
-
-// Tiles at the edge are smaller.
-template <int MOST, typename Body> INLINE void with_constant(int64_t count, Body body) {
-  if (count >= MOST) return body(Constant<MOST>{});
-  if constexpr (MOST > 1) with_constant<MOST - 1>(count, body);
-}
-
-// The steps of torch.optim.Adam and torch.optim.SGD for one vector of parameters.
-struct Adam {
-  static constexpr int STATES = 2;
-  Vector decay, keep_second, take_first, take_second, eps, scale, step_size;
-
-  Adam(const F3Dense& task, int64_t step)
-      : decay(broadcast(task.weight_decay)),
-        keep_second(broadcast(task.keep_second)),
-        take_first(broadcast(task.take_first)),
-        take_second(broadcast(task.take_second)),
-        eps(broadcast(task.eps)),
-        scale(broadcast(task.scales[step])),
-        step_size(broadcast(task.step_sizes[step])) {}
-
-  INLINE Vector operator()(Vector parameter, Vector gradient, Vector& first, Vector& second) const {
-    gradient = gradient + decay * parameter;
-    first = first + take_first * (gradient - first);
-    second = keep_second * second + take_second * (gradient * gradient);
-    return parameter - step_size * first / (square_root(second) * scale + eps);
-  }
-};
-
-struct Sgd {
-  static constexpr int STATES = 0;
-  Vector decay, step_size;
-
-  Sgd(const F3Dense& task, int64_t step)
-      : decay(broadcast(task.weight_decay)), step_size(broadcast(task.step_sizes[step])) {}
-
-  INLINE Vector operator()(Vector parameter, Vector gradient, Vector&, Vector&) const {
-    return parameter - step_size * (gradient + decay * parameter);
-  }
-};
-
-struct Momentum {
-  static constexpr int STATES = 1;
-  Vector decay, step_size, momentum, ahead, direct;
-
-  Momentum(const F3Dense& task, int64_t step)
-      : decay(broadcast(task.weight_decay)),
-        step_size(broadcast(task.step_sizes[step])),
-        momentum(broadcast(task.momentum)),
-        ahead(broadcast(task.nesterov ? task.momentum : 1.0f)),
-        direct(broadcast(task.nesterov ? 1.0f : 0.0f)) {}
-
-  INLINE Vector operator()(Vector parameter, Vector gradient, Vector& velocity, Vector&) const {
-    gradient = gradient + decay * parameter;
-    velocity = momentum * velocity + gradient;
-    return parameter - step_size * (direct * gradient + ahead * velocity);
-  }
-};
 
 // What is multiplied: float32, or pairs of bfloat16 whose products are added in float32.
 struct Single {
@@ -517,6 +290,11 @@ void feedback_batch(const F3Dense& task, int64_t row, int64_t b, int64_t begin, 
   }
 }
 
+// dL/dz from dL/dh; of a sigmoid step by step as libtorch has it.
+INLINE Vector through(Vector gradient, Vector h, int32_t activation) {
+  return activation == 3 ? gradient * (1.0f - h) * h : gradient * slope(h, activation);
+}
+
 // delta = dL/dh * act'(h) for one batch, at `delta` [b, width]; step by step as libtorch has it, so that
 // learning from the loss and learning from a gradient that libtorch has computed are the same.
 void loss_batch(const F3Dense& task, int64_t row, int64_t b, int64_t begin, int64_t end, float* delta,
@@ -534,12 +312,7 @@ void loss_batch(const F3Dense& task, int64_t row, int64_t b, int64_t begin, int6
       } else {
         gradient = (float)(2.0 / (double)(b * n)) * gradient;
       }
-      if (task.activation == 3) {
-        gradient = gradient * (1.0f - h) * h;
-      } else {
-        gradient = gradient * slope(h, task.activation);
-      }
-      store_part(delta + i * width + j - begin, gradient, lanes);
+      store_part(delta + i * width + j - begin, through(gradient, h, task.activation), lanes);
     }
   }
 }
@@ -563,7 +336,7 @@ void step_batch(const F3Dense& task, int64_t step, int64_t row, int64_t b, int64
                 typename Precision::Element* copy) {
   const int64_t m = task.inputs;
   const auto* x = Precision::inputs(task) + row * m;
-  const Optimizer optimizer(task, step);
+  const Optimizer optimizer(task.steps, step);
   const int64_t first = begin * m;  // of the strip's weights
   const Stepped<typename Precision::Element> weights = {
       task.weight + first, task.weight_first ? task.weight_first + first : nullptr,
@@ -647,13 +420,10 @@ void forward(const F3Dense* task, int64_t begin, int64_t end, float*) {
 template <typename Precision>
 void step_any(const F3Dense& task, int64_t step, int64_t row, int64_t b, int64_t begin, int64_t end,
               const float* delta, int64_t next, float* space, typename Precision::Element* copy) {
-  if (task.optimizer == 0) {
-    step_batch<Precision, Adam>(task, step, row, b, begin, end, delta, next, space, copy);
-  } else if (task.momentum != 0.0f) {
-    step_batch<Precision, Momentum>(task, step, row, b, begin, end, delta, next, space, copy);
-  } else {
-    step_batch<Precision, Sgd>(task, step, row, b, begin, end, delta, next, space, copy);
-  }
+  with_optimizer(task.steps, [&](auto chosen) {
+    typedef typename decltype(chosen)::type Optimizer;
+    step_batch<Precision, Optimizer>(task, step, row, b, begin, end, delta, next, space, copy);
+  });
 }
 
 // `own` is for delta, where the strip has to compute it.
@@ -688,6 +458,17 @@ void learn(const F3Dense* task, int64_t begin, int64_t end, float* scratch) {
   }
 #endif
   learn_strip<Single>(task, begin, end, scratch, space, nullptr);
+}
+
+// delta = dL/dh * act'(h) for the samples [begin, end): dL/dh is the signal, delta goes to `delta`.
+void slopes(const F3Dense* task, int64_t begin, int64_t end) {
+  const int64_t n = task->outputs;
+  for (int64_t at = begin * n; at < end * n; at += LANES) {
+    const int64_t count = smaller(LANES, end * n - at);
+    Vector h = load_part(task->h + at, count);
+    Vector gradient = load_part(task->signal + at, count);
+    store_part(task->delta + at, through(gradient, h, task->activation), count);
+  }
 }
 
 // bfloat16 from float32, for the samples [begin, end); to the nearest, ties to even.
@@ -743,12 +524,8 @@ void backward(const F3Dense* task, int64_t begin, int64_t end) {
 
 }  // namespace
 
-#define F3_NAME_OF(isa) f3_dense_##isa
-#define F3_NAME(isa) F3_NAME_OF(isa)
-#define F3_TEXT_OF(isa) #isa
-#define F3_TEXT(isa) F3_TEXT_OF(isa)
 extern "C" {
-extern const F3DenseKernels F3_NAME(F3_ISA);
+extern const F3DenseKernels F3_NAMED(dense, F3_ISA);
 }
-const F3DenseKernels F3_NAME(F3_ISA) = {
-    F3_TEXT(F3_ISA), scratch, forward, learn, backward, halve};
+const F3DenseKernels F3_NAMED(dense, F3_ISA) = {
+    scratch, forward, learn, backward, slopes, halve};

@@ -3,6 +3,8 @@
 #pragma once
 #include <cstdint>
 
+#include "steps.h"
+
 extern "C" {
 
 // Row-major float32 throughout. b: samples of a step, m: inputs, n: outputs of the layer, C: outputs
@@ -29,15 +31,11 @@ struct F3Dense {
   const float* feedback;  // B [C, n]
   int64_t error_size;     // C
 
-  // The optimizer: 0 Adam, 1 SGD. Its state has the shapes of W and b.
-  int32_t optimizer;
-  int32_t nesterov;
-  float take_first, keep_second, take_second;  // Adam: 1 - beta1, beta2, 1 - beta2
-  float eps, weight_decay, momentum;
-  const float* step_sizes;  // a step's learning rate; for Adam divided by 1 - beta1^t
-  const float* scales;      // Adam: 1 / sqrt(1 - beta2^t)
+  F3Steps steps;  // one for each batch
+  // The optimizer's state has the shapes of W and b.
   float *weight_first, *weight_second, *bias_first, *bias_second;
 
+  float* delta;    // [rows, n]
   float* squares;  // [n], or null: the squared norm of each neuron's gradient in the last step
 };
 
@@ -49,11 +47,11 @@ typedef void F3DenseStrip(const F3Dense* task, int64_t begin, int64_t end, float
 typedef void F3DensePart(const F3Dense* task, int64_t begin, int64_t end);
 
 struct F3DenseKernels {
-  const char* name;
   F3DenseScratch* scratch;
   F3DenseStrip* forward;   // h from x
   F3DenseStrip* learn;     // h from x, unless it is given; a step along delta for each batch
   F3DensePart* backward;   // columns of dL/dx [rows, m] = delta W, which go to `h`; delta is the signal
+  F3DensePart* slopes;     // rows of delta = dL/dz from the signal dL/dh and h
   F3DensePart* halve;      // rows of x_half from x
 };
 }

@@ -3,15 +3,15 @@
 //! Legend: r rows (samples in all), b batch, m inputs, n outputs of the layer, C outputs of the
 //! network.
 
-use std::ffi::{CStr, c_char};
 use std::ptr::null_mut;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use anyhow::{Context, Result, bail};
 use tch::{Device, Kind, Tensor};
 
-use super::team;
+use super::instructions::{self, InstructionSet, has_bfloat16};
+use super::steps::{RawSteps, Steps};
+use super::{floats, parts, pointer, team, wanted_parts};
 use crate::activation::Activation;
 use crate::loss::Loss;
 use crate::machine::last_level_cache;
@@ -34,20 +34,12 @@ struct Task {
     signal: *const f32,
     feedback: *const f32,
     error_size: i64,
-    optimizer: i32,
-    nesterov: i32,
-    take_first: f32,
-    keep_second: f32,
-    take_second: f32,
-    eps: f32,
-    weight_decay: f32,
-    momentum: f32,
-    step_sizes: *const f32,
-    scales: *const f32,
+    steps: RawSteps,
     weight_first: *mut f32,
     weight_second: *mut f32,
     bias_first: *mut f32,
     bias_second: *mut f32,
+    delta: *mut f32,
     squares: *mut f32,
 }
 
@@ -60,11 +52,11 @@ type Part = unsafe extern "C" fn(*const Task, i64, i64);
 
 #[repr(C)]
 struct RawKernels {
-    name: *const c_char,
     scratch: unsafe extern "C" fn(*const Task, i64) -> i64,
     forward: Strip,
     learn: Strip,
     backward: Part,
+    slopes: Part,
     halve: Part,
 }
 
@@ -81,66 +73,20 @@ unsafe extern "C" {
     static f3_dense_portable: RawKernels;
 }
 
-/// The kernels for this machine's processor; `F3_INSTRUCTION_SET` names lesser ones, if there are to be.
+/// The kernels for this machine's processor.
 fn kernels() -> &'static RawKernels {
-    static CHOSEN: OnceLock<&'static RawKernels> = OnceLock::new();
-    CHOSEN.get_or_init(|| {
-        let all = usable();
-        let wanted = std::env::var("F3_INSTRUCTION_SET").ok();
-        let named = all.iter().find(|kernels| wanted.as_deref() == Some(name(kernels)));
-        named.unwrap_or(&all[0])
-    })
-}
-
-/// All kernels that this processor can compute, the fastest ones first.
-fn usable() -> Vec<&'static RawKernels> {
-    let mut usable = Vec::new();
-    #[cfg(target_arch = "x86_64")]
-    {
-        let fma = is_x86_feature_detected!("fma");
-        let avx512 = fma
-            && is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512vl");
-        let bf16 = avx512 && is_x86_feature_detected!("avx512bf16");
-        let avx2 = fma && is_x86_feature_detected!("avx2");
-        // SAFETY: constants.
-        let [first, second, third] =
-            unsafe { [&f3_dense_avx512_bf16, &f3_dense_avx512, &f3_dense_avx2] };
-        let sets = [(bf16, first), (avx512, second), (avx2, third)];
-        usable.extend(sets.into_iter().filter(|(there, _)| *there).map(|(_, kernels)| kernels));
+    // SAFETY: constants.
+    unsafe {
+        match instructions::chosen() {
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512Bf16 => &f3_dense_avx512_bf16,
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512 => &f3_dense_avx512,
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx2 => &f3_dense_avx2,
+            InstructionSet::Portable => &f3_dense_portable,
+        }
     }
-    // SAFETY: a constant.
-    usable.push(unsafe { &f3_dense_portable });
-    usable
-}
-
-fn name(kernels: &RawKernels) -> &'static str {
-    // SAFETY: the name is a string literal.
-    unsafe { CStr::from_ptr(kernels.name) }.to_str().expect("names are ASCII")
-}
-
-/// The name of the instruction set that the fused kernels use here: `avx512_bf16`, `avx512`,
-/// `avx2` or `portable`.
-pub fn instruction_set() -> &'static str {
-    name(kernels())
-}
-
-/// The names of all that the processor has, the fastest one first; `F3_INSTRUCTION_SET` may be one of
-/// them when the program starts.
-pub fn instruction_sets() -> Vec<&'static str> {
-    usable().into_iter().map(name).collect()
-}
-
-/// Whether the processor has instructions with which they are faster than libtorch's own kernels.
-pub fn kernels_are_fast() -> bool {
-    instruction_set() != "portable"
-}
-
-/// Whether the processor multiplies bfloat16.
-pub fn has_bfloat16() -> bool {
-    instruction_set() == "avx512_bf16"
 }
 
 /// A layer's function: h = act(x Wᵀ + b), with W `[n, m]`, b `[n]` or none.
@@ -185,40 +131,6 @@ pub(crate) enum Teacher<'a> {
     Loss(Loss),
     /// The signal is δ `[r, n]`.
     Gradient,
-}
-
-/// An optimizer's coming steps.
-pub(crate) struct Steps<'a> {
-    /// What a step is.
-    pub rule: Rule<'a>,
-    /// L2 penalty, added to the gradient.
-    pub weight_decay: f32,
-    /// One for each step: the learning rate, for Adam divided by 1 - β₁ᵗ.
-    pub step_sizes: Vec<f32>,
-}
-
-/// What a step is; its state has a tensor for each parameter, in the parameters' order.
-pub(crate) enum Rule<'a> {
-    /// `torch.optim.Adam`'s.
-    Adam {
-        /// Decay rates of the moments.
-        betas: [f64; 2],
-        /// Added to the square root of the second moment.
-        eps: f64,
-        /// One for each step: 1 / √(1 - β₂ᵗ).
-        scales: Vec<f32>,
-        /// The first and the second moments.
-        moments: [&'a [Tensor]; 2],
-    },
-    /// `torch.optim.SGD`'s.
-    Sgd {
-        /// μ.
-        momentum: f32,
-        /// Whether momentum is Nesterov's.
-        nesterov: bool,
-        /// Momentum buffers; none without momentum.
-        buffers: &'a [Tensor],
-    },
 }
 
 /// An activation as the kernels number it, if they have it: gelu's slope cannot be told from h.
@@ -286,6 +198,24 @@ pub(crate) fn learn(layer: DenseLayer, lesson: Lesson, steps: &Steps) -> Result<
     task.signal = pointer(&signal, &[task.rows, width])?;
     run_strips(&task, kernels().learn, if lesson.h.is_some() { 2 } else { 4 })?;
     Ok(h)
+}
+
+/// δ = ∂L/∂z `[r, n]` of h = act(z) from ∂L/∂h `[r, n]` and h `[r, n]`.
+pub(crate) fn delta(activation: Activation, gradient: &Tensor, h: &Tensor) -> Result<Tensor> {
+    let (gradient, (rows, n)) = (gradient.contiguous(), h.size2()?);
+    let delta = floats([rows, n])?;
+    let mut task = Task { rows, outputs: n, ..Task::empty() };
+    let activation = activation_number(activation);
+    task.activation = activation.context("the kernels do not have this activation")?;
+    task.signal = pointer(&gradient, &[rows, n])?;
+    task.h = pointer(h, &[rows, n])?;
+    task.delta = pointer(&delta, &[rows, n])?;
+    let tasks = parts(rows, 8, wanted_parts(4 * rows * n, 1));
+    // SAFETY: shapes are checked above; each call writes to its own rows of the result.
+    team::for_each(tasks.len(), &|index| unsafe {
+        (kernels().slopes)(&task, tasks[index].0, tasks[index].1);
+    })?;
+    Ok(delta)
 }
 
 /// ∂L/∂x `[r, m]` = δ W, from δ `[r, n]` and W `[n, m]`.
@@ -356,36 +286,16 @@ impl Task {
     }
 
     fn set_steps(&mut self, layer: DenseLayer, steps: &Steps) -> Result<()> {
-        let count = (self.rows + self.batch - 1) / self.batch;
-        let check = |sizes: &[f32]| match sizes.len() as i64 {
-            found if found == count => Ok(sizes.as_ptr()),
-            found => bail!("step sizes for {found} steps, not {count}"),
-        };
-        // Beside W and b.
+        self.steps = steps.raw((self.rows + self.batch - 1) / self.batch)?;
         let (n, m) = (self.outputs, self.inputs);
-        let state = |list: &[Tensor]| -> Result<[*mut f32; 2]> {
-            let bias = layer.bias.map_or(Ok(null_mut()), |_| pointer(&list[1], &[n]))?;
-            Ok([pointer(&list[0], &[n, m])?, bias])
+        let state = |place: usize, shape: &[i64]| -> Result<[*mut f32; 2]> {
+            let [first, second] = steps.state(place);
+            let pointer = |it: Option<&Tensor>| it.map_or(Ok(null_mut()), |it| pointer(it, shape));
+            Ok([pointer(first)?, pointer(second)?])
         };
-        self.weight_decay = steps.weight_decay;
-        self.step_sizes = check(&steps.step_sizes)?;
-        match &steps.rule {
-            Rule::Adam { betas: [beta1, beta2], eps, scales, moments: [first, second] } => {
-                self.scales = check(scales)?;
-                self.take_first = (1.0 - beta1) as f32;
-                self.keep_second = *beta2 as f32;
-                self.take_second = (1.0 - beta2) as f32;
-                self.eps = *eps as f32;
-                [self.weight_first, self.bias_first] = state(first)?;
-                [self.weight_second, self.bias_second] = state(second)?;
-            }
-            Rule::Sgd { momentum, nesterov, buffers } => {
-                self.optimizer = 1;
-                (self.momentum, self.nesterov) = (*momentum, (*nesterov).into());
-                if *momentum != 0.0 {
-                    [self.weight_first, self.bias_first] = state(buffers)?;
-                }
-            }
+        [self.weight_first, self.weight_second] = state(0, &[n, m])?;
+        if layer.bias.is_some() {
+            [self.bias_first, self.bias_second] = state(1, &[n])?;
         }
         Ok(())
     }
@@ -401,20 +311,6 @@ impl Task {
             (kernels().halve)(self, tasks[index].0, tasks[index].1);
         })
     }
-}
-
-fn floats(shape: [i64; 2]) -> Result<Tensor> {
-    Ok(Tensor::f_empty(shape, (Kind::Float, Device::Cpu))?)
-}
-
-/// The floats of a tensor that is what the kernels take: of this shape, float32, contiguous, on the
-/// CPU.
-fn pointer(tensor: &Tensor, shape: &[i64]) -> Result<*mut f32> {
-    let found = (tensor.size(), tensor.kind(), tensor.device(), tensor.is_contiguous());
-    if found != (shape.to_vec(), Kind::Float, Device::Cpu, true) {
-        bail!("a tensor {found:?} where float32 of {shape:?}, contiguous on the CPU, is needed");
-    }
-    Ok(tensor.data_ptr().cast())
 }
 
 fn run_strips(task: &Task, strip: Strip, operations: i64) -> Result<()> {
@@ -442,20 +338,4 @@ fn run_strips(task: &Task, strip: Strip, operations: i64) -> Result<()> {
             }
         });
     })
-}
-
-/// Into how many parts work is cut: `at_least`, and a multiple of the threads unless the work is
-/// done before they would be there.
-fn wanted_parts(operations: i64, at_least: i64) -> i64 {
-    let threads = if operations < 1_000_000 { 1 } else { tch::get_num_threads().max(1) as i64 };
-    (at_least + threads - 1) / threads * threads
-}
-
-/// Cuts `count` things into about so many parts of nearly the same size, each, but the last one, a
-/// multiple of `unit`.
-fn parts(count: i64, unit: i64, wanted: i64) -> Vec<(i64, i64)> {
-    let units = (count + unit - 1) / unit;
-    let wanted = wanted.clamp(1, units.max(1));
-    let border = |part: i64| (units * part / wanted * unit).min(count);
-    (0..wanted).map(|part| (border(part), border(part + 1))).collect()
 }

@@ -1,14 +1,18 @@
 //! The part of libtorch that `tch` does not bind, behind safe functions.
 //!
-//! All `unsafe` code and all C++ of the project live here: see `ops.cpp`, `cuda_graph.cpp` and
-//! `dense.cpp` for the other side.
+//! All `unsafe` code and all C++ of the project live here: see `ops.cpp`, `cuda_graph.cpp`, `dense.cpp`
+//! and `transformer.cpp` for the other side.
 #![allow(unsafe_code)]
 
 pub(crate) mod cuda_graph;
 pub(crate) mod dense;
+mod instructions;
 mod shared;
+pub(crate) mod steps;
 mod team;
+pub(crate) mod transformer;
 
+pub use instructions::{has_bfloat16, instruction_set, instruction_sets, kernels_are_fast};
 pub use shared::SharedTensor;
 pub(crate) use team::for_each;
 
@@ -252,6 +256,37 @@ fn check_beside(parameters: &[&Tensor], others: &[&Tensor]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// An uninitialised tensor of float32 on the CPU.
+fn floats(shape: [i64; 2]) -> Result<Tensor> {
+    Ok(Tensor::f_empty(shape, (Kind::Float, Device::Cpu))?)
+}
+
+/// The floats of a tensor that is what the kernels take: of this shape, float32, contiguous, on the
+/// CPU.
+fn pointer(tensor: &Tensor, shape: &[i64]) -> Result<*mut f32> {
+    let found = (tensor.size(), tensor.kind(), tensor.device(), tensor.is_contiguous());
+    if found != (shape.to_vec(), Kind::Float, Device::Cpu, true) {
+        bail!("a tensor {found:?} where float32 of {shape:?}, contiguous on the CPU, is needed");
+    }
+    Ok(tensor.data_ptr().cast())
+}
+
+/// Into how many parts work is cut: `at_least`, and a multiple of the threads unless the work is
+/// done before they would be there.
+fn wanted_parts(operations: i64, at_least: i64) -> i64 {
+    let threads = if operations < 1_000_000 { 1 } else { tch::get_num_threads().max(1) as i64 };
+    (at_least + threads - 1) / threads * threads
+}
+
+/// Cuts `count` things into about so many parts of nearly the same size, each, but the last one, a
+/// multiple of `unit`.
+fn parts(count: i64, unit: i64, wanted: i64) -> Vec<(i64, i64)> {
+    let units = (count + unit - 1) / unit;
+    let wanted = wanted.clamp(1, units.max(1));
+    let border = |part: i64| (units * part / wanted * unit).min(count);
+    (0..wanted).map(|part| (border(part), border(part + 1))).collect()
 }
 
 /// The bytes of a contiguous float32 tensor on the CPU.

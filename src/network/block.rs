@@ -5,7 +5,7 @@
 use anyhow::Result;
 use tch::{Device, Tensor};
 
-use super::Dense;
+use super::{Dense, TransformerBlock};
 
 /// What one feedback matrix teaches: anything with parameters that turns inputs `[b, m]` into
 /// outputs `[b, n]`.
@@ -65,6 +65,11 @@ pub trait Block: Send {
     /// The block itself, if it is fully connected: only there are some things defined, such as the
     /// product of forward matrices.
     fn as_dense(&self) -> Option<&Dense> {
+        None
+    }
+
+    /// The block itself, if it is one of a transformer: engines may compute it in another way.
+    fn as_transformer(&self) -> Option<&TransformerBlock> {
         None
     }
 }

@@ -74,14 +74,56 @@ impl TransformerBlock {
         })
     }
 
+    /// The same block, with the same parameters in memory.
+    pub(crate) fn shallow_clone(&self) -> TransformerBlock {
+        TransformerBlock {
+            shape: self.shape.clone(),
+            tokens: self.tokens,
+            embedding: self.embedding.as_ref().map(Affine::shallow_clone),
+            attention_norm: self.attention_norm.shallow_clone(),
+            query: self.query.shallow_clone(),
+            key: self.key.shallow_clone(),
+            value: self.value.shallow_clone(),
+            projection: self.projection.shallow_clone(),
+            mlp_norm: self.mlp_norm.shallow_clone(),
+            expansion: self.expansion.shallow_clone(),
+            contraction: self.contraction.shallow_clone(),
+        }
+    }
+
+    /// Weight and bias of the linear map from patches to tokens, if the block begins with it.
+    pub(crate) fn embedding(&self) -> Option<(&Tensor, &Tensor)> {
+        self.embedding.as_ref().map(|map| (&map.weight, &map.bias))
+    }
+
+    /// The sizes, and the activation of the perceptron.
+    pub(crate) fn shape(&self) -> &Vit {
+        &self.shape
+    }
+
+    /// t.
+    pub(crate) fn tokens(&self) -> i64 {
+        self.tokens
+    }
+
     /// Pixels `[b, c·height·width]` as patches side by side `[b, c·height·width]`, each patch with
     /// its channels, rows and columns in this order.
-    fn patches(&self, images: &Tensor) -> Tensor {
+    pub(crate) fn patches(&self, images: &Tensor) -> Tensor {
         let [channels, height, width] = self.shape.image;
         let side = self.shape.patch_size;
         images
             .reshape([-1, channels, height / side, side, width / side, side])
             .permute([0, 2, 4, 1, 3, 5])
+            .flatten(1, -1)
+    }
+
+    /// The way back: of patches side by side, the pixels.
+    pub(crate) fn pixels(&self, patches: &Tensor) -> Tensor {
+        let [channels, height, width] = self.shape.image;
+        let side = self.shape.patch_size;
+        patches
+            .reshape([-1, height / side, width / side, channels, side, side])
+            .permute([0, 3, 1, 4, 2, 5])
             .flatten(1, -1)
     }
 
@@ -144,6 +186,10 @@ impl Block for TransformerBlock {
         once as i64 + self.tokens * (token + attention)
     }
 
+    fn as_transformer(&self) -> Option<&TransformerBlock> {
+        Some(self)
+    }
+
     fn forward(&self, input: &Tensor) -> Tensor {
         let tokens = match &self.embedding {
             Some(embedding) => embedding.map(&self.patches(input)),
@@ -158,6 +204,10 @@ impl Block for TransformerBlock {
 }
 
 impl Affine {
+    fn shallow_clone(&self) -> Affine {
+        Affine { weight: self.weight.shallow_clone(), bias: self.bias.shallow_clone() }
+    }
+
     fn map(&self, x: &Tensor) -> Tensor {
         x.linear(&self.weight, Some(&self.bias))
     }

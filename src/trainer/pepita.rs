@@ -128,14 +128,16 @@ impl PepitaTrainer {
         if self.dropout == 0.0 {
             return Ok(Vec::new());
         }
-        let (hidden, _) = self.layers.split_output();
-        let masks = hidden.iter().map(|layer| {
-            let shape = [batch.size()[0], layer.block().outputs()];
-            let drawn = self.masks.uniform(&shape, 0.0, 1.0)?;
-            let kept = to_device(drawn.ge(self.dropout), batch.device());
-            Ok(kept.to_kind(batch.kind()) / (1.0 - self.dropout))
+        let PepitaTrainer { layers, masks, dropout, .. } = self;
+        let (_, hidden) = layers.as_slice().split_last().expect("made with an output layer");
+        let drawn = hidden.iter().map(|layer| {
+            let drawn = masks.uniform(&[batch.size()[0], layer.block().outputs()], 0.0, 1.0)?;
+            Ok(layers.between(|| {
+                let kept = to_device(drawn.ge(*dropout), batch.device());
+                kept.to_kind(batch.kind()) / (1.0 - *dropout)
+            }))
         });
-        masks.collect()
+        drawn.collect()
     }
 
     /// h_0 = x, h_1, …, and p.
@@ -144,12 +146,12 @@ impl PepitaTrainer {
         for (index, layer) in self.layers.as_slice().iter().enumerate() {
             let h = layer.forward(&activations[index])?;
             activations.push(match masks.get(index) {
-                Some(mask) => h * mask,
+                Some(mask) => self.layers.between(|| h * mask),
                 None => h,
             });
         }
         let logits = activations.pop().expect("made with an output layer");
-        activations.push(logits.softmax(-1, logits.kind()));
+        activations.push(self.layers.between(|| logits.softmax(-1, logits.kind())));
         Ok(activations)
     }
 }
@@ -167,20 +169,22 @@ impl Trainer for PepitaTrainer {
         let _no_grad = tch::no_grad_guard();
         let masks = self.draw_masks(&batch.inputs)?;
         let first = self.pass(&batch.inputs, &masks)?;
-        let error = first.last().expect("holds p") - &batch.targets;
-        let modulated = &batch.inputs + error.mm(&self.projection.tr());
+        let modulated = self.layers.between(|| {
+            let error = first.last().expect("holds p") - &batch.targets;
+            &batch.inputs + error.mm(&self.projection.tr())
+        });
         let second = self.pass(&modulated, &masks)?;
 
-        let size = batch.len() as f64;
-        let layers = self.layers.as_mut_slice();
-        let last = layers.len() - 1;
-        for (index, layer) in layers.iter_mut().enumerate() {
-            let difference = match index == last {
-                false => &first[index + 1] - &second[index + 1],
-                true => &second[index + 1] - &batch.targets,
-            };
-            let gradient = difference.tr().mm(&second[index]) / size;
-            layer.apply(&[gradient], step)?;
+        let last = self.layers.as_slice().len() - 1;
+        for (index, input) in second[..=last].iter().enumerate() {
+            let delta = self.layers.between(|| {
+                let difference = match index == last {
+                    false => &first[index + 1] - &second[index + 1],
+                    true => &second[index + 1] - &batch.targets,
+                };
+                difference / batch.len() as f64
+            });
+            self.layers.as_mut_slice()[index].descend(input, &delta, step)?;
         }
         Ok(())
     }

@@ -2,50 +2,18 @@
 //!
 //! Legend: r rows, b batch, m inputs, n outputs of the layer, C outputs of the network.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use tch::{Device, Kind, Tensor};
 
+use super::fusible::fusible;
+use super::signal::output_gradient;
 use super::{Engine, Norm, Signal, Step, batch_by_batch, parameters, step_along};
-use crate::native::dense::{self, DenseLayer, Lesson, Teacher, activation_number, loss_number};
+use crate::native::dense::{self, DenseLayer, Lesson, Teacher, loss_number};
 use crate::network::{Block, Dense, Tape};
 use crate::optimizer::{Optimizer, OptimizerSettings};
 
-/// The outputs `[r, n]` of a block in use for inputs `[r, m]`, by the fused kernels or by libtorch's.
-///
-/// # Errors
-/// If the kernels do not know the block.
-pub fn forward(block: &dyn Block, fused: bool, input: &Tensor) -> Result<Tensor> {
-    match fused {
-        true => dense::forward(layer(fusible(block)?), input),
-        false => Ok(block.forward(input)),
-    }
-}
-
-/// Refuses blocks of which one cannot be computed by the fused kernels, with the reason.
-pub fn all_can_be_fused<'b>(blocks: impl IntoIterator<Item = &'b dyn Block>) -> Result<()> {
-    for (index, block) in blocks.into_iter().enumerate() {
-        fusible(block).with_context(|| format!("layer {} cannot be fused", index + 1))?;
-    }
-    Ok(())
-}
-
-/// The block as the kernels know it.
-///
-/// # Errors
-/// If they do not, with the reason: this is the only place that tells.
-fn fusible(block: &dyn Block) -> Result<&Dense> {
-    let dense = block.as_dense().context("the fused kernels are for `model.name: mlp`")?;
-    if parameters(dense).iter().any(|it| it.device() != Device::Cpu) {
-        bail!("the fused kernels are for the CPU");
-    }
-    let activation = dense.activation();
-    if activation_number(activation).is_none() {
-        bail!("the fused kernels have no `model.activation: {activation}`");
-    }
-    Ok(dense)
-}
-
-fn layer(dense: &Dense) -> DenseLayer<'_> {
+/// The layer as the kernels take it.
+pub(super) fn layer(dense: &Dense) -> DenseLayer<'_> {
     let (weight, bias, activation) = (dense.weight(), dense.bias(), dense.activation());
     DenseLayer { weight, bias, activation }
 }
@@ -65,10 +33,11 @@ impl FusedDense {
     /// weights and optimizer state stay; where the processor cannot, learning fails.
     ///
     /// # Errors
-    /// If the block or the optimizer cannot be fused, with the reason.
+    /// If the block cannot be fused, with the reason.
     pub fn new(block: &dyn Block, optimizer: &OptimizerSettings, half: bool) -> Result<FusedDense> {
-        let block = fusible(block)?.shallow_clone();
-        optimizer.can_be_fused()?;
+        let block = block.as_dense().context("the block is not fully connected")?;
+        fusible(block)?;
+        let block = block.shallow_clone();
         let optimizer = optimizer.build(&parameters(&block))?;
         Ok(FusedDense { block, optimizer, half, gradient_norm: None })
     }
@@ -99,6 +68,10 @@ impl FusedDense {
 impl Engine for FusedDense {
     fn block(&self) -> &dyn Block {
         &self.block
+    }
+
+    fn is_fused(&self) -> bool {
+        true
     }
 
     fn optimizer(&self) -> &Optimizer {
@@ -152,13 +125,18 @@ impl Engine for FusedDense {
             let teacher = Teacher::Feedback { matrix, half: false };
             return self.run(x, Some(h), rows, teacher, &step).map(|_| None);
         }
-        let output_gradient = signal.output_gradient(rows, h);
-        let delta = self.block.activation().backward(&output_gradient, h);
+        let delta = dense::delta(self.block.activation(), &output_gradient(signal, rows, h), h)?;
         let input_gradient = match input_too {
             true => Some(dense::backward(self.block.backward_weight(), &delta)?),
             false => None,
         };
         self.run(x, Some(h), &delta, Teacher::Gradient, &step).map(|_| input_gradient)
+    }
+
+    fn descend(&mut self, input: &Tensor, delta: &Tensor, step: &Step) -> Result<()> {
+        // The kernel does not read h where the gradient is known.
+        let step = step.for_batch(input);
+        self.run(input, Some(delta), delta, Teacher::Gradient, &step).map(|_| ())
     }
 
     fn apply(&mut self, gradients: &[Tensor], step: &Step) -> Result<()> {

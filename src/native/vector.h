@@ -1,0 +1,272 @@
+// Vectors of float32, as wide as the instruction set has them: what all kernels are written with.
+//
+// Nothing of the standard library is included: its inline functions, compiled here for AVX-512,
+// could be the copies that the linker keeps for the whole program.
+#pragma once
+#include <cstdint>
+
+#include "steps.h"
+
+#if defined(__AVX512F__) || defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#if !defined(F3_ISA)
+#error "F3_ISA names the instruction set"
+#endif
+
+#define F3_NAME_OF(kernels, isa) f3_##kernels##_##isa
+#define F3_NAMED(kernels, isa) F3_NAME_OF(kernels, isa)
+
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16;
+#elif defined(__AVX2__)
+constexpr int LANES = 8;
+#else
+constexpr int LANES = 4;
+#endif
+
+typedef float Vector __attribute__((vector_size(4 * LANES)));
+typedef int32_t Integers __attribute__((vector_size(4 * LANES)));
+
+#define INLINE inline __attribute__((always_inline))
+#define INLINE_LAMBDA __attribute__((always_inline))
+
+INLINE Vector load(const float* from) {
+  Vector vector;
+  __builtin_memcpy(&vector, from, sizeof vector);
+  return vector;
+}
+
+INLINE void store(float* to, Vector vector) { __builtin_memcpy(to, &vector, sizeof vector); }
+
+INLINE Vector broadcast(float value) { return value - Vector{}; }
+
+// The first `count` lanes, then zeros; and the first `count` lanes only. Nothing behind is touched.
+#if defined(__AVX512F__)
+INLINE Vector load_first(const float* from, int64_t count) {
+  return (Vector)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), from);
+}
+
+INLINE void store_first(float* to, Vector vector, int64_t count) {
+  _mm512_mask_storeu_ps(to, (__mmask16)((1u << count) - 1), (__m512)vector);
+}
+#else
+INLINE Vector load_first(const float* from, int64_t count) {
+  Vector vector = {};
+  for (int64_t lane = 0; lane < LANES; ++lane) {
+    if (lane < count) vector[lane] = from[lane];
+  }
+  return vector;
+}
+
+INLINE void store_first(float* to, Vector vector, int64_t count) {
+  for (int64_t lane = 0; lane < LANES; ++lane) {
+    if (lane < count) to[lane] = vector[lane];
+  }
+}
+#endif
+
+INLINE Vector load_part(const float* from, int64_t count) {
+  return count >= LANES ? load(from) : load_first(from, count);
+}
+
+INLINE void store_part(float* to, Vector vector, int64_t count) {
+  if (count >= LANES) {
+    store(to, vector);
+  } else {
+    store_first(to, vector, count);
+  }
+}
+
+INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+INLINE float sum(Vector vector) {
+  // Halves onto halves, in a fixed order.
+#if defined(__AVX512F__)
+  typedef float Half __attribute__((vector_size(32)));
+  Half half = __builtin_shufflevector(vector, vector, 0, 1, 2, 3, 4, 5, 6, 7) +
+              __builtin_shufflevector(vector, vector, 8, 9, 10, 11, 12, 13, 14, 15);
+#elif defined(__AVX2__)
+  Vector half = vector;
+#endif
+  typedef float Quarter __attribute__((vector_size(16)));
+#if defined(__AVX2__)
+  Quarter q = __builtin_shufflevector(half, half, 0, 1, 2, 3) +
+              __builtin_shufflevector(half, half, 4, 5, 6, 7);
+#else
+  Quarter q = vector;
+#endif
+  return (q[0] + q[2]) + (q[1] + q[3]);
+}
+
+// exp(x) for x in [-87, 88], by 2^k e^r with |r| <= ln(2)/2.
+INLINE Vector exponential(Vector x) {
+  const float log2e = 1.44269504088896341f;
+  const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
+  Vector shifted = x * log2e + magic;
+  Vector k = shifted - magic;
+  Vector r = x - k * 0.693359375f;
+  r = r + k * 2.12194440e-4f;
+  Vector p = broadcast(1.9875691500e-4f);
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * (r * r) + r + 1.0f;
+  Integers power = ((Integers)shifted << 23) + (127 << 23);
+  return p * (Vector)power;
+}
+
+INLINE Vector sigmoid(Vector z) {
+  Vector bounded = z < -87.0f ? broadcast(-87.0f) : z;
+  bounded = bounded > 87.0f ? broadcast(87.0f) : bounded;
+  return 1.0f / (1.0f + exponential(-bounded));
+}
+
+// Near zero a polynomial, since 1 - 2 / (e^2z + 1) would cancel there.
+INLINE Vector hyperbolic_tangent(Vector z) {
+  Vector square = z * z;
+  Vector p = broadcast(-5.70498872745e-3f);
+  p = p * square + 2.06390887954e-2f;
+  p = p * square - 5.37397155531e-2f;
+  p = p * square + 1.33314422036e-1f;
+  p = p * square - 3.33332819422e-1f;
+  Vector near = p * square * z + z;
+  Vector bounded = z > 10.0f ? broadcast(10.0f) : z;
+  bounded = bounded < -10.0f ? broadcast(-10.0f) : bounded;
+  Vector far = 1.0f - 2.0f / (exponential(2.0f * bounded) + 1.0f);
+  far = z == z ? far : z;  // NaN stays NaN
+  return square < 0.390625f ? near : far;
+}
+
+INLINE Vector activate(Vector z, int32_t activation) {
+  switch (activation) {
+    case 1: return hyperbolic_tangent(z);
+    case 2: return z < 0.0f ? Vector{} : z;
+    case 3: return sigmoid(z);
+    default: return z;
+  }
+}
+
+// act'(z), told from h.
+INLINE Vector slope(Vector h, int32_t activation) {
+  switch (activation) {
+    case 1: return 1.0f - h * h;
+    case 2: return h > 0.0f ? broadcast(1.0f) : Vector{};
+    case 3: return h * (1.0f - h);
+    default: return broadcast(1.0f);
+  }
+}
+
+INLINE Vector square_root(Vector vector) {
+#if defined(__AVX512F__)
+  return (Vector)_mm512_sqrt_ps((__m512)vector);
+#elif defined(__AVX2__)
+  return (Vector)_mm256_sqrt_ps((__m256)vector);
+#else
+  for (int lane = 0; lane < LANES; ++lane) vector[lane] = __builtin_sqrtf(vector[lane]);
+  return vector;
+#endif
+}
+
+// A number that is known when a tile's code is compiled.
+template <int N> struct Constant { static constexpr int value = N; };
+
+// body(0), body(1), ... body(N - 1), without a loop: what an array holds stays in registers then.
+template <int N, typename Body> INLINE void each(Body body) {
+  if constexpr (N > 0) {
+    each<N - 1>(body);
+    body(Constant<N - 1>{});
+  }
+}
+
+// Tiles at the edge are smaller.
+template <int MOST, typename Body> INLINE void with_constant(int64_t count, Body body) {
+  if (count >= MOST) return body(Constant<MOST>{});
+  if constexpr (MOST > 1) with_constant<MOST - 1>(count, body);
+}
+
+// The steps of torch.optim.Adam and torch.optim.SGD for one vector of parameters.
+struct Adam {
+  static constexpr int STATES = 2;
+  Vector decay, keep_second, take_first, take_second, eps, scale, step_size;
+
+  Adam(const F3Steps& steps, int64_t step)
+      : decay(broadcast(steps.weight_decay)),
+        keep_second(broadcast(steps.keep_second)),
+        take_first(broadcast(steps.take_first)),
+        take_second(broadcast(steps.take_second)),
+        eps(broadcast(steps.eps)),
+        scale(broadcast(steps.scales[step])),
+        step_size(broadcast(steps.step_sizes[step])) {}
+
+  INLINE Vector operator()(Vector parameter, Vector gradient, Vector& first, Vector& second) const {
+    gradient = gradient + decay * parameter;
+    first = first + take_first * (gradient - first);
+    second = keep_second * second + take_second * (gradient * gradient);
+    return parameter - step_size * first / (square_root(second) * scale + eps);
+  }
+};
+
+struct Sgd {
+  static constexpr int STATES = 0;
+  Vector decay, step_size;
+
+  Sgd(const F3Steps& steps, int64_t step)
+      : decay(broadcast(steps.weight_decay)), step_size(broadcast(steps.step_sizes[step])) {}
+
+  INLINE Vector operator()(Vector parameter, Vector gradient, Vector&, Vector&) const {
+    return parameter - step_size * (gradient + decay * parameter);
+  }
+};
+
+struct Momentum {
+  static constexpr int STATES = 1;
+  Vector decay, step_size, momentum, ahead, direct;
+
+  Momentum(const F3Steps& steps, int64_t step)
+      : decay(broadcast(steps.weight_decay)),
+        step_size(broadcast(steps.step_sizes[step])),
+        momentum(broadcast(steps.momentum)),
+        ahead(broadcast(steps.nesterov ? steps.momentum : 1.0f)),
+        direct(broadcast(steps.nesterov ? 1.0f : 0.0f)) {}
+
+  INLINE Vector operator()(Vector parameter, Vector gradient, Vector& velocity, Vector&) const {
+    gradient = gradient + decay * parameter;
+    velocity = momentum * velocity + gradient;
+    return parameter - step_size * (direct * gradient + ahead * velocity);
+  }
+};
+
+// Momentum that adds up steps, not gradients (Sutskever et al. 2013).
+struct ClassicalMomentum {
+  static constexpr int STATES = 1;
+  Vector decay, step_size, momentum;
+
+  ClassicalMomentum(const F3Steps& steps, int64_t step)
+      : decay(broadcast(steps.weight_decay)),
+        step_size(broadcast(steps.step_sizes[step])),
+        momentum(broadcast(steps.momentum)) {}
+
+  INLINE Vector operator()(Vector parameter, Vector gradient, Vector& velocity, Vector&) const {
+    gradient = gradient + decay * parameter;
+    velocity = momentum * velocity + step_size * gradient;
+    return parameter - velocity;
+  }
+};
+
+// What a kernel is compiled for: `body` gets a Chosen of the optimizer in use.
+template <typename Optimizer> struct Chosen { typedef Optimizer type; };
+
+template <typename Body> INLINE void with_optimizer(const F3Steps& steps, Body body) {
+  if (steps.rule == 0) return body(Chosen<Adam>{});
+  if (steps.momentum == 0.0f) return body(Chosen<Sgd>{});
+  if (steps.classical) return body(Chosen<ClassicalMomentum>{});
+  body(Chosen<Momentum>{});
+}
+
+}  // namespace
