@@ -2,6 +2,7 @@
 //! each instruction set; lets the programs find libtorch when they run, without LD_LIBRARY_PATH.
 
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 fn main() {
     let lib = std::env::var("DEP_TCH_LIBTORCH_LIB").expect("torch-sys tells where libtorch is");
@@ -15,36 +16,36 @@ fn main() {
     for path in ["ops.cpp", "cuda_graph.cpp", "guarded.h"] {
         println!("cargo:rerun-if-changed=src/native/{path}");
     }
-    cc::Build::new()
-        .cpp(true)
+    let mut ops = cc::Build::new();
+    ops.cpp(true)
         .std("c++17")
         .warnings(false)
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
         .include(headers.join("include"))
         .include(headers.join("include/torch/csrc/api/include"))
-        .files(["src/native/ops.cpp", "src/native/cuda_graph.cpp"])
-        .compile("f3_native");
+        .files(["src/native/ops.cpp", "src/native/cuda_graph.cpp"]);
 
     for name in ["dense.cpp", "dense.h", "transformer.cpp", "transformer.h", "steps.h", "vector.h"]
     {
         println!("cargo:rerun-if-changed=src/native/{name}");
     }
     let both = ["dense", "transformer"];
-    compile_kernels(&both, "portable", &[]);
+    let mut libraries = vec![("f3_native".to_string(), ops), kernels(&both, "portable", &[])];
     if std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|it| it == "x86_64") {
-        compile_kernels(&both, "avx2", &["-mavx2", "-mfma"]);
+        libraries.push(kernels(&both, "avx2", &["-mavx2", "-mfma"]));
         let avx512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"];
         let avx512 = [avx512.as_slice(), &["-mprefer-vector-width=512"]].concat();
-        compile_kernels(&both, "avx512", &avx512);
+        libraries.push(kernels(&both, "avx512", &avx512));
         let half = [avx512.as_slice(), &["-mavx512bf16"]].concat();
-        compile_kernels(&["dense"], "avx512_bf16", &half);
+        libraries.push(kernels(&["dense"], "avx512_bf16", &half));
     }
+    compile(libraries);
 
     println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
 }
 
 /// Kernels for one instruction set; which one runs is decided when the program does.
-fn compile_kernels(names: &[&str], isa: &str, flags: &[&str]) {
+fn kernels(names: &[&str], isa: &str, flags: &[&str]) -> (String, cc::Build) {
     let mut build = cc::Build::new();
     build.cpp(true).std("c++17").warnings(false).opt_level(3).define("F3_ISA", isa);
     for flag in flags {
@@ -53,5 +54,22 @@ fn compile_kernels(names: &[&str], isa: &str, flags: &[&str]) {
     // Multiplications and additions are fused where the processor can, on every compiler.
     build.flag("-ffp-contract=fast");
     build.files(names.iter().map(|name| format!("src/native/{name}.cpp")));
-    build.compile(&format!("f3_kernels_{isa}"));
+    (format!("f3_kernels_{isa}"), build)
+}
+
+/// Compiles libraries side by side, as many as cargo allows jobs.
+fn compile(libraries: Vec<(String, cc::Build)>) {
+    let out = PathBuf::from(std::env::var("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let jobs = std::env::var("NUM_JOBS").ok().and_then(|it| it.parse().ok()).unwrap_or(1);
+    // The first takes longest.
+    let waiting = Mutex::new(libraries.into_iter());
+    let work = || {
+        loop {
+            let next = waiting.lock().expect("nobody panics with the lock").next();
+            let Some((name, mut build)) = next else { break };
+            // A folder for each: objects of one source with other flags have the same name.
+            build.out_dir(out.join(&name)).compile(&name);
+        }
+    };
+    std::thread::scope(|scope| (0..jobs).for_each(|_| drop(scope.spawn(work))));
 }
