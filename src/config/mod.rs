@@ -72,7 +72,7 @@ section! {
         init_from: Option<PathBuf> = None, path("a file").or_null();
         /// In which order layers and batches are computed.
         schedule: ScheduleConfig => read(&algorithm);
-        /// How fully connected layers are computed on the CPU.
+        /// How fully connected layers and transformer blocks are computed on the CPU.
         kernels: Kernels = Kernels::Auto, choice();
         /// Number format of matrix products.
         precision: Precision = Precision::Float32, choice();

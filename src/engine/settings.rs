@@ -10,7 +10,7 @@ use crate::settings::named;
 use crate::{has_bfloat16, kernels_are_fast};
 
 named! {
-    /// Which kernels compute fully connected layers.
+    /// Which kernels compute fully connected layers and transformer blocks.
     pub enum Kernels {
         /// `fused` where the processor has AVX2 or AVX-512 and all layers can be fused.
         Auto = "auto",
