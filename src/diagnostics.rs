@@ -58,7 +58,7 @@ pub fn measure(
     let error = trainer.teaching_error(&batch)?;
     let error = error.context("diagnostics need an algorithm that teaches with feedback")?;
     let layers = trainer.layers().as_slice();
-    let tapes = trainer.layers().record(&batch.inputs)?;
+    let tapes = record(layers, &batch.inputs);
     let truth = true_gradients(layers, &tapes, &batch, loss);
 
     let mut angles = Vec::new();
@@ -67,7 +67,7 @@ pub fn measure(
         let feedback = feedback.with_context(|| format!("layer {} has no feedback", index + 1))?;
         let delta = error.to_device(feedback.device()).mm(feedback);
         // A tape's graph is gone through once; these gradients need one of their own.
-        let taught = layer.block().gradients(&layer.record(&tape.input)?, &delta, false);
+        let taught = layer.block().gradients(&layer.block().record(&tape.input), &delta, false);
         let (true_delta, true_parameters) = &truth[index];
         let per_sample = angle(&delta, true_delta);
         angles.push(LayerAngles {
@@ -82,6 +82,17 @@ pub fn measure(
         });
     }
     Ok(angles)
+}
+
+/// A forward pass that the blocks themselves record: what an engine keeps is for its own steps.
+fn record(layers: &[Layer], inputs: &Tensor) -> Vec<Tape> {
+    let mut tapes: Vec<Tape> = Vec::with_capacity(layers.len());
+    for layer in layers {
+        let input = tapes.last().map_or(inputs, |tape| &tape.output);
+        let tape = layer.block().record(&layer.bring(input));
+        tapes.push(tape);
+    }
+    tapes
 }
 
 /// For each layer the gradient of its output and those of its parameters, by backpropagation.

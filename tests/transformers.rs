@@ -1,7 +1,12 @@
 //! The fused kernels of transformer blocks against libtorch's operations and autograd, block by block:
 //! outputs, gradients, steps and the gradient of the input, for sizes around those of vectors.
 
+mod common;
+
+use common::{experiment, train_epoch};
 use f3_tch::Generator;
+use f3_tch::data::Task;
+use f3_tch::diagnostics::measure;
 use f3_tch::engine::{BlockEngine, Engine, FusedTransformer, Signal, Step};
 use f3_tch::network::{Activation, Block, TransformerBlock, Vit};
 use f3_tch::optimizer::{AdamSettings, OptimizerSettings, SgdSettings};
@@ -157,6 +162,26 @@ fn kernels_step_as_every_optimizer_does_with_every_activation() {
     }
 }
 
+#[test]
+fn angles_to_backpropagation_can_be_measured_beside_the_kernels() {
+    let angles = |kernels: &str| {
+        let yaml = format!(
+            "{{kernels: {kernels}, loss: cross_entropy, algorithm: {{name: f3}}, model: {{name: vit, \
+             patch_size: 1, token_width: 6, blocks: 2, heads: 2, head_size: 3, mlp_width: 9}}}}"
+        );
+        let mut run = experiment(&yaml, Task::Classification);
+        train_epoch(&mut run);
+        let trainer = run.state.trainer.as_ref();
+        let found = measure(trainer, &run.data.train, run.settings.loss, 9).unwrap();
+        found.iter().flat_map(|it| [it.delta_mean, it.parameters]).collect::<Vec<f64>>()
+    };
+    let (found, expected) = (angles("fused"), angles("aten"));
+    assert_eq!(found.len(), 6);
+    for (found, expected) in found.iter().zip(&expected) {
+        assert!((found - expected).abs() < 1e-2, "{found} {expected} degrees");
+    }
+}
+
 /// Runs the tests above in processes of their own, with the kernels for lesser processors.
 #[test]
 fn kernels_of_every_instruction_set_compute_the_same() {
@@ -167,6 +192,6 @@ fn kernels_of_every_instruction_set_compute_the_same() {
             .output()
             .unwrap();
         let printed = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && printed.contains("2 passed"), "{set}: {printed}");
+        assert!(output.status.success() && printed.contains("3 passed"), "{set}: {printed}");
     }
 }
