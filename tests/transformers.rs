@@ -166,7 +166,8 @@ fn kernels_step_as_every_optimizer_does_with_every_activation() {
 fn angles_to_backpropagation_can_be_measured_beside_the_kernels() {
     let angles = |kernels: &str| {
         let yaml = format!(
-            "{{kernels: {kernels}, loss: cross_entropy, algorithm: {{name: f3}}, model: {{name: vit, \
+            "{{kernels: {kernels}, loss: cross_entropy, data: {{batch_size: 8}}, algorithm: \
+             {{name: f3}}, optimizer: {{learning_rate: 1e-3}}, model: {{name: vit, \
              patch_size: 1, token_width: 6, blocks: 2, heads: 2, head_size: 3, mlp_width: 9}}}}"
         );
         let mut run = experiment(&yaml, Task::Classification);
