@@ -357,7 +357,7 @@ fn memory_that_runs_out_is_an_error_of_one_line() {
                   optimizer: {name: adam, learning_rate: 1e-3}\n";
     fs::write(folder.path().join("wide.yaml"), config).unwrap();
     let evaluation = "--set data.eval_batch_size=1440";
-    let batch = "--set data.eval_batch_size=10 --set data.batch_size=1440";
+    let batch = "--set data.eval_batch_size=50 --set data.batch_size=1440";
     let stage = format!("{batch} --set schedule.name=pipelined --set schedule.stages=2");
     let plain = format!("{stage} --set kernels=aten");
     for (number, sets) in [evaluation, batch, &stage, &plain].into_iter().enumerate() {
@@ -370,6 +370,7 @@ fn memory_that_runs_out_is_an_error_of_one_line() {
         assert_eq!(output.status.code(), Some(1), "{sets}: {error}");
         assert!(error.starts_with("error: ") && error.lines().count() == 1, "{sets}: {error}");
         assert!(error.contains("memory") && !error.contains("panicked"), "{sets}: {error}");
+        assert_eq!(error.contains("saved up to epoch 0"), sets != evaluation, "{sets}: {error}");
     }
 }
 
