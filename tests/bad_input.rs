@@ -465,7 +465,7 @@ fn checkpoints_that_cannot_be_used_are_refused() {
     copy(&bench, "none", None);
     let place = bench.path("none/config.yaml");
     let config = fs::read_to_string(&place).unwrap();
-    fs::write(&place, config.replace("every: 1", "every: null")).unwrap();
+    fs::write(&place, config.replace("  every: 1", "  every: null")).unwrap();
     bench.refuses("none", &["resume", "none"], 1, &["none: has no checkpoints"]);
     copy(&bench, "lost", None);
     bench.refuses(
