@@ -7,9 +7,8 @@ use tch::{Device, Kind, Tensor};
 
 use super::fusible::fusible;
 use super::signal::output_gradient;
-use super::{Engine, Norm, Signal, Step, batch_by_batch, norm, parameters, step_along};
+use super::{Engine, Norm, Signal, Step, batch_by_batch, each_batch, norm, parameters, step_along};
 use crate::activation::Activation;
-use crate::batches::{in_batches, joined};
 use crate::native::dense::{self, DenseLayer, Lesson};
 use crate::native::transformer::{self, Teacher, TransformerLayer};
 use crate::network::{Block, Tape, TransformerBlock};
@@ -171,16 +170,11 @@ impl Engine for FusedTransformer {
         let Signal::Feedback(matrix) = signal else {
             return batch_by_batch(self, input, rows, signal, step);
         };
-        let mut left = input.size()[0];
-        let batches = in_batches(input, step.batch_size).zip(in_batches(rows, step.batch_size));
-        let outputs = batches.map(|(input, rows)| {
-            left -= input.size()[0];
-            let (patches, tokens) = tokens(&self.block, &input)?;
-            let step = Step { watch: step.watch && left == 0, ..*step };
+        each_batch(input, rows, step, |input, rows, step| {
+            let (patches, tokens) = tokens(&self.block, input)?;
             let teacher = Teacher::Feedback(matrix);
-            Ok(self.learn_batch(patches.as_ref(), &tokens, &rows, teacher, &step, false)?.0)
-        });
-        Ok(joined(outputs.collect::<Result<_>>()?))
+            Ok(self.learn_batch(patches.as_ref(), &tokens, rows, teacher, step, false)?.0)
+        })
     }
 
     fn step(

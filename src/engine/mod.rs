@@ -100,14 +100,25 @@ fn batch_by_batch(
     signal: Signal,
     step: &Step,
 ) -> Result<Tensor> {
+    each_batch(input, rows, step, |input, rows, step| {
+        let tape = engine.record(input)?;
+        engine.step(&tape, rows, signal, step, false)?;
+        Ok(tape.output)
+    })
+}
+
+/// The outputs of all batches, which `learn` gives for the inputs, the rows and the step of each.
+fn each_batch(
+    input: &Tensor,
+    rows: &Tensor,
+    step: &Step,
+    mut learn: impl FnMut(&Tensor, &Tensor, &Step) -> Result<Tensor>,
+) -> Result<Tensor> {
     let mut left = input.size()[0];
     let batches = in_batches(input, step.batch_size).zip(in_batches(rows, step.batch_size));
     let outputs = batches.map(|(input, rows)| {
         left -= input.size()[0];
-        let tape = engine.record(&input)?;
-        let step = Step { watch: step.watch && left == 0, ..*step };
-        engine.step(&tape, &rows, signal, &step, false)?;
-        Ok(tape.output)
+        learn(&input, &rows, &Step { watch: step.watch && left == 0, ..*step })
     });
     Ok(joined(outputs.collect::<Result<_>>()?))
 }

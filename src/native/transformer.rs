@@ -269,13 +269,10 @@ impl Learned {
             gradients.extend(gradient);
         }
         let raw = steps.raw(1)?;
-        let threads = if tch::get_num_threads() > 1 { jobs.len() } else { 1 };
-        let each = jobs.len().div_ceil(threads);
-        team::for_each(threads, &|index| {
-            for (stepped, (begin, end)) in jobs.iter().skip(index * each).take(each) {
-                // SAFETY: the pointers are checked against the shapes; pieces do not overlap.
-                unsafe { (kernels().step)(stepped, &raw, *begin, *end) };
-            }
+        team::for_each(jobs.len(), &|index| {
+            let (stepped, (begin, end)) = &jobs[index];
+            // SAFETY: the pointers are checked against the shapes; pieces do not overlap.
+            unsafe { (kernels().step)(stepped, &raw, *begin, *end) };
         })?;
         SUMS.set(self.sums);
         Ok(gradients)
