@@ -12,23 +12,20 @@ use crate::native;
 
 /// The calling thread's number of threads for an operation; the one before comes back with the drop.
 pub(crate) struct Threads {
-    before: i32,
+    before: usize,
 }
 
 /// Lets operations of the calling thread be shared by so many threads; by none given, as many as before.
+/// Who computes anything that has to come out with the same bits calls this first, even with none.
 pub(crate) fn use_threads(threads: Option<usize>) -> Threads {
-    let before = tch::get_num_threads();
-    if let Some(threads) = threads {
-        tch::set_num_threads(threads as i32);
-    }
+    let before = tch::get_num_threads().max(1) as usize;
+    native::set_threads(threads.unwrap_or(before));
     Threads { before }
 }
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        if tch::get_num_threads() != self.before {
-            tch::set_num_threads(self.before);
-        }
+        native::set_threads(self.before);
     }
 }
 

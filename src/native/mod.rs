@@ -16,7 +16,7 @@ pub use instructions::{has_bfloat16, instruction_set, instruction_sets, kernels_
 pub use shared::SharedTensor;
 pub(crate) use team::for_each;
 
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::null_mut;
 use std::sync::OnceLock;
 
@@ -32,6 +32,7 @@ unsafe extern "C" {
     fn f3_free_message(message: Message);
     fn f3_exact_cuda() -> Message;
     fn f3_allow_tf32(allowed: bool) -> Message;
+    fn f3_set_threads(threads: c_int) -> Message;
     fn f3_libtorch_version() -> *const c_char;
     fn f3_generator_new(seed: u64, out: *mut RawGenerator) -> Message;
     fn f3_generator_free(from: RawGenerator);
@@ -86,6 +87,14 @@ fn raw(tensor: &Tensor) -> RawTensor {
 
 fn raw_list(tensors: &[&Tensor]) -> Vec<RawTensor> {
     tensors.iter().map(|tensor| raw(tensor)).collect()
+}
+
+/// Lets operations of the calling thread be shared by so many threads. Other threads go on as they were,
+/// which [`tch::set_num_threads`] does not promise: see `ops.cpp`.
+pub(crate) fn set_threads(threads: usize) {
+    let threads = c_int::try_from(threads).unwrap_or(c_int::MAX);
+    // SAFETY: it sets numbers of the calling thread; C++ exceptions come back as messages.
+    check(unsafe { f3_set_threads(threads) }).expect("a number of threads can always be set");
 }
 
 /// The version of libtorch that the program was built with.

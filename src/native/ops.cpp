@@ -1,16 +1,18 @@
-// What f3-tch needs from libtorch and `tch` does not bind: generators with a state of their own,
-// and the fused optimizer kernels of torch.optim.
+// What f3-tch needs from libtorch and `tch` does not bind: generators with a state of their own, the
+// fused optimizer kernels of torch.optim, and a number of threads that is the calling thread's alone.
 //
 // Every function returns nullptr, or a message that the caller hands back to f3_free_message.
 // Tensor pointers are tch's own (at::Tensor*); what is handed out is assigned to one.
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
+#include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_fused_adam.h>
 #include <ATen/ops/_fused_sgd.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/randperm.h>
+#include <dlfcn.h>
 #include <torch/headeronly/version.h>
 
 #include <cstdlib>
@@ -48,6 +50,23 @@ char* f3_allow_tf32(bool allowed) {
   return guarded([&] {
     at::globalContext().setAllowTF32CuDNN(allowed);
     at::globalContext().setAllowTF32CuBLAS(allowed);
+  });
+}
+
+// Sets the number of threads for operations of the calling thread, and nothing else. at::set_num_threads
+// does more: it forbids MKL to take fewer threads than it was given, in the whole process, so that small
+// products of all threads have other bits from then on. Here this happens once, by the first call.
+char* f3_set_threads(int threads) {
+  return guarded([&] {
+    using Set = void (*)(int);
+    static const auto openmp = reinterpret_cast<Set>(dlsym(RTLD_DEFAULT, "omp_set_num_threads"));
+    static const auto mkl = reinterpret_cast<Set>(dlsym(RTLD_DEFAULT, "MKL_Set_Num_Threads_Local"));
+    static std::once_flag first;
+    std::call_once(first, [] { at::set_num_threads(at::get_num_threads()); });
+    at::get_num_threads();  // a thread's first call sets its number, and would undo this one
+    if (!openmp) return at::set_num_threads(threads);
+    openmp(threads);
+    if (mkl) mkl(threads);
   });
 }
 

@@ -1,7 +1,7 @@
 //! A thread's helpers, for loops that last some ten microseconds and more.
 //!
 //! As with libtorch's own loops, how many threads share the work is a setting of the calling thread
-//! ([`tch::set_num_threads`]), so threads that train side by side do not take each other's cores.
+//! ([`crate::process::use_threads`]), so threads that train side by side do not take each other's cores.
 //! libtorch's OpenMP threads are not used: a helper here spins for a short while only, and the
 //! calling thread never waits for one that has not woken up in time.
 

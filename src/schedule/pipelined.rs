@@ -8,6 +8,7 @@ use anyhow::{Result, anyhow};
 
 use super::{Chunk, Epoch, Learn, Link, Schedule, Stage, stages};
 use crate::messages::libtorch_error;
+use crate::process::use_threads;
 
 /// The first stage makes the chunks, each stage takes them through its layers and hands them on, and
 /// the last one lets the output layer learn. While the second stage is busy with a chunk, the first
@@ -16,7 +17,7 @@ use crate::messages::libtorch_error;
 pub struct Pipelined {
     stages: usize,
     chunk: usize,
-    threads: i32,
+    threads: usize,
 }
 
 /// Chunks that may wait between two stages.
@@ -26,7 +27,7 @@ impl Pipelined {
     /// With so many stages (no more than there are layers), batches in a chunk, and intra-op threads
     /// for each stage.
     pub fn new(stages: usize, chunk: usize, threads: usize) -> Pipelined {
-        Pipelined { stages: stages.max(1), chunk: chunk.max(1), threads: threads.max(1) as i32 }
+        Pipelined { stages: stages.max(1), chunk: chunk.max(1), threads: threads.max(1) }
     }
 
     /// Cuts a network into stages of similar cost; the output layer belongs to the last one, with the
@@ -64,8 +65,7 @@ impl Schedule for Pipelined {
                 from = Box::new(received.into_iter());
                 let threads = self.threads;
                 workers.push(scope.spawn(move || {
-                    // A setting of this very thread.
-                    tch::set_num_threads(threads);
+                    let _threads = use_threads(Some(threads));
                     stage.run(learn, &mut link)
                 }));
             }
