@@ -150,6 +150,13 @@ INLINE void step_part(const Optimizer& optimizer, Stepped<typename Precision::El
 // Memory that will be needed soon, asked for while there is something else to do.
 constexpr int64_t LINE = 64;  // bytes
 
+// Of the cache that a core has for itself: what recent processors have at least half of, in bytes.
+constexpr int64_t SECOND_LEVEL = 2 << 20;
+constexpr int64_t PACKED = SECOND_LEVEL / 32;  // floats
+
+// Columns that one tile of the gradient has.
+constexpr int64_t BLOCK = OUTER_VECTORS * LANES;
+
 // One line after the other, up to an end.
 struct Ahead {
   const char* at;
@@ -198,11 +205,30 @@ INLINE void dot_tile(const typename Precision::Element* x, const typename Precis
     ahead.ask();
   }
   if (k < m) add([&](Element* row) INLINE_LAMBDA { return Precision::load_first(row + k, m - k); });
-  each<ROWS>([&](auto r) INLINE_LAMBDA {
-    each<COLUMNS>([&](auto c) INLINE_LAMBDA {
-      z[r.value * z_stride + c.value] = sum(sums[r.value][c.value]);
+  if constexpr (ROWS < DOT_ROWS || COLUMNS < DOT_COLUMNS) {
+    each<ROWS>([&](auto r) INLINE_LAMBDA {
+      each<COLUMNS>([&](auto c) INLINE_LAMBDA {
+        z[r.value * z_stride + c.value] = sum(sums[r.value][c.value]);
+      });
     });
-  });
+  } else {
+    // Many at once: the same sums in fewer instructions.
+    constexpr int COUNT = ROWS * COLUMNS, GROUPS = (COUNT + LANES - 1) / LANES;
+    float flat[GROUPS * LANES];
+    each<GROUPS>([&](auto group) INLINE_LAMBDA {
+      Vector vectors[LANES] = {};
+      each<LANES>([&](auto lane) INLINE_LAMBDA {
+        constexpr int at = group.value * LANES + lane.value;
+        if constexpr (at < COUNT) vectors[vector_of_lane(lane.value)] = sums[at / COLUMNS][at % COLUMNS];
+      });
+      store(flat + group.value * LANES, all_sums(vectors));
+    });
+    each<ROWS>([&](auto r) INLINE_LAMBDA {
+      each<COLUMNS>([&](auto c) INLINE_LAMBDA {
+        z[r.value * z_stride + c.value] = flat[r.value * COLUMNS + c.value];
+      });
+    });
+  }
 }
 
 // sums[r][v] = sum over t of a[t, r] * b[t, v], v counting vectors.
@@ -225,6 +251,29 @@ INLINE void outer_tile(const float* a, int64_t a_next, int64_t a_row, const floa
   }
 }
 
+// Rows of so many columns, `stride` floats apart.
+template <int ROWS, int VECTORS>
+INLINE void load_tile(Vector (&tile)[ROWS][VECTORS], const float* from, int64_t stride,
+                      int64_t columns) {
+  each<ROWS>([&](auto r) INLINE_LAMBDA {
+    const float* row = from + r.value * stride;
+    each<VECTORS - 1>([&](auto v) INLINE_LAMBDA { tile[r.value][v.value] = load(row + v.value * LANES); });
+    constexpr int last = VECTORS - 1;
+    tile[r.value][last] = load_part(row + last * LANES, columns - last * LANES);
+  });
+}
+
+template <int ROWS, int VECTORS>
+INLINE void store_tile(const Vector (&tile)[ROWS][VECTORS], float* to, int64_t stride,
+                       int64_t columns) {
+  each<ROWS>([&](auto r) INLINE_LAMBDA {
+    float* row = to + r.value * stride;
+    each<VECTORS - 1>([&](auto v) INLINE_LAMBDA { store(row + v.value * LANES, tile[r.value][v.value]); });
+    constexpr int last = VECTORS - 1;
+    store_part(row + last * LANES, tile[r.value][last], columns - last * LANES);
+  });
+}
+
 // What the products of the tile at sample i, neuron j ask for: its share of what the optimizer keeps of
 // the tile's weights, for these will be stepped next.
 template <typename Precision>
@@ -242,18 +291,79 @@ INLINE Ahead optimizer_state(const F3Dense& task, int64_t b, int64_t i, int64_t 
           left / steps + 1};
 }
 
-// h = act(x W' + b) for one batch and the neurons [begin, end), whose weights are at `strip`;
-// `asking`: for memory that the step after it needs.
+// h = act(z + b) for the neurons [begin, end) of the sample whose h are from `at` on.
+INLINE void activate_row(const F3Dense& task, const float* z, int64_t at, int64_t begin, int64_t end) {
+  for (int64_t j = begin; j < end; j += LANES) {
+    const int64_t count = smaller(LANES, end - j);
+    Vector sum = load_part(z + j - begin, count);
+    if (task.bias) sum += load_part(task.bias + j, count);
+    store_part(task.h + at + j, activate(sum, task.activation), count);
+  }
+}
+
+// The most inputs that are few: dot products along them would hardly fill a vector.
+constexpr int64_t FEW = 32;
+
+// h = act(x W' + b) for one batch and the neurons [begin, end) of few inputs: with vectors along the neurons.
+void forward_few(const F3Dense& task, int64_t row, int64_t b, int64_t begin, int64_t end) {
+  alignas(64) float packed[FEW * BLOCK];  // W' of a block of neurons
+  const int64_t m = task.inputs, n = task.outputs;
+  for (int64_t j = begin; j < end; j += BLOCK) {
+    const int64_t columns = smaller(BLOCK, end - j);
+    for (int64_t c = 0; c < BLOCK; ++c) {
+      const float* weights = task.weight + (j + c) * m;
+      for (int64_t k = 0; k < m; ++k) packed[k * BLOCK + c] = c < columns ? weights[k] : 0.0f;
+    }
+    for (int64_t i = 0; i < b; i += OUTER_ROWS) {
+      with_constant<OUTER_ROWS>(b - i, [&](auto rows) INLINE_LAMBDA {
+        with_constant<OUTER_VECTORS>((columns + LANES - 1) / LANES, [&](auto width) INLINE_LAMBDA {
+          const float* x = task.x + (row + i) * m;
+          Vector products[rows.value][width.value] = {};
+          outer_tile<Single, rows.value, width.value>(x, 1, m, packed, BLOCK, m, products,
+                                                      Down{(const char*)x, 0});
+          alignas(64) float z[OUTER_ROWS * BLOCK];
+          store_tile(products, z, BLOCK, width.value * LANES);
+          for (int64_t r = 0; r < rows.value; ++r) {
+            activate_row(task, z + r * BLOCK, (row + i + r) * n, j, j + columns);
+          }
+        });
+      });
+    }
+  }
+}
+
+// What the products of the tile at sample i ask for where weights come from memory: its share of the weights
+// of the neurons after it, which are at `next`.
 template <typename Precision>
-void forward_batch(const F3Dense& task, int64_t row, int64_t b, int64_t begin, int64_t end,
-                   const typename Precision::Element* strip, bool asking) {
+INLINE Ahead next_weights(const typename Precision::Element* next, int64_t m, int64_t b, int64_t i,
+                          int64_t neurons) {
+  const int64_t tiles = (b + DOT_ROWS - 1) / DOT_ROWS, tile = i / DOT_ROWS;
+  const int64_t lines = neurons * m * (int64_t)sizeof *next / LINE;
+  const int64_t from = lines * tile / tiles, left = lines * (tile + 1) / tiles - from;
+  const int64_t steps = m / (LANES * Precision::PER_LANE) + 1;
+  return {(const char*)next + from * LINE, left, left / steps + 1};
+}
+
+// x W' for one batch and the neurons [begin, end), whose weights are at `strip`, into h; `asking`: for memory
+// that the step after it needs.
+template <typename Precision>
+void products(const F3Dense& task, int64_t row, int64_t b, int64_t begin, int64_t end,
+              const typename Precision::Element* strip, bool asking) {
   const int64_t m = task.inputs, n = task.outputs;
   const auto* x = Precision::inputs(task) + row * m;
   float* h = task.h + row * n;
+  const bool is_small = (end - begin) * m * (int64_t)sizeof *strip <= SECOND_LEVEL / 2;
   for (int64_t j = begin; j < end; j += DOT_COLUMNS) {
     for (int64_t i = 0; i < b; i += DOT_ROWS) {
       Ahead ahead = {nullptr, 0, 0};
-      if (asking) ahead = optimizer_state<Precision>(task, b, i, j, smaller(DOT_COLUMNS, end - j));
+      const int64_t neurons = smaller(DOT_COLUMNS, end - j);
+      if (asking) {
+        ahead = optimizer_state<Precision>(task, b, i, j, neurons);
+      } else if (!is_small) {
+        const int64_t next = j + neurons;
+        ahead = next_weights<Precision>(strip + (next - begin) * m, m, b, i,
+                                        smaller(DOT_COLUMNS, end - next));
+      }
       with_constant<DOT_COLUMNS>(end - j, [&](auto columns) INLINE_LAMBDA {
         with_constant<DOT_ROWS>(b - i, [&](auto rows) INLINE_LAMBDA {
           dot_tile<Precision, rows.value, columns.value>(x + i * m, strip + (j - begin) * m, m,
@@ -262,13 +372,16 @@ void forward_batch(const F3Dense& task, int64_t row, int64_t b, int64_t begin, i
       });
     }
   }
-  for (int64_t i = 0; i < b; ++i) {
-    for (int64_t j = begin; j < end; j += LANES) {
-      int64_t count = smaller(LANES, end - j);
-      Vector z = load_part(h + i * n + j, count);
-      if (task.bias) z += load_part(task.bias + j, count);
-      store_part(h + i * n + j, activate(z, task.activation), count);
-    }
+}
+
+// h = act(x W' + b) for one batch and the neurons [begin, end); the rest as in `products`.
+template <typename Precision>
+void forward_batch(const F3Dense& task, int64_t row, int64_t b, int64_t begin, int64_t end,
+                   const typename Precision::Element* strip, bool asking) {
+  if (Precision::PER_LANE == 1 && task.inputs <= FEW) return forward_few(task, row, b, begin, end);
+  products<Precision>(task, row, b, begin, end, strip, asking);
+  for (int64_t i = row; i < row + b; ++i) {
+    activate_row(task, task.h + i * task.outputs + begin, i * task.outputs, begin, end);
   }
 }
 
@@ -319,12 +432,93 @@ void loss_batch(const F3Dense& task, int64_t row, int64_t b, int64_t begin, int6
 
 // What the gradient of the tile with this number asks for: a line of the samples' columns in the block
 // after the one at k, until the block has been asked for; then what is in the cache already.
-template <int64_t BLOCK, typename Precision>
+template <typename Precision>
 INLINE Down next_block(const typename Precision::Element* x, int64_t m, int64_t k, int64_t tile) {
   constexpr int64_t PER_LINE = LINE / sizeof *x, SUMS = Precision::PER_LANE;
   const int64_t row = tile % SUMS, column = tile / SUMS * PER_LINE;
-  if (column >= BLOCK || k + BLOCK + column >= m) return {(const char*)(x + k), 0};
+  if (column >= BLOCK || k + BLOCK + column >= m) return {(const char*)x, 0};
   return {(const char*)(x + row * m + k + BLOCK + column), SUMS * m * (int64_t)sizeof *x};
+}
+
+// What the backward product of the tile with this number asks for: a line of each of the rows of W from j
+// on.
+INLINE Down next_piece(const F3Dense& task, int64_t j, int64_t k, int64_t tile) {
+  const int64_t column = k + tile * LINE / 4;
+  if (j >= task.outputs || tile >= OUTER_VECTORS * LANES * 4 / LINE || column >= task.inputs) {
+    return {(const char*)task.weight, 0};
+  }
+  return {(const char*)(task.weight + j * task.inputs + column), task.inputs * 4};
+}
+
+// The columns of a block side by side, from rows that are m apart: rows a power of two apart would fall
+// on each other in the cache. Zeros fill the last vector.
+template <typename Precision>
+INLINE void pack(const typename Precision::Element* from, int64_t m, int64_t count, int64_t columns,
+                 float* packed) {
+  const int64_t vectors = (columns + LANES - 1) / LANES;
+  for (int64_t i = 0; i < count; i += Precision::PER_LANE, packed += BLOCK) {
+    for (int64_t v = 0; v < vectors; ++v) {
+      store(packed + v * LANES, Precision::columns(from + i * m + v * LANES, m, i, count,
+                                                   smaller(LANES, columns - v * LANES)));
+    }
+  }
+}
+
+// Whether weights and optimizer state of so many neurons stay in a core's cache from batch to batch.
+INLINE bool stays(const F3Dense& task, int64_t neurons) {
+  return 12 * neurons * task.inputs <= SECOND_LEVEL;
+}
+
+// How many columns of so many rows of x are packed together. Where the strip stays in the cache a block at a
+// time, which is in the first-level cache with the next neurons; otherwise as many as the second-level cache
+// takes, since memory wants to be gone through along the rows of W.
+INLINE int64_t packed_columns(const F3Dense& task, int64_t rows, int64_t neurons) {
+  const int64_t blocks = stays(task, neurons) ? 1 : PACKED / (rows * BLOCK);
+  return BLOCK * (blocks < 1 ? 1 : blocks);
+}
+
+// Floats for them, of this many rows and fewer.
+int64_t packed_size(const F3Dense& task, int64_t rows, int64_t neurons) {
+  const int64_t block = rows * BLOCK;
+  return stays(task, neurons) || block > PACKED ? block : PACKED;
+}
+
+// The weights' step where inputs are few, for so many neurons with delta [b, ...], `next` floats from one
+// sample to the next: the gradient is summed with vectors along the neurons. `space` takes delta's block.
+template <typename Optimizer>
+void few_steps(const Optimizer& optimizer, Stepped<float> weights, const float* x, int64_t m, int64_t b,
+               int64_t neurons, const float* delta, int64_t next, float* squares, float* space) {
+  alignas(64) float sums[FEW * BLOCK], gradient[FEW * BLOCK];  // [m, BLOCK] and [BLOCK, m]
+  for (int64_t j = 0; j < neurons; j += BLOCK) {
+    const int64_t columns = smaller(BLOCK, neurons - j);
+    const float* rows = delta + j;
+    int64_t rows_next = next;
+    if (columns < BLOCK) {
+      pack<Single>(rows, next, b, columns, space);
+      rows = space, rows_next = BLOCK;
+    }
+    for (int64_t k = 0; k < m; k += OUTER_ROWS) {
+      with_constant<OUTER_ROWS>(m - k, [&](auto inputs) INLINE_LAMBDA {
+        with_constant<OUTER_VECTORS>((columns + LANES - 1) / LANES, [&](auto width) INLINE_LAMBDA {
+          Vector tile[inputs.value][width.value] = {};
+          outer_tile<Single, inputs.value, width.value>(x + k, m, 1, rows, rows_next, b, tile,
+                                                        Down{(const char*)x, 0});
+          store_tile(tile, sums + k * BLOCK, BLOCK, BLOCK);
+        });
+      });
+    }
+    for (int64_t c = 0; c < columns; ++c) {
+      for (int64_t k = 0; k < m; ++k) {
+        const float value = sums[k * BLOCK + c];
+        gradient[c * m + k] = value;
+        if (squares) squares[j + c] += value * value;
+      }
+    }
+    for (int64_t at = 0; at < columns * m; at += LANES) {
+      const int64_t count = smaller(LANES, columns * m - at);
+      step_part<Single>(optimizer, weights, j * m + at, load_part(gradient + at, count), count);
+    }
+  }
 }
 
 // One step of the neurons [begin, end) along delta' x and the sum of delta over the batch; delta
@@ -354,58 +548,69 @@ void step_batch(const F3Dense& task, int64_t step, int64_t row, int64_t b, int64
       if (task.bias) step_part<Single>(optimizer, biases, j, gradient, count);
     }
   }
-  constexpr int64_t BLOCK = OUTER_VECTORS * LANES;
+  if constexpr (Precision::PER_LANE == 1) {
+    if (m <= FEW) {
+      return few_steps(optimizer, weights, x, m, b, end - begin, delta, next,
+                       squares ? squares + begin : nullptr, space);
+    }
+  }
   const int64_t sums = (b + Precision::PER_LANE - 1) / Precision::PER_LANE;
   float* packed = space;
-  const float* factors = Precision::factors(delta, b, next, space + sums * BLOCK);
-  for (int64_t k = 0; k < m; k += BLOCK) {
-    // The block's columns side by side: rows a power of two apart would fall on each other in the
-    // cache. Zeros fill the last vector.
-    const int64_t columns = smaller(BLOCK, m - k);
-    const int64_t vectors = (columns + LANES - 1) / LANES;
-    for (int64_t t = 0; t < sums; ++t) {
-      const int64_t i = t * Precision::PER_LANE;
-      for (int64_t v = 0; v < vectors; ++v) {
-        const auto* from = x + i * m + k + v * LANES;
-        store(packed + t * BLOCK + v * LANES,
-              Precision::columns(from, m, i, b, smaller(LANES, columns - v * LANES)));
-      }
+  const int64_t wide = packed_columns(task, sums, end - begin);
+  const float* factors = Precision::factors(delta, b, next, space + packed_size(task, b, end - begin));
+  // A single tile of neurons reads x where it is.
+  auto is_direct = [&](int64_t k) {
+    return Precision::PER_LANE == 1 && end - begin <= OUTER_ROWS && k + BLOCK <= m;
+  };
+  for (int64_t from = 0; from < m; from += wide) {
+    const int64_t to = smaller(from + wide, m);
+    for (int64_t k = from; k < to; k += BLOCK) {
+      if (is_direct(k)) continue;
+      pack<Precision>(x + k, m, b, smaller(BLOCK, m - k), packed + (k - from) * sums);
     }
     for (int64_t j = 0; j < end - begin; j += OUTER_ROWS) {
       with_constant<OUTER_ROWS>(end - begin - j, [&](auto rows) INLINE_LAMBDA {
-        with_constant<OUTER_VECTORS>(vectors, [&](auto width) INLINE_LAMBDA {
-          Vector gradient[rows.value][width.value] = {};
-          const Down ahead = next_block<BLOCK, Precision>(x, m, k, j / OUTER_ROWS);
-          outer_tile<Precision, rows.value, width.value>(factors + j, next, 1, packed, BLOCK, sums,
-                                                         gradient, ahead);
-          each<rows.value>([&](auto r) INLINE_LAMBDA {
-            if (squares) {
-              Vector total = {};
-              each<width.value>([&](auto v) INLINE_LAMBDA {
-                total += gradient[r.value][v.value] * gradient[r.value][v.value];
-              });
-              squares[begin + j + r.value] += sum(total);
+        for (int64_t k = from; k < to; k += BLOCK) {
+          const int64_t columns = smaller(BLOCK, m - k);
+          with_constant<OUTER_VECTORS>((columns + LANES - 1) / LANES, [&](auto width) INLINE_LAMBDA {
+            Vector gradient[rows.value][width.value] = {};
+            const Down ahead = next_block<Precision>(x, m, to - BLOCK, j / OUTER_ROWS);
+            const float* columns_of_x = packed + (k - from) * sums;
+            if constexpr (Precision::PER_LANE == 1) {
+              if (is_direct(k)) columns_of_x = x + k;
             }
-            const int64_t offset = (j + r.value) * m + k;
-            each<width.value - 1>([&](auto v) INLINE_LAMBDA {
-              step_vector<Precision>(optimizer, weights, offset + v.value * LANES,
-                                     gradient[r.value][v.value]);
+            outer_tile<Precision, rows.value, width.value>(factors + j, next, 1, columns_of_x,
+                                                           is_direct(k) ? m : BLOCK, sums, gradient,
+                                                           ahead);
+            each<rows.value>([&](auto r) INLINE_LAMBDA {
+              if (squares) {
+                Vector total = {};
+                each<width.value>([&](auto v) INLINE_LAMBDA {
+                  total += gradient[r.value][v.value] * gradient[r.value][v.value];
+                });
+                squares[begin + j + r.value] += sum(total);
+              }
+              const int64_t offset = (j + r.value) * m + k;
+              each<width.value - 1>([&](auto v) INLINE_LAMBDA {
+                step_vector<Precision>(optimizer, weights, offset + v.value * LANES,
+                                       gradient[r.value][v.value]);
+              });
+              constexpr int last = width.value - 1;
+              step_part<Precision>(optimizer, weights, offset + last * LANES, gradient[r.value][last],
+                                   columns - last * LANES);
             });
-            constexpr int last = width.value - 1;
-            step_part<Precision>(optimizer, weights, offset + last * LANES, gradient[r.value][last],
-                                 columns - last * LANES);
           });
-        });
+        }
       });
     }
   }
 }
 
-// Floats for a strip of this width: delta, the packed block of x, delta's pairs and the weights' copy.
+// Floats for a strip of this width: delta, packed columns of x, delta's pairs and the weights' copy.
 int64_t scratch(const F3Dense* task, int64_t width) {
   const int64_t b = task->batch + 1;
   const int64_t copy = task->x_half ? b * width + width * task->inputs / 2 + LANES : 0;
-  return b * (width + OUTER_VECTORS * LANES) + copy;
+  return b * width + packed_size(*task, b, width) + copy;
 }
 
 void forward(const F3Dense* task, int64_t begin, int64_t end, float*) {
@@ -452,7 +657,7 @@ void learn(const F3Dense* task, int64_t begin, int64_t end, float* scratch) {
   float* space = scratch + b * (end - begin);
 #if defined(__AVX512BF16__)
   if (task->x_half) {
-    auto* copy = (uint16_t*)(space + b * (end - begin + OUTER_VECTORS * LANES));
+    auto* copy = (uint16_t*)(space + packed_size(*task, b, end - begin) + b * (end - begin));
     Half::copy_strip(*task, begin, end, copy);
     return learn_strip<Half>(task, begin, end, scratch, space, copy);
   }
@@ -484,42 +689,34 @@ void halve(const F3Dense* task, int64_t begin, int64_t end) {
 #endif
 }
 
-void backward(const F3Dense* task, int64_t begin, int64_t end) {
-  const int64_t m = task->inputs, n = task->outputs, rows = task->rows;
-  constexpr int64_t BLOCK = OUTER_VECTORS * LANES;
-  for (int64_t k = begin; k < end; k += BLOCK) {
-    const int64_t columns = smaller(BLOCK, end - k);
-    const int64_t whole = columns / LANES;
-    for (int64_t i = 0; i < rows; i += OUTER_ROWS) {
-      with_constant<OUTER_ROWS>(rows - i, [&](auto height) INLINE_LAMBDA {
-        const float* delta = task->signal + i * n;
-        float* to = task->h + i * m + k;
-        if (whole > 0) {
-          with_constant<OUTER_VECTORS>(whole, [&](auto width) INLINE_LAMBDA {
-            Vector sums[height.value][width.value] = {};
-            const Down ahead = next_block<BLOCK, Single>(task->weight, m, k, i / OUTER_ROWS);
-            outer_tile<Single, height.value, width.value>(delta, 1, n, task->weight + k, m, n, sums,
-                                                          ahead);
-            each<height.value>([&](auto r) INLINE_LAMBDA {
-              each<width.value>([&](auto v) INLINE_LAMBDA {
-                store(to + r.value * m + v.value * LANES, sums[r.value][v.value]);
-              });
-            });
-          });
-        }
-        if (const int64_t left = columns - whole * LANES; left > 0) {
-          Vector sums[height.value] = {};
-          for (int64_t j = 0; j < n; ++j) {
-            Vector row = load_first(task->weight + j * m + k + whole * LANES, left);
-            each<height.value>([&](auto r) INLINE_LAMBDA { sums[r.value] += delta[r.value * n + j] * row; });
-          }
-          each<height.value>([&](auto r) INLINE_LAMBDA {
-            store_first(to + r.value * m + whole * LANES, sums[r.value], left);
-          });
-        }
+// The block's columns of dL/dx = delta W. A piece of W's rows lies packed in the first-level cache while
+// all samples go over it.
+void backward_block(const F3Dense& task, int64_t k, int64_t columns) {
+  constexpr int64_t PIECE = 64;
+  alignas(64) float packed[PIECE * BLOCK];
+  const int64_t m = task.inputs, n = task.outputs;
+  const int64_t vectors = (columns + LANES - 1) / LANES;
+  for (int64_t j = 0; j < n; j += PIECE) {
+    const int64_t count = smaller(PIECE, n - j);
+    pack<Single>(task.weight + j * m + k, m, count, columns, packed);
+    for (int64_t i = 0; i < task.rows; i += OUTER_ROWS) {
+      with_constant<OUTER_ROWS>(task.rows - i, [&](auto rows) INLINE_LAMBDA {
+        with_constant<OUTER_VECTORS>(vectors, [&](auto width) INLINE_LAMBDA {
+          float* to = task.dx + i * m + k;
+          Vector sums[rows.value][width.value] = {};
+          if (j > 0) load_tile(sums, to, m, columns);
+          const Down ahead = next_piece(task, j + PIECE, k, i / OUTER_ROWS);
+          outer_tile<Single, rows.value, width.value>(task.signal + i * n + j, 1, n, packed, BLOCK,
+                                                      count, sums, ahead);
+          store_tile(sums, to, m, columns);
+        });
       });
     }
   }
+}
+
+void backward(const F3Dense* task, int64_t begin, int64_t end) {
+  for (int64_t k = begin; k < end; k += BLOCK) backward_block(*task, k, smaller(BLOCK, end - k));
 }
 
 }  // namespace

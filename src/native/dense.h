@@ -36,6 +36,7 @@ struct F3Dense {
   float *weight_first, *weight_second, *bias_first, *bias_second;
 
   float* delta;    // [rows, n]
+  float* dx;       // [rows, m]
   float* squares;  // [n], or null: the squared norm of each neuron's gradient in the last step
 };
 
@@ -50,7 +51,7 @@ struct F3DenseKernels {
   F3DenseScratch* scratch;
   F3DenseStrip* forward;   // h from x
   F3DenseStrip* learn;     // h from x, unless it is given; a step along delta for each batch
-  F3DensePart* backward;   // columns of dL/dx [rows, m] = delta W, which go to `h`; delta is the signal
+  F3DensePart* backward;   // columns of dx = dL/dx = delta W; delta is the signal
   F3DensePart* slopes;     // rows of delta = dL/dz from the signal dL/dh and h
   F3DensePart* halve;      // rows of x_half from x
 };

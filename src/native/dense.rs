@@ -40,6 +40,7 @@ struct Task {
     bias_first: *mut f32,
     bias_second: *mut f32,
     delta: *mut f32,
+    dx: *mut f32,
     squares: *mut f32,
 }
 
@@ -227,7 +228,7 @@ pub(crate) fn backward(weight: &Tensor, delta: &Tensor) -> Result<Tensor> {
     let mut task = Task { rows, inputs: m, outputs: n, ..Task::empty() };
     task.weight = pointer(weight, &[n, m])?;
     task.signal = pointer(&delta, &[rows, n])?;
-    task.h = pointer(&result, &[rows, m])?;
+    task.dx = pointer(&result, &[rows, m])?;
     let tasks = parts(m, 64, wanted_parts(2 * rows * m * n, 1));
     // SAFETY: shapes are checked above; each call writes to its own columns of the result.
     team::for_each(tasks.len(), &|index| unsafe {
@@ -313,6 +314,12 @@ impl Task {
     }
 }
 
+/// Up to so many inputs the kernels compute along the neurons: FEW in `dense.cpp`.
+const FEW_INPUTS: i64 = 32;
+
+/// Bytes of outputs and δ that a core's own cache holds beside other things.
+const OUTPUTS_IN_CACHE: i64 = 512 << 10;
+
 fn run_strips(task: &Task, strip: Strip, operations: i64) -> Result<()> {
     thread_local! {
         static SCRATCH: std::cell::RefCell<Vec<f32>> = const { std::cell::RefCell::new(Vec::new()) };
@@ -323,7 +330,12 @@ fn run_strips(task: &Task, strip: Strip, operations: i64) -> Result<()> {
     let share = last_level_cache() / (2 * tch::get_num_threads().max(1) as i64);
     let by_cache = (bytes + share - 1) / share;
     let work = operations * task.rows * task.inputs * task.outputs;
-    let strips = parts(task.outputs, 5, wanted_parts(work, by_cache));
+    // Where inputs are few it is a batch's outputs and their δ that have to stay in the cache.
+    let (unit, by_outputs) = match task.inputs <= FEW_INPUTS {
+        true => (16, 8 * task.batch * task.outputs / OUTPUTS_IN_CACHE),
+        false => (5, 1),
+    };
+    let strips = parts(task.outputs, unit, wanted_parts(work, by_cache.max(by_outputs)));
     team::for_each(strips.len(), &|index| {
         let (begin, end) = strips[index];
         SCRATCH.with_borrow_mut(|scratch| {

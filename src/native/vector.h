@@ -83,6 +83,51 @@ INLINE void store_part(float* to, Vector vector, int64_t count) {
 
 INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
+// Folds pairs of vectors into one each: what the first list picks of both, and what the second picks, added
+// lane by lane.
+template <int COUNT, typename Fold> INLINE void fold(Vector* v, Fold folded) {
+  for (int i = 0; i < COUNT; ++i) v[i] = folded(v[2 * i], v[2 * i + 1]);
+}
+#define PICK __builtin_shufflevector
+
+// The sum of each of so many vectors, side by side. The lanes of a vector are added halves onto halves, the
+// same way for each. Each fold halves the number of vectors, and of the lanes that one of the former has.
+INLINE Vector all_sums(Vector (&v)[LANES]) {
+#if defined(__AVX512F__)
+  fold<8>(v, [](Vector a, Vector b) INLINE_LAMBDA {
+    return PICK(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+           PICK(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+  });
+  fold<4>(v, [](Vector a, Vector b) INLINE_LAMBDA {
+    return PICK(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +
+           PICK(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+  });
+  fold<2>(v, [](Vector a, Vector b) INLINE_LAMBDA {
+    return PICK(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29) +
+           PICK(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+  });
+  return PICK(v[0], v[1], 0, 2, 16, 18, 4, 6, 20, 22, 8, 10, 24, 26, 12, 14, 28, 30) +
+         PICK(v[0], v[1], 1, 3, 17, 19, 5, 7, 21, 23, 9, 11, 25, 27, 13, 15, 29, 31);
+#elif defined(__AVX2__)
+  fold<4>(v, [](Vector a, Vector b) INLINE_LAMBDA {
+    return PICK(a, b, 0, 1, 2, 3, 8, 9, 10, 11) + PICK(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
+  });
+  fold<2>(v, [](Vector a, Vector b) INLINE_LAMBDA {
+    return PICK(a, b, 0, 1, 8, 9, 4, 5, 12, 13) + PICK(a, b, 2, 3, 10, 11, 6, 7, 14, 15);
+  });
+  return PICK(v[0], v[1], 0, 2, 8, 10, 4, 6, 12, 14) + PICK(v[0], v[1], 1, 3, 9, 11, 5, 7, 13, 15);
+#else
+  fold<2>(v, [](Vector a, Vector b) INLINE_LAMBDA {
+    return PICK(a, b, 0, 1, 4, 5) + PICK(a, b, 2, 3, 6, 7);
+  });
+  return PICK(v[0], v[1], 0, 2, 4, 6) + PICK(v[0], v[1], 1, 3, 5, 7);
+#endif
+}
+#undef PICK
+
+// Which of the vectors for `all_sums` has its sum in this lane.
+constexpr int vector_of_lane(int lane) { return lane % 4 * (LANES / 4) + lane / 4; }
+
 INLINE float sum(Vector vector) {
   // Halves onto halves, in a fixed order.
 #if defined(__AVX512F__)

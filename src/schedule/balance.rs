@@ -5,7 +5,8 @@ use crate::machine::last_level_cache;
 use crate::network::Block;
 
 /// A chunk of so many batches that the inputs and outputs of the widest layer fit into a part of the
-/// last-level cache. Only fully connected layers gain from that: others keep more than their inputs
+/// last-level cache, and into 8 MiB: far parts of large caches are slow, and from there on weights are loaded
+/// seldom enough. Only fully connected layers gain from that: others keep more than their inputs
 /// and outputs.
 pub fn chunk_for(layers: &[Layer], inputs: i64, batch_size: i64) -> usize {
     if layers.iter().any(|layer| layer.block().as_dense().is_none()) {
@@ -18,7 +19,8 @@ pub fn chunk_for(layers: &[Layer], inputs: i64, batch_size: i64) -> usize {
         before = layer.block().outputs();
     }
     let bytes = 4 * widest * batch_size;
-    (last_level_cache() / 4 / bytes.max(1)).clamp(1, 64) as usize
+    let share = (last_level_cache() / 4).min(8 << 20);
+    (share / bytes.max(1)).clamp(1, 64) as usize
 }
 
 /// The largest chunk with which a pipeline of so many stages is full for nearly all of an epoch of so
