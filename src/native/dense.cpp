@@ -614,11 +614,11 @@ int64_t scratch(const F3Dense* task, int64_t width) {
 }
 
 void forward(const F3Dense* task, int64_t begin, int64_t end, float*) {
-  // In pieces that stay in the cache while the strip's weights go over them.
-  constexpr int64_t PIECE = 50;
+  // In pieces that stay in the cache while the strip's weights go over them; few inputs always do.
+  const int64_t piece = task->inputs <= FEW ? task->rows : 50;
   const float* strip = task->weight + begin * task->inputs;
-  for (int64_t row = 0; row < task->rows; row += PIECE) {
-    forward_batch<Single>(*task, row, smaller(PIECE, task->rows - row), begin, end, strip, false);
+  for (int64_t row = 0; row < task->rows; row += piece) {
+    forward_batch<Single>(*task, row, smaller(piece, task->rows - row), begin, end, strip, false);
   }
 }
 
