@@ -9,7 +9,8 @@ checkpoints), `many` (runs side by side), `depth`, `width`, `batch`, `threads`, 
 `check`, which is not timed: the losses that all programs reach.
 
 Writes into a folder: results.csv (a row per counted epoch, with the process's peak memory),
-report.md (targets, medians, spreads, ratios and the machine's limit) and the plots. Where other users of
+report.md (targets, medians, spreads, ratios and the machine's limit), which grows workload by workload and
+part by part, so that an interrupted benchmark leaves what was complete, and the plots. Where other users of
 the machine disturb (half of a virtual machine's cores may be gone for minutes), the fastest epochs say
 more than the medians; the report has both.
 """
@@ -29,8 +30,7 @@ from bench_results import RATIOS, Results, plot, ratios_text, table, targets_tex
 
 
 def workload_part(results, names, wanted, cores, rounds, epochs):
-    """Each workload with all programs; gives the report's text."""
-    text = ""
+    """Each workload with all programs; gives the report's text, workload by workload."""
     bfloat16 = supports_bfloat16()
     for name in names:
         workload = WORKLOADS[name]
@@ -42,11 +42,9 @@ def workload_part(results, names, wanted, cores, rounds, epochs):
             found.append([program, *[f"{it:.4f}" for it in (statistics.median(values), min(values), max(values))],
                           str(len(values)), f"{peak:.0f}"])
         header = ["program", "median s", "fastest", "slowest", "epochs", "peak MiB"]
-        text += f"\n## {name}: {workload}\n\n" + table(header, found)
+        text = f"\n## {name}: {workload}\n\n" + table(header, found)
         text += "\n" + ratios_text(results, "workload", name, RATIOS)
-        if is_fused(workload):
-            text += limit_text(results, name, cores)
-    return text
+        yield text + (limit_text(results, name, cores) if is_fused(workload) else "")
 
 
 def contestants(workload, wanted, bfloat16):
@@ -73,7 +71,7 @@ def limit_text(results, name, cores):
 
 def run_part(results, names, wanted, cores, rounds, epochs):
     """Whole runs of the carried configurations."""
-    text = "\n## Whole runs: training, evaluation, logs and checkpoints, seconds per epoch\n"
+    yield "\n## Whole runs: training, evaluation, logs and checkpoints, seconds per epoch\n"
     for name in names:
         workload = RUNS[name]
         measured = chosen_of(WHOLE, wanted)
@@ -85,13 +83,12 @@ def run_part(results, names, wanted, cores, rounds, epochs):
             found.append([program, *of])
         header = [f"`{name}`, fastest / median", "epoch", "of it training", "of it evaluation"]
         pairs = [(it.label, WHOLE[0].label) for it in WHOLE[1:]]
-        text += "\n" + table(header, found) + "\n" + ratios_text(results, "run", name, pairs)
-    return text
+        yield "\n" + table(header, found) + "\n" + ratios_text(results, "run", name, pairs)
 
 
 def many_part(results, names, cores, rounds):
     """Whole runs side by side with a thread each, against one run; epochs per second of all together."""
-    text = "\n## Many runs: epochs per second, most / median\n"
+    yield "\n## Many runs: epochs per second, most / median\n"
     count = len(cores)
     for name, epochs in (("mnist", 5), ("wine_quality", 150)):
         if name not in names:
@@ -114,20 +111,20 @@ def many_part(results, names, cores, rounds):
                   f"{most / all_cores[0]:.2f} / {median / all_cores[1]:.2f}"]
                  for way, (most, median) in rates.items()]
         header = [f"`{name}`", "epochs per second", "over one run, one thread", f"over one run, {count} threads"]
-        text += "\n" + table(header, found)
-    return text + (f"\nTargets: {count} runs side by side at least {0.975 * count:.2f} times one run with one "
-                   f"thread, and at least one run with {count} threads.\n")
+        yield "\n" + table(header, found)
+    yield (f"\nTargets: {count} runs side by side at least {0.975 * count:.2f} times one run with one "
+           f"thread, and at least one run with {count} threads.\n")
 
 
 def check_part(names, runs, wanted, cores):
     """The losses that all programs reach with few samples: the same task, the same rule, other weights."""
-    text = "\n## Check: losses on the training set\n"
+    yield "\n## Check: losses on the training set\n"
     bfloat16 = supports_bfloat16()
     for name in names:
         workload = WORKLOADS[name]
         workload = workload._replace(samples=min(workload.samples, 40 * workload.batch))
         found = [[it.label, f"{it.check(workload, 3, cores):.5f}"] for it in contestants(workload, wanted, bfloat16)]
-        text += f"\n{name}, after 3 epochs of {workload.samples:,} samples:\n\n" + table(["program", "loss"], found)
+        yield f"\n{name}, after 3 epochs of {workload.samples:,} samples:\n\n" + table(["program", "loss"], found)
     for name in runs:
         workload = RUNS[name]
         workload = workload._replace(samples=min(workload.samples, 10000))
@@ -135,9 +132,8 @@ def check_part(names, runs, wanted, cores):
         columns = [it for it in next(iter(found.values()), {}) if it.startswith(("train_", "test_"))]
         columns = [it for it in columns if it != "train_seconds"]
         lines = [[label, *[f"{float(row[it]):.5g}" for it in columns]] for label, row in found.items()]
-        text += f"\nWhole run of `{name}`, 3 epochs of {workload.samples:,} samples:\n\n"
-        text += table(["program", *columns], lines)
-    return text
+        yield (f"\nWhole run of `{name}`, 3 epochs of {workload.samples:,} samples:\n\n"
+               + table(["program", *columns], lines))
 
 
 SWEEPS = {
@@ -159,7 +155,7 @@ def sweep_part(results, part, cores, rounds, epochs, quick):
              + [" / ".join(f"{it:.2f}" for it in results.ratio(part, case, "PyTorch BP", "f3-tch BP"))]
              for case in results.cases(part)]
     header = [part, *programs, "PyTorch BP / f3-tch BP"]
-    return f"\n## Seconds per epoch by {part}, fastest / median\n\n" + table(header, found)
+    yield f"\n## Seconds per epoch by {part}, fastest / median\n\n" + table(header, found)
 
 
 def threads_part(results, cores, rounds, epochs):
@@ -184,7 +180,7 @@ def threads_part(results, cores, rounds, epochs):
     one = results.least("stages", counts[0], stages[0].label)
     most = results.least("stages", counts[-1], stages[-1].label)
     text = table([f"{workload}", *[f"{count} threads" for count in counts]], found)
-    return (f"\n## Seconds per epoch by threads, fastest epochs\n\n{text}\n{counts[-1]} pipeline stages are "
+    yield (f"\n## Seconds per epoch by threads, fastest epochs\n\n{text}\n{counts[-1]} pipeline stages are "
             f"{one / most:.2f} times as fast as one on the balanced network.\n")
 
 
@@ -203,7 +199,7 @@ def memory_part(results, cores):
     found.append(["MiB per layer"] + [f"{value:.2f}" for value in per_layer])
     parameters = (width * width + width) * 12 / 2**20
     feedback = width * 10 * 4 / 2**20
-    return (
+    yield (
         f"\n## Peak memory by depth (width {width}, batch {batch})\n\n" + table(["hidden layers", *programs], found)
         + f"\nA layer's weights and Adam moments are {parameters:.2f} MiB, its feedback {feedback:.2f} MiB, "
         f"its activations of a batch {batch * width * 4 / 2**20:.2f} MiB.\n"
@@ -220,7 +216,7 @@ def feedback_part(cores):
         found.append([str(width), f"{counts[0]:,}", f"{counts[1]:,}", f"{counts[1] / counts[0]:.0f}",
                       f"{times[0]:.1f}", f"{times[1]:.1f}", f"{times[1] / times[0]:.1f}"])
     header = ["width", "multiply-adds F3", "BP", "ratio", "µs F3", "µs BP", "ratio"]
-    return ("\n## The hidden signal of one layer, batch 50\n\nF3 computes e B (C w multiply-adds a sample), "
+    yield ("\n## The hidden signal of one layer, batch 50\n\nF3 computes e B (C w multiply-adds a sample), "
             "backpropagation the product with the weights (w² a sample).\n\n" + table(header, found))
 
 
@@ -271,7 +267,7 @@ def cores(chosen, parser):
 
 def main():
     chosen = arguments()
-    parts, cores, quick = chosen.parts, chosen.cores, chosen.quick
+    parts, cores = chosen.parts, chosen.cores
     os.environ["F3_DATA_DIR"] = os.path.abspath(os.environ["F3_DATA_DIR"])
     workloads = [WORKLOADS[it] for it in chosen.workloads if {"workload", "check"} & set(parts)]
     workloads += [RUNS[it] for it in chosen.runs if {"run", "many", "check"} & set(parts)]
@@ -279,30 +275,39 @@ def main():
     chosen.out.mkdir(parents=True, exist_ok=True)
     results = Results(chosen.out)
 
+    title = f"# Seconds per epoch\n\n{processor()}, {len(cores)} cores; float32 unless bf16 is said\n"
     text = ""
+    try:
+        for piece in measured(chosen, results):
+            text += piece
+            (chosen.out / "report.md").write_text(title + targets_text(results) + text)
+    except KeyboardInterrupt:
+        print("interrupted: the report has what was complete", file=sys.stderr)
+    plot(results, chosen.out)
+    print(title + targets_text(results) + text)
+    print(f"files: {chosen.out}")
+
+
+def measured(chosen, results):
+    """Measures part by part; gives the report's text in pieces, each as soon as it is complete."""
+    parts, cores, quick = chosen.parts, chosen.cores, chosen.quick
     if "check" in parts:
-        text += check_part(chosen.workloads, chosen.runs, chosen.programs, cores)
+        yield from check_part(chosen.workloads, chosen.runs, chosen.programs, cores)
     if "workload" in parts:
-        text += workload_part(results, chosen.workloads, chosen.programs, cores, chosen.rounds, chosen.epochs)
+        yield from workload_part(results, chosen.workloads, chosen.programs, cores, chosen.rounds, chosen.epochs)
     if "run" in parts:
-        text += run_part(results, chosen.runs, chosen.programs, cores, chosen.rounds, chosen.epochs)
+        yield from run_part(results, chosen.runs, chosen.programs, cores, chosen.rounds, chosen.epochs)
     if "many" in parts:
-        text += many_part(results, chosen.runs, cores, max(chosen.rounds // 2, 1))
+        yield from many_part(results, chosen.runs, cores, max(chosen.rounds // 2, 1))
     for part in ("depth", "width", "batch"):
         if part in parts:
-            text += sweep_part(results, part, cores, 1 if quick else 3, 2, quick)
+            yield from sweep_part(results, part, cores, 1 if quick else 3, 2, quick)
     if "threads" in parts:
-        text += threads_part(results, cores, 2, 3)
+        yield from threads_part(results, cores, 2, 3)
     if "memory" in parts:
-        text += memory_part(results, cores)
+        yield from memory_part(results, cores)
     if "feedback" in parts:
-        text += feedback_part(cores)
-    title = f"# Seconds per epoch\n\n{processor()}, {len(cores)} cores; float32 unless bf16 is said\n"
-    text = title + targets_text(results) + text
-    (chosen.out / "report.md").write_text(text)
-    plot(results, chosen.out)
-    print(text)
-    print(f"files: {chosen.out}")
+        yield from feedback_part(cores)
 
 
 if __name__ == "__main__":

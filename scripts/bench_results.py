@@ -154,7 +154,9 @@ def plot(results, folder):
         figure, axes = pyplot.subplots(1, len(sweeps), figsize=(4.4 * len(sweeps), 3.8), squeeze=False)
         for axis, part in zip(axes[0], sweeps):
             cases, column = results.cases(part), "peak_mib" if part == "memory" else "seconds"
-            for program in results.programs(part, cases[0]):
+            programs = results.programs(part, cases[0])
+            cases = [it for it in cases if results.programs(part, it) == programs]  # complete ones
+            for program in programs:
                 axis.plot(cases, [results.least(part, case, program, column) for case in cases], "o-", label=program)
             axis.set_xlabel({"depth": "hidden layers", "memory": "hidden layers"}.get(part, part))
             axis.set_ylabel("peak memory, MiB" if part == "memory" else "seconds, fastest epoch")

@@ -203,7 +203,8 @@ fn two_threads_per_operation_give_the_same_bits_under_all_schedules() {
 fn fused_numbers_do_not_depend_on_the_number_of_threads() {
     let vit = "{name: vit, patch_size: 1, token_width: 64, blocks: 2, heads: 4, head_size: 32, \
                mlp_width: 128}";
-    for model in ["{width: [300, 211]}", vit] {
+    // The strips of the second network are larger than a core's own cache on one thread, and not on two.
+    for model in ["{width: [300, 211]}", "{width: [500, 400]}", vit] {
         for algorithm in ["f3", "bp", "dfa"] {
             let of = |threads: i32| {
                 tch::set_num_threads(threads);
@@ -250,7 +251,8 @@ fn fused_kernels_agree_with_libtorchs() {
             }
         }
     };
-    // Sizes around those of the kernels' tiles and vectors.
+    // Sizes around those of the kernels' tiles and vectors, up to 32 inputs and more; the last network has
+    // strips larger than a core's own cache.
     for (inputs, width, outputs, batch) in [
         (1, 1, 2, 1),
         (4, 5, 3, 5),
@@ -261,7 +263,7 @@ fn fused_kernels_agree_with_libtorchs() {
     ]
     .into_iter()
     .chain([(64, 80, 10, 20), (65, 81, 11, 53), (80, 64, 7, 50), (129, 47, 2, 26)])
-    .chain([(784, 100, 10, 25)])
+    .chain([(784, 100, 10, 25), (32, 610, 3, 25)])
     {
         for (algorithm, loss) in
             [("f3", "bce"), ("f3", "mse"), ("f3", "cross_entropy"), ("bp", "bce"), ("dfa", "bce")]
