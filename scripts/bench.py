@@ -181,7 +181,7 @@ def threads_part(results, cores, rounds, epochs):
     most = results.least("stages", counts[-1], stages[-1].label)
     text = table([f"{workload}", *[f"{count} threads" for count in counts]], found)
     yield (f"\n## Seconds per epoch by threads, fastest epochs\n\n{text}\n{counts[-1]} pipeline stages are "
-            f"{one / most:.2f} times as fast as one on the balanced network.\n")
+           f"{one / most:.2f} times as fast as one on the balanced network.\n")
 
 
 def memory_part(results, cores):
@@ -217,7 +217,7 @@ def feedback_part(cores):
                       f"{times[0]:.1f}", f"{times[1]:.1f}", f"{times[1] / times[0]:.1f}"])
     header = ["width", "multiply-adds F3", "BP", "ratio", "µs F3", "µs BP", "ratio"]
     yield ("\n## The hidden signal of one layer, batch 50\n\nF3 computes e B (C w multiply-adds a sample), "
-            "backpropagation the product with the weights (w² a sample).\n\n" + table(header, found))
+           "backpropagation the product with the weights (w² a sample).\n\n" + table(header, found))
 
 
 PARTS = ["workload", "run", "many", "depth", "width", "batch", "threads", "memory", "feedback", "check"]
@@ -276,16 +276,19 @@ def main():
     results = Results(chosen.out)
 
     title = f"# Seconds per epoch\n\n{processor()}, {len(cores)} cores; float32 unless bf16 is said\n"
-    text = ""
+    text, interrupted = "", False
     try:
         for piece in measured(chosen, results):
             text += piece
             (chosen.out / "report.md").write_text(title + targets_text(results) + text)
     except KeyboardInterrupt:
+        interrupted = True
         print("interrupted: the report has what was complete", file=sys.stderr)
     plot(results, chosen.out)
     print(title + targets_text(results) + text)
     print(f"files: {chosen.out}")
+    if interrupted:
+        sys.exit(130)
 
 
 def measured(chosen, results):

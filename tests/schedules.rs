@@ -251,8 +251,8 @@ fn fused_kernels_agree_with_libtorchs() {
             }
         }
     };
-    // Sizes around those of the kernels' tiles and vectors, up to 32 inputs and more; the last network has
-    // strips larger than a core's own cache.
+    // Sizes around those of the kernels' tiles and vectors, up to 32 inputs and more; the last network has,
+    // on one or two threads, strips larger than a core's own cache.
     for (inputs, width, outputs, batch) in [
         (1, 1, 2, 1),
         (4, 5, 3, 5),

@@ -150,7 +150,7 @@ INLINE void step_part(const Optimizer& optimizer, Stepped<typename Precision::El
 // Memory that will be needed soon, asked for while there is something else to do.
 constexpr int64_t LINE = 64;  // bytes
 
-// Of the cache that a core has for itself: what recent processors have at least half of, in bytes.
+// Bytes of the cache that a core has for itself: recent processors have as much, or half of it.
 constexpr int64_t SECOND_LEVEL = 2 << 20;
 constexpr int64_t PACKED = SECOND_LEVEL / 32;  // floats
 
