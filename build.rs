@@ -25,12 +25,14 @@ fn main() {
         .include(headers.join("include/torch/csrc/api/include"))
         .files(["src/native/ops.cpp", "src/native/cuda_graph.cpp"]);
 
-    for name in ["dense.cpp", "dense.h", "transformer.cpp", "transformer.h", "steps.h", "vector.h"]
-    {
+    let sources = ["dense.cpp", "transformer.cpp", "pooling.cpp"];
+    let headers = ["dense.h", "transformer.h", "steps.h", "vector.h"];
+    for name in sources.iter().chain(&headers) {
         println!("cargo:rerun-if-changed=src/native/{name}");
     }
     let both = ["dense", "transformer"];
-    let mut libraries = vec![("f3_native".to_string(), ops), kernels(&both, "portable", &[])];
+    let portable = kernels(&["dense", "transformer", "pooling"], "portable", &[]);
+    let mut libraries = vec![("f3_native".to_string(), ops), portable];
     if std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|it| it == "x86_64") {
         libraries.push(kernels(&both, "avx2", &["-mavx2", "-mfma"]));
         let avx512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"];

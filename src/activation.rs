@@ -32,6 +32,11 @@ impl Activation {
         }
     }
 
+    /// Whether h never falls where z grows.
+    pub(crate) fn is_monotone(self) -> bool {
+        self != Activation::Gelu
+    }
+
     /// Whether the derivative needs z, and cannot be told from h.
     pub(crate) fn needs_preactivation(self) -> bool {
         self == Activation::Gelu

@@ -53,7 +53,7 @@ mod tensor_file;
 pub mod trainer;
 
 pub use generator::Generator;
-pub use native::libtorch_version;
+pub use native::{keep_freed_memory, libtorch_version};
 pub use native::{has_bfloat16, instruction_set, instruction_sets, kernels_are_fast};
 pub use process::libtorch_panics_as_errors;
 

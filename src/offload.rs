@@ -21,7 +21,7 @@ impl Offload {
     pub fn new(folder: &Path) -> Result<Offload> {
         fs::create_dir_all(folder)
             .with_context(|| format!("{}: cannot be created", folder.display()))?;
-        native::return_freed_memory();
+        native::keep_freed_memory(1, 1);
         Ok(Offload { folder: folder.to_path_buf() })
     }
 

@@ -7,6 +7,8 @@
 pub(crate) mod cuda_graph;
 pub(crate) mod dense;
 mod instructions;
+mod openmp;
+pub(crate) mod pooling;
 mod shared;
 pub(crate) mod steps;
 mod team;
@@ -33,6 +35,15 @@ unsafe extern "C" {
     fn f3_exact_cuda() -> Message;
     fn f3_allow_tf32(allowed: bool) -> Message;
     fn f3_set_threads(threads: c_int) -> Message;
+    fn f3_convolution_backward(
+        gradient: RawTensor,
+        input: RawTensor,
+        weight: RawTensor,
+        padding: i64,
+        input_gradient: RawTensor,
+        weight_gradient: RawTensor,
+        bias_gradient: RawTensor,
+    ) -> Message;
     fn f3_libtorch_version() -> *const c_char;
     fn f3_generator_new(seed: u64, out: *mut RawGenerator) -> Message;
     fn f3_generator_free(from: RawGenerator);
@@ -60,13 +71,15 @@ unsafe extern "C" {
     ) -> Message;
 }
 
-/// Gives memory of 4 MiB and more back to the system when it is freed. glibc otherwise keeps what its
-/// largest blocks were, for each thread: as much as an evaluation takes, for each run beside others.
-pub(crate) fn keep_little_memory() {
+/// Lets the C library keep what is freed for later, in blocks of up to `block` MiB and, at each
+/// thread's disposal, up to `unused` MiB: what the system gives anew has to be cleared page by page, and
+/// glibc by itself asks for a layer's outputs anew for every batch. Less is for those who have little
+/// memory, or many runs side by side.
+pub fn keep_freed_memory(block: i32, unused: i32) {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    for limit in [libc::M_MMAP_THRESHOLD, libc::M_TRIM_THRESHOLD] {
+    for (limit, mebibytes) in [(libc::M_MMAP_THRESHOLD, block), (libc::M_TRIM_THRESHOLD, unused)] {
         // SAFETY: it only sets a number of the allocator, under its lock.
-        unsafe { libc::mallopt(limit, 4 << 20) };
+        unsafe { libc::mallopt(limit, mebibytes << 20) };
     }
 }
 
@@ -95,6 +108,34 @@ pub(crate) fn set_threads(threads: usize) {
     let threads = c_int::try_from(threads).unwrap_or(c_int::MAX);
     // SAFETY: it sets numbers of the calling thread; C++ exceptions come back as messages.
     check(unsafe { f3_set_threads(threads) }).expect("a number of threads can always be set");
+}
+
+/// The gradients of a convolution of stride 1 with so much padding, from that of its output: those of the
+/// weight and the bias, contiguous, and that of the input if `input_too`.
+pub(crate) fn convolution_backward(
+    gradient: &Tensor,
+    input: &Tensor,
+    weight: &Tensor,
+    padding: i64,
+    input_too: bool,
+) -> Result<([Tensor; 2], Option<Tensor>)> {
+    let found = [Tensor::new(), Tensor::new(), Tensor::new()];
+    let [of_input, of_weight, of_bias] = &found;
+    let wanted = if input_too { raw(of_input) } else { null_mut() };
+    // SAFETY: all pointers are live, or null where that is allowed; C++ exceptions come back as messages.
+    check(unsafe {
+        f3_convolution_backward(
+            raw(gradient),
+            raw(input),
+            raw(weight),
+            padding,
+            wanted,
+            raw(of_weight),
+            raw(of_bias),
+        )
+    })?;
+    let [of_input, of_weight, of_bias] = found;
+    Ok(([of_weight, of_bias], input_too.then_some(of_input)))
 }
 
 /// The version of libtorch that the program was built with.
@@ -303,16 +344,6 @@ pub(crate) fn bytes(tensor: &Tensor) -> Result<&[u8]> {
     check_plain(tensor)?;
     // SAFETY: the elements lie side by side, and live as long as the tensor, which is borrowed.
     Ok(unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), 4 * tensor.numel()) })
-}
-
-/// Makes the C library give large blocks back to the system as soon as they are freed, instead of
-/// keeping holes between small ones.
-pub(crate) fn return_freed_memory() {
-    // SAFETY: sets a threshold of the allocator, at any time.
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 20);
-    }
 }
 
 /// Lets the system forget what it holds in memory of a tensor that lives in a file; what is in the

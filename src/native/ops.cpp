@@ -10,6 +10,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_fused_adam.h>
 #include <ATen/ops/_fused_sgd.h>
+#include <ATen/ops/convolution_backward.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/randperm.h>
 #include <dlfcn.h>
@@ -145,6 +146,24 @@ char* f3_fused_sgd(at::Tensor* const* parameters, at::Tensor* const* gradients,
                     list(buffers, buffers ? count : 0), numbers->weight_decay, numbers->momentum,
                     numbers->learning_rate, /*dampening=*/0.0, numbers->nesterov,
                     /*maximize=*/false, /*is_first_step=*/false);
+  });
+}
+
+// The gradients of a convolution of stride 1, from that of its output; the input's is null if it is not
+// wanted. Those of weight and bias are contiguous.
+char* f3_convolution_backward(at::Tensor* gradient, at::Tensor* input, at::Tensor* weight,
+                              int64_t padding, at::Tensor* input_gradient,
+                              at::Tensor* weight_gradient, at::Tensor* bias_gradient) {
+  return guarded([&] {
+    at::NoGradGuard no_grad;
+    const int64_t one[] = {1, 1}, none[] = {0, 0}, around[] = {padding, padding};
+    const int64_t channels[] = {weight->size(0)};
+    auto [of_input, of_weight, of_bias] = at::convolution_backward(
+        *gradient, *input, *weight, at::OptionalIntArrayRef(channels), one, around, one,
+        /*transposed=*/false, none, /*groups=*/1, {input_gradient != nullptr, true, true});
+    if (input_gradient) *input_gradient = of_input;
+    *weight_gradient = of_weight.contiguous();
+    *bias_gradient = of_bias.contiguous();
   });
 }
 

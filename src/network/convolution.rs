@@ -1,14 +1,15 @@
-//! A convolutional block; gradients by autograd.
+//! A convolutional block and its gradients in closed form.
 //!
 //! Legend: b batch; c channels and r x s pixels of an image.
 
 use anyhow::{Result, bail};
 use tch::{Device, Tensor};
 
-use super::block::{Block, trainable};
+use super::block::{Block, Gradients, Tape};
 use super::initialise;
 use crate::activation::Activation;
 use crate::generator::Generator;
+use crate::native::{self, pooling};
 
 /// Convolution, activation and, if wanted, pooling, on images that lie in a row `[b, c·r·s]`; its
 /// feedback is onto the flattened output.
@@ -38,8 +39,8 @@ impl ConvolutionBlock {
         let shape = [channels, image[0], kernel, kernel];
         let (weight, bias) = initialise::weight_and_bias(&shape, generator, device)?;
         Ok(ConvolutionBlock {
-            weight: trainable(weight),
-            bias: trainable(bias),
+            weight,
+            bias,
             activation,
             pool,
             image,
@@ -58,6 +59,59 @@ impl ConvolutionBlock {
     }
 }
 
+impl ConvolutionBlock {
+    /// [b, c, r, s] from [b, c·r·s].
+    fn images(&self, input: &Tensor) -> Tensor {
+        let [channels, height, width] = self.image;
+        input.reshape([-1, channels, height, width])
+    }
+
+    fn padding(&self) -> i64 {
+        self.weight.size()[2] / 2 // kernels are odd
+    }
+
+    fn convolved(&self, images: &Tensor) -> Tensor {
+        let around = [self.padding(); 2];
+        images.conv2d(&self.weight, Some(&self.bias), [1i64, 1], around, [1i64, 1], 1)
+    }
+
+    /// The output images and, if they are pooled, the places of their pixels.
+    ///
+    /// The largest h is that of the largest z, if the activation is monotone: then it is applied to the
+    /// pooled ones only.
+    fn pass(&self, input: &Tensor) -> (Tensor, Option<Tensor>) {
+        let z = self.convolved(&self.images(input));
+        if !self.pool {
+            return (self.activation.apply_(z), None);
+        }
+        let monotone = self.activation.is_monotone();
+        let z = if monotone { z } else { self.activation.apply_(z) };
+        let (pooled, places) = pooled(&z);
+        (if monotone { self.activation.apply_(pooled) } else { pooled }, Some(places))
+    }
+
+    /// The gradient of the images before the pooling, if there was one: [b, c, r, s].
+    fn unpooled(&self, gradient: &Tensor, tape: &Tape) -> Tensor {
+        let [channels, height, width] = self.output_image;
+        let gradient = gradient.reshape([-1, channels, height, width]);
+        let Some(places) = &tape.kept else { return gradient };
+        let [_, height, width] = self.image;
+        match gradient.device() {
+            Device::Cpu => pooling::max_pool_backward(&gradient, places, [height, width])
+                .unwrap_or_else(|error| panic!("{error}")),
+            _ => gradient.max_unpool2d(places, [height, width]),
+        }
+    }
+}
+
+/// The largest of each 2 x 2 pixels, and their places, as [`ConvolutionBlock::unpooled`] takes them.
+fn pooled(images: &Tensor) -> (Tensor, Tensor) {
+    match images.device() {
+        Device::Cpu => pooling::max_pool(images).unwrap_or_else(|error| panic!("{error}")),
+        _ => images.max_pool2d_with_indices([2i64, 2], [2i64, 2], [0i64, 0], [1i64, 1], false),
+    }
+}
+
 impl Block for ConvolutionBlock {
     fn outputs(&self) -> i64 {
         self.output_image.iter().product()
@@ -72,17 +126,30 @@ impl Block for ConvolutionBlock {
     }
 
     fn forward(&self, input: &Tensor) -> Tensor {
-        let [channels, height, width] = self.image;
-        let images = input.reshape([-1, channels, height, width]);
-        let z =
-            images.conv2d_padding(&self.weight, Some(&self.bias), [1i64, 1], "same", [1i64, 1], 1);
-        let h = self.activation.apply_(z);
-        let h = if self.pool {
-            h.max_pool2d([2i64, 2], [2i64, 2], [0i64, 0], [1i64, 1], false)
+        self.pass(input).0.flatten(1, -1)
+    }
+
+    fn record(&self, input: &Tensor) -> Tape {
+        let (output, kept) = self.pass(input);
+        Tape { input: input.shallow_clone(), output: output.flatten(1, -1), kept }
+    }
+
+    /// δz goes back through the pooling to the pixels that were the largest, and from there through the
+    /// convolution.
+    fn gradients(&self, tape: &Tape, output_gradient: &Tensor, input_too: bool) -> Gradients {
+        let images = self.images(&tape.input);
+        let delta = if self.activation.is_monotone() {
+            let delta = self.activation.backward(&output_gradient, &tape.output);
+            self.unpooled(&delta, tape)
         } else {
-            h
+            let delta = self.unpooled(output_gradient, tape);
+            self.activation.backward(&delta, &self.convolved(&images))
         };
-        h.flatten(1, -1)
+        let (weight, padding) = (&self.weight, self.padding());
+        let (parameters, input) =
+            native::convolution_backward(&delta, &images, weight, padding, input_too)
+                .unwrap_or_else(|error| panic!("{error}"));
+        Gradients { parameters: parameters.into(), input: input.map(|it| it.reshape(tape.input.size())) }
     }
 }
 

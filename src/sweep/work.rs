@@ -13,7 +13,7 @@ use crate::assemble::{DataFrom, assemble};
 use crate::config::ConfigError;
 use crate::data::{self, DataDirectory};
 use crate::messages::text_of;
-use crate::native::keep_little_memory;
+use crate::native::keep_freed_memory;
 use crate::process::libtorch_panics_as_errors;
 use crate::run::{Checkpoints, Ending, Event, Folder, Run, RunResult};
 
@@ -99,7 +99,7 @@ impl Plan {
             complete += usize::from(state == RunState::Complete);
         }
         watch(&SweepEvent::Start { to_do: &runs, complete, all: all.len() });
-        keep_little_memory();
+        keep_freed_memory(4, 4);
         let data = DataSets::of(&runs, work.directory);
         let next = AtomicUsize::new(0);
         let take_turns = || {
