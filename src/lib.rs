@@ -53,8 +53,8 @@ mod tensor_file;
 pub mod trainer;
 
 pub use generator::Generator;
-pub use native::{keep_freed_memory, libtorch_version};
 pub use native::{has_bfloat16, instruction_set, instruction_sets, kernels_are_fast};
+pub use native::{keep_freed_memory, libtorch_version};
 pub use process::libtorch_panics_as_errors;
 
 /// The version of this library and program.

@@ -23,7 +23,7 @@ use std::ptr::null_mut;
 use std::sync::OnceLock;
 
 use anyhow::{Result, anyhow, bail};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 use torch_sys::C_tensor;
 
 type Message = *mut c_char;
@@ -92,6 +92,16 @@ fn check(message: Message) -> Result<()> {
     // SAFETY: as above; `text` is a copy.
     unsafe { f3_free_message(message) };
     bail!("libtorch: {text}")
+}
+
+/// What a call has given, where there is no place for an error: one is a panic then, as tch's own are, and
+/// becomes an error again where those do.
+pub(crate) fn or_panic_as_tch<T>(outcome: Result<T>) -> T {
+    let raised = |error: anyhow::Error| {
+        let text = error.to_string();
+        TchError::Torch(text.trim_start_matches("libtorch: ").to_string())
+    };
+    outcome.map_err(raised).unwrap()
 }
 
 fn raw(tensor: &Tensor) -> RawTensor {

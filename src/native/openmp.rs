@@ -34,7 +34,9 @@ pub(super) fn for_each(tasks: usize, work: &(dyn Fn(usize) + Sync)) {
 extern "C" fn take(data: *mut c_void) {
     // SAFETY: see `for_each`.
     let it = unsafe { &*data.cast::<Loop>() };
-    let tasks = || std::iter::repeat_with(|| it.next.fetch_add(1, Relaxed)).take_while(|task| *task < it.tasks);
+    let tasks = || {
+        std::iter::repeat_with(|| it.next.fetch_add(1, Relaxed)).take_while(|task| *task < it.tasks)
+    };
     if catch_unwind(AssertUnwindSafe(|| tasks().for_each(it.work))).is_err() {
         it.failed.store(true, Relaxed);
     }
@@ -49,7 +51,8 @@ fn parallel() -> Option<Parallel> {
             // SAFETY: looks a symbol up.
             let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"GOMP_parallel".as_ptr()) };
             // SAFETY: a function of this name has this type in every version of libgomp since GCC 4.9.
-            (!found.is_null()).then(|| unsafe { std::mem::transmute::<*mut c_void, Parallel>(found) })
+            (!found.is_null())
+                .then(|| unsafe { std::mem::transmute::<*mut c_void, Parallel>(found) })
         }
         #[cfg(not(unix))]
         None

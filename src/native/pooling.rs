@@ -122,7 +122,8 @@ mod tests {
     #[test]
     fn what_is_not_a_number_comes_through() {
         for place in 0..4 {
-            let values: Vec<f32> = (0..4).map(|it| if it == place { f32::NAN } else { 1.0 }).collect();
+            let values: Vec<f32> =
+                (0..4).map(|it| if it == place { f32::NAN } else { 1.0 }).collect();
             let images = Tensor::from_slice(&values).view([1, 1, 2, 2]);
             let (pooled, places) = max_pool(&images).unwrap();
             assert!(pooled.double_value(&[0, 0, 0, 0]).is_nan());

@@ -35,8 +35,9 @@ pub(crate) fn for_each(tasks: usize, work: &(dyn Fn(usize) + Sync)) -> Result<()
     })
 }
 
-/// How long a helper looks out for work before it goes to sleep.
-const SPIN: Duration = Duration::from_micros(100);
+/// How long a helper looks out for work before it goes to sleep: longer than the small operations between
+/// the layers of a batch take.
+const SPIN: Duration = Duration::from_micros(1000);
 
 /// `state` holds the number of the job, whether it is closed, and how many helpers are inside.
 const INSIDE: u64 = 0xffff;

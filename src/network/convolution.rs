@@ -9,7 +9,7 @@ use super::block::{Block, Gradients, Tape};
 use super::initialise;
 use crate::activation::Activation;
 use crate::generator::Generator;
-use crate::native::{self, pooling};
+use crate::native::{convolution_backward, or_panic_as_tch, pooling};
 
 /// Convolution, activation and, if wanted, pooling, on images that lie in a row `[b, c·r·s]`; its
 /// feedback is onto the flattened output.
@@ -38,14 +38,7 @@ impl ConvolutionBlock {
         let output_image = ConvolutionBlock::image_after(image, channels, pool)?;
         let shape = [channels, image[0], kernel, kernel];
         let (weight, bias) = initialise::weight_and_bias(&shape, generator, device)?;
-        Ok(ConvolutionBlock {
-            weight,
-            bias,
-            activation,
-            pool,
-            image,
-            output_image,
-        })
+        Ok(ConvolutionBlock { weight, bias, activation, pool, image, output_image })
     }
 
     /// What becomes of an image (channels, height, width) in such a block.
@@ -93,12 +86,13 @@ impl ConvolutionBlock {
     /// The gradient of the images before the pooling, if there was one: [b, c, r, s].
     fn unpooled(&self, gradient: &Tensor, tape: &Tape) -> Tensor {
         let [channels, height, width] = self.output_image;
-        let gradient = gradient.reshape([-1, channels, height, width]);
+        let gradient = gradient.reshape([-1, channels, height, width]).contiguous();
         let Some(places) = &tape.kept else { return gradient };
         let [_, height, width] = self.image;
         match gradient.device() {
-            Device::Cpu => pooling::max_pool_backward(&gradient, places, [height, width])
-                .unwrap_or_else(|error| panic!("{error}")),
+            Device::Cpu => {
+                or_panic_as_tch(pooling::max_pool_backward(&gradient, places, [height, width]))
+            }
             _ => gradient.max_unpool2d(places, [height, width]),
         }
     }
@@ -107,7 +101,7 @@ impl ConvolutionBlock {
 /// The largest of each 2 x 2 pixels, and their places, as [`ConvolutionBlock::unpooled`] takes them.
 fn pooled(images: &Tensor) -> (Tensor, Tensor) {
     match images.device() {
-        Device::Cpu => pooling::max_pool(images).unwrap_or_else(|error| panic!("{error}")),
+        Device::Cpu => or_panic_as_tch(pooling::max_pool(&images.contiguous())),
         _ => images.max_pool2d_with_indices([2i64, 2], [2i64, 2], [0i64, 0], [1i64, 1], false),
     }
 }
@@ -139,7 +133,7 @@ impl Block for ConvolutionBlock {
     fn gradients(&self, tape: &Tape, output_gradient: &Tensor, input_too: bool) -> Gradients {
         let images = self.images(&tape.input);
         let delta = if self.activation.is_monotone() {
-            let delta = self.activation.backward(&output_gradient, &tape.output);
+            let delta = self.activation.backward(output_gradient, &tape.output);
             self.unpooled(&delta, tape)
         } else {
             let delta = self.unpooled(output_gradient, tape);
@@ -147,9 +141,11 @@ impl Block for ConvolutionBlock {
         };
         let (weight, padding) = (&self.weight, self.padding());
         let (parameters, input) =
-            native::convolution_backward(&delta, &images, weight, padding, input_too)
-                .unwrap_or_else(|error| panic!("{error}"));
-        Gradients { parameters: parameters.into(), input: input.map(|it| it.reshape(tape.input.size())) }
+            or_panic_as_tch(convolution_backward(&delta, &images, weight, padding, input_too));
+        Gradients {
+            parameters: parameters.into(),
+            input: input.map(|it| it.reshape(tape.input.size())),
+        }
     }
 }
 
