@@ -25,9 +25,15 @@ fn main() {
         .include(headers.join("include/torch/csrc/api/include"))
         .files(["src/native/ops.cpp", "src/native/cuda_graph.cpp"]);
 
-    let sources = ["dense.cpp", "transformer.cpp", "pooling.cpp"];
-    let headers = ["dense.h", "transformer.h", "steps.h", "vector.h"];
-    for name in sources.iter().chain(&headers) {
+    for name in [
+        "dense.cpp",
+        "dense.h",
+        "transformer.cpp",
+        "transformer.h",
+        "pooling.cpp",
+        "steps.h",
+        "vector.h",
+    ] {
         println!("cargo:rerun-if-changed=src/native/{name}");
     }
     let both = ["dense", "transformer"];

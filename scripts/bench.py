@@ -146,11 +146,11 @@ QUICK_SWEPT = ["f3-tch F3 auto", "f3-tch BP", "PyTorch BP"]
 
 
 def sweep_part(results, part, wanted, cores, rounds, epochs, quick):
-    programs = [BY_LABEL[it] for it in (QUICK_SWEPT if quick else SWEPT)]
-    programs = [it.label for it in chosen_of(programs, wanted)]
+    measured = chosen_of([BY_LABEL[it] for it in (QUICK_SWEPT if quick else SWEPT)], wanted)
+    programs = [it.label for it in measured]
     cells = SWEEPS[part][1::3] if quick else SWEEPS[part]
     for value, workload in cells:
-        results.measure(part, value, [BY_LABEL[it] for it in programs], workload, cores, rounds, epochs)
+        results.measure(part, value, measured, workload, cores, rounds, epochs)
     found = [[str(case)] + [f"{results.least(part, case, it):.4f} / {results.median(part, case, it):.4f}"
                             for it in programs]
              for case in results.cases(part)]

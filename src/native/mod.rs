@@ -1,7 +1,7 @@
 //! The part of libtorch that `tch` does not bind, behind safe functions.
 //!
-//! All `unsafe` code and all C++ of the project live here: see `ops.cpp`, `cuda_graph.cpp`, `dense.cpp`
-//! and `transformer.cpp` for the other side.
+//! All `unsafe` code and all C++ of the project live here: see `ops.cpp`, `cuda_graph.cpp`, `dense.cpp`,
+//! `transformer.cpp` and `pooling.cpp` for the other side.
 #![allow(unsafe_code)]
 
 pub(crate) mod cuda_graph;

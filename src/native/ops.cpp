@@ -1,5 +1,6 @@
 // What f3-tch needs from libtorch and `tch` does not bind: generators with a state of their own, the
-// fused optimizer kernels of torch.optim, and a number of threads that is the calling thread's alone.
+// fused optimizer kernels of torch.optim, the gradients of a convolution, and a number of threads that is the
+// calling thread's alone.
 //
 // Every function returns nullptr, or a message that the caller hands back to f3_free_message.
 // Tensor pointers are tch's own (at::Tensor*); what is handed out is assigned to one.

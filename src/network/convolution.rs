@@ -50,9 +50,7 @@ impl ConvolutionBlock {
         }
         Ok([channels, height / divisor, width / divisor])
     }
-}
 
-impl ConvolutionBlock {
     /// [b, c, r, s] from [b, c·r·s].
     fn images(&self, input: &Tensor) -> Tensor {
         let [channels, height, width] = self.image;
@@ -137,6 +135,7 @@ impl Block for ConvolutionBlock {
             self.unpooled(&delta, tape)
         } else {
             let delta = self.unpooled(output_gradient, tape);
+            // z is computed again; to keep it would take four times the memory of the outputs.
             self.activation.backward(&delta, &self.convolved(&images))
         };
         let (weight, padding) = (&self.weight, self.padding());
