@@ -18,12 +18,13 @@ mod sweep;
 mod sweep_progress;
 mod train;
 
+use std::borrow::Cow;
 use std::fmt::Display;
-use std::io::{Write, stderr, stdout};
+use std::io::{IsTerminal, Write, stderr, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use f3_tch::config::{Config, ConfigError, Source};
 use serde_yaml::Value;
@@ -69,6 +70,7 @@ impl Cli {
     /// Runs the command.
     pub fn run(self) -> Result<ExitCode> {
         signals::watch()?;
+        check_instruction_set()?;
         match self.command {
             Command::Train(args) => return args.run(),
             Command::Resume(args) => return args.run(),
@@ -83,6 +85,18 @@ impl Cli {
             Command::Completions(args) => args.run()?,
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Refuses an `F3_INSTRUCTION_SET` that the processor does not have.
+fn check_instruction_set() -> Result<()> {
+    let known = f3_tch::instruction_sets();
+    match std::env::var("F3_INSTRUCTION_SET") {
+        Ok(wanted) if !known.contains(&wanted.as_str()) => bail!(
+            "F3_INSTRUCTION_SET is `{wanted}`; expected one of {}, which this processor has",
+            known.join(", ")
+        ),
+        _ => Ok(()),
     }
 }
 
@@ -137,12 +151,26 @@ struct DataDirArgs {
 /// Says a line on standard error. Unlike `eprintln!` it goes on when nobody reads it any more: a run does
 /// not end because the terminal, or the program that its messages are piped to, has gone.
 pub fn say(line: impl Display) {
-    let _ = writeln!(stderr(), "{line}");
+    let _ = writeln!(stderr(), "{}", harmless(&line.to_string()));
+}
+
+/// A text without what a terminal would obey: names and cells of others' files may have anything in them.
+fn harmless(text: &str) -> Cow<'_, str> {
+    let is_command = |it: char| it.is_control() && !"\n\t".contains(it);
+    if !text.contains(is_command) {
+        return Cow::Borrowed(text);
+    }
+    let shown = |it: char| match is_command(it) {
+        true => it.escape_default().to_string(),
+        false => it.to_string(),
+    };
+    text.chars().map(shown).collect()
 }
 
 /// Writes results to standard output.
 fn print(text: &str) -> Result<()> {
     let mut stdout = stdout().lock();
+    let text = if stdout.is_terminal() { harmless(text) } else { Cow::Borrowed(text) };
     let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     written.context("cannot write to standard output")
 }

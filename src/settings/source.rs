@@ -2,9 +2,12 @@
 //! and `--set`s.
 
 use std::fmt::Display;
+use std::io::read_to_string;
 use std::path::{Path, PathBuf};
 
 use serde_yaml::{Mapping, Value};
+
+use crate::files::{self, At};
 
 use super::carried::{self, CARRIED};
 use super::domain::show;
@@ -187,8 +190,8 @@ impl Layer {
     fn find(files: Vec<PathBuf>, name: &str) -> Result<Option<Layer>> {
         if let Some(path) = files.iter().find(|path| path.exists() && !path.is_dir()) {
             let name = path.display().to_string();
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| ConfigError(format!("{name}: cannot be read: {error}")))?;
+            let text = files::open(path).and_then(|file| read_to_string(file).at(path, "cannot be read"));
+            let text = text.map_err(|error| ConfigError(format!("{error:#}")))?;
             return Layer::parse(name, path.parent().map(Path::to_path_buf), &text).map(Some);
         }
         let name = name.strip_suffix(".yaml").unwrap_or(name);
