@@ -64,6 +64,9 @@ impl Observer for Progress {
                     say(format_args!("{text}  {:.2} s", row.train_seconds));
                 }
                 self.show(slice::from_ref(*row));
+                if !bar.is_hidden() {
+                    bar.println(describe(row, self.epochs)); // stays when the bar is gone
+                }
                 if row.epoch == 0 {
                     bar.reset_eta(); // the first evaluation is no training
                 }

@@ -25,6 +25,7 @@ use super::state::Run;
 use crate::data::Dataset;
 use crate::files::{self, At, Damage, damage};
 use crate::machine::processor;
+use crate::messages::counted;
 use crate::metrics::Evaluation;
 use crate::model::Description;
 use crate::tensor_file::{self, CHECKPOINT as HEADER, TensorFile, bytes_of};
@@ -330,10 +331,10 @@ fn machine(run: &Run) -> String {
         other => format!("{other:?}"),
     };
     format!(
-        "libtorch {} on {device} ({}, {} threads)",
+        "libtorch {} on {device} ({}, {})",
         crate::libtorch_version(),
         crate::instruction_set(),
-        run.settings.thread_count()
+        counted(run.settings.thread_count(), "thread")
     )
 }
 

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use super::state::Run;
 use crate::device;
 use crate::files::{self, At};
+use crate::messages::counted;
 use crate::model;
 
 /// A run's folder, locked until the value is dropped or the process ends, however it does.
@@ -180,11 +181,11 @@ impl Folder {
     pub(crate) fn write_config(&self, run: &Run) -> Result<()> {
         let Some(config) = &run.config else { return Ok(()) };
         let text = format!(
-            "# f3-tch {}, libtorch {}, on {} with {} threads\n{}",
+            "# f3-tch {}, libtorch {}, on {} with {}\n{}",
             crate::VERSION,
             crate::libtorch_version(),
             device::name(run.data.train.inputs.device()),
-            run.settings.thread_count(),
+            counted(run.settings.thread_count(), "thread"),
             config.yaml
         );
         files::write(&self.path.join("config.yaml"), &text)

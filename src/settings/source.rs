@@ -30,8 +30,26 @@ pub(super) struct Layer {
 }
 
 impl Source {
-    /// A file, or a configuration that the program carries by that name, with or without `.yaml`.
+    /// A file, or a configuration that the program carries by that name, with or without `.yaml`; `-` is
+    /// standard input.
     pub fn open(config: &str) -> Result<Source> {
+        if config == "-" {
+            let name = "standard input".to_string();
+            let text = read_to_string(std::io::stdin())
+                .map_err(|error| ConfigError(format!("{name}: cannot be read: {error}")))?;
+            return Source::of(Layer::parse(name, Some(PathBuf::new()), &text)?);
+        }
+        if Path::new(config).is_dir() {
+            let inside = Path::new(config).join("config.yaml");
+            let remedy = match inside.is_file() {
+                true => format!(
+                    "`f3-tch train {0}` begins the run anew, `f3-tch resume {config}` continues it",
+                    inside.display()
+                ),
+                false => "a configuration is a file".to_string(),
+            };
+            return Err(ConfigError(format!("{config}: is a folder; {remedy}")));
+        }
         Source::of(Layer::find(vec![config.into()], config)?.ok_or_else(|| {
             let names = carried::names().join(", ");
             ConfigError(format!(
@@ -177,6 +195,13 @@ impl Source {
 
 impl Layer {
     fn parse(name: String, folder: Option<PathBuf>, text: &str) -> Result<Layer> {
+        let indent = |line: &str| line[..line.len() - line.trim_start().len()].contains('\t');
+        if let Some((number, _)) = (1..).zip(text.lines()).find(|(_, line)| indent(line)) {
+            let remedy = "is indented with a tab; YAML wants spaces";
+            if serde_yaml::from_str::<Value>(text).is_err() {
+                return Err(ConfigError(format!("{name}, line {number}: {remedy}")));
+            }
+        }
         let values = match serde_yaml::from_str(text) {
             Ok(Value::Mapping(values)) => values,
             Ok(Value::Null) => Mapping::new(),
