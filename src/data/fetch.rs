@@ -26,11 +26,23 @@ pub enum Progress<'a> {
         /// How many bytes it has when complete.
         of: u64,
     },
+    /// Many equal pieces of work.
+    Work {
+        /// What is done.
+        what: &'a str,
+        /// How many pieces are done.
+        done: u64,
+        /// How many there are.
+        of: u64,
+    },
 }
 
 /// The folder that holds a folder for each data set.
 #[derive(Clone, Debug)]
-pub struct DataDirectory(PathBuf);
+pub struct DataDirectory {
+    root: PathBuf,
+    beside: Option<PathBuf>, // the folder of a configuration
+}
 
 impl DataDirectory {
     /// The first of these that applies: the folder given, the one that `F3_DATA_DIR` names, `data/` in
@@ -43,19 +55,43 @@ impl DataDirectory {
             .or_else(|| Some(checkout()?.join("data")))
             .or_else(|| Some(dirs::cache_dir()?.join("f3-tch")))
             .unwrap_or_else(|| PathBuf::from("data"));
-        DataDirectory(path)
+        DataDirectory { root: path, beside: None }
     }
 
-    /// Where a file of the user's own is: at this path, or at this path below the directory.
+    /// The folder of what belongs to the data sets of this name.
+    pub(super) fn folder(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// The same, but files of the user's own are looked for in this folder, too: that of the configuration
+    /// which names them.
+    pub fn beside(&self, folder: Option<&Path>) -> DataDirectory {
+        DataDirectory { root: self.root.clone(), beside: folder.map(Path::to_path_buf) }
+    }
+
+    /// Where a folder of the user's own is, as [`DataDirectory::find`] finds files.
+    pub(super) fn find_folder(&self, path: &Path) -> Result<PathBuf> {
+        self.find_where(path, Path::is_dir, "folder")
+    }
+
+    /// Where a file of the user's own is: at this path, or at this path beside the configuration or below
+    /// the directory.
     ///
     /// # Errors
     /// If there is no such file.
     pub fn find(&self, path: &Path) -> Result<PathBuf> {
-        let below = self.0.join(path);
-        let found = [path, &below].into_iter().find(|path| path.is_file());
-        found.map(Path::to_path_buf).ok_or_else(|| {
-            let folder = self.0.display();
-            anyhow!("{}: no such file, neither here nor in {folder}", path.display())
+        self.find_where(path, Path::is_file, "file")
+    }
+
+    fn find_where(&self, path: &Path, is: fn(&Path) -> bool, what: &str) -> Result<PathBuf> {
+        let beside = self.beside.as_ref().map(|folder| folder.join(path));
+        let places = [Some(path.to_path_buf()), beside, Some(self.root.join(path))];
+        places.into_iter().flatten().find(|path| is(path)).ok_or_else(|| {
+            let folder = self.root.display();
+            anyhow!(
+                "{}: no such {what}, neither here nor beside the configuration nor in {folder}",
+                path.display()
+            )
         })
     }
 }
@@ -90,7 +126,7 @@ pub(super) fn fetch(
     directory: &DataDirectory,
     report: Report,
 ) -> Result<Files> {
-    let folder = directory.0.join(name);
+    let folder = directory.folder(name);
     let mut contents = Vec::new();
     let mut new_files = 0;
     if let Some(publication) = publication {

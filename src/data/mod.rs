@@ -10,6 +10,7 @@ mod dataset;
 mod fetch;
 mod file;
 mod idx;
+mod picture;
 mod preparation;
 mod raw;
 mod samples;
@@ -29,7 +30,8 @@ pub use samples::Samples;
 pub use selection::{DataSelection, ValidationSize, ValidationSplit};
 pub use set::{About, DataSet};
 pub use sets::{
-    Cifar10, Csv, CsvFiles, Digits, Encoding, FashionMnist, KnownDataSet, Mnist, Sgemm, WineQuality,
+    Cifar10, Csv, CsvFiles, Digits, Encoding, FashionMnist, Folder, KnownDataSet, Mnist, Npz, Sgemm,
+    WineQuality,
 };
 pub use sources::{Place, Publication};
 pub use table::{Header, TableFormat};

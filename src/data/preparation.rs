@@ -28,6 +28,9 @@ pub enum Inputs {
         largest: f64,
         /// For each channel.
         scaling: Vec<Scaling>,
+        /// Whether pictures of another size are scaled to this one.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        resized: bool,
     },
     /// A row of a table.
     Table {
@@ -194,6 +197,29 @@ fn scale_columns(columns: &Tensor, scaling: &[Scaling]) -> Tensor {
     ((columns.to_kind(Kind::Double) - means) / deviations).to_kind(Kind::Float)
 }
 
+/// Mean and standard deviation of each channel of pixels `[N, channels · height · width]`, unsigned bytes or
+/// numbers, divided by `largest`.
+pub(super) fn channel_statistics(pixels: &Tensor, channels: i64, largest: f64) -> Vec<Scaling> {
+    let planes = pixels.reshape([pixels.size()[0], channels, -1]);
+    let statistics = (0..channels).map(|channel| {
+        let (mut count, mut sum, mut squares) = (0.0, 0.0, 0.0);
+        // Some at a time: as doubles all of them would take eight times the memory.
+        for part in planes.select(1, channel).split(4096, 0) {
+            let part = part.to_kind(Kind::Double) / largest;
+            count += part.numel() as f64;
+            sum += part.sum(Kind::Double).double_value(&[]);
+            squares += part.square().sum(Kind::Double).double_value(&[]);
+        }
+        let mean = sum / count;
+        let deviation = (squares / count - mean * mean).max(0.0).sqrt();
+        // Rounded to float32, in which pixels are scaled.
+        let rounded = |value: f64| f64::from(value as f32);
+        let standard_deviation = if deviation > 1e-6 { rounded(deviation) } else { 1.0 };
+        Scaling { mean: rounded(mean), standard_deviation }
+    });
+    statistics.collect()
+}
+
 /// All means, and all standard deviations, float64 on the CPU.
 fn constants(scaling: &[Scaling]) -> [Tensor; 2] {
     let all = |constant: fn(&Scaling) -> f64| {
@@ -220,7 +246,7 @@ impl Preparation {
             (found.is_empty() || found.len() == wanted) && found.iter().all(divides)
         };
         let good = match &self.inputs {
-            Inputs::Image { shape, largest, scaling } => {
+            Inputs::Image { shape, largest, scaling, .. } => {
                 shape.iter().all(|&size| (1..1 << 20).contains(&size))
                     && shape.iter().product::<i64>() < 1 << 28
                     && *largest > 0.0

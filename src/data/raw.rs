@@ -31,20 +31,26 @@ impl RawDataset {
     pub fn rows(
         name: &str,
         mut columns: Vec<Column>,
-        mut targets: Targets,
+        targets: Targets,
         parts: [Split; 2],
         standardize: bool,
     ) -> RawDataset {
         if standardize {
-            let Split { inputs: cells, targets: numbers } = &parts[0];
             for (index, column) in (0..).zip(&mut columns) {
-                column.scaling = standardization(&column.numbers(&cells.select(1, index)));
-            }
-            if let Targets::Numbers { scaling, .. } = &mut targets {
-                *scaling = standardization(numbers);
+                let cells = parts[0].inputs.select(1, index);
+                column.scaling = standardization(&column.numbers(&cells));
             }
         }
-        RawDataset::new(name, Inputs::Table { columns }, targets, parts)
+        let raw = RawDataset::new(name, Inputs::Table { columns }, targets, parts);
+        if standardize { raw.with_standardized_targets() } else { raw }
+    }
+
+    /// With the targets of a regression scaled to mean 0 and standard deviation 1 of the training set.
+    pub(super) fn with_standardized_targets(mut self) -> RawDataset {
+        if let Targets::Numbers { scaling, .. } = &mut self.preparation.targets {
+            *scaling = standardization(&self.parts[0].targets);
+        }
+        self
     }
 
     /// The data set on a device.

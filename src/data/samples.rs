@@ -5,10 +5,10 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use image::{DynamicImage, ImageDecoder, ImageReader};
 use tch::Tensor;
 
 use super::file::open;
+use super::picture::{self, Form, is_picture};
 use super::preparation::{Inputs, Preparation, scale_pixels};
 use super::table::{Header, Rows, TableFormat, listed};
 use crate::files::At;
@@ -69,11 +69,6 @@ impl<'a> Samples<'a> {
     pub fn next(&mut self, most: usize) -> Result<Option<Tensor>> {
         (self.source)(most.clamp(1, self.most))
     }
-}
-
-fn is_picture(path: &Path) -> bool {
-    let ending = path.extension().and_then(|it| it.to_str()).unwrap_or_default();
-    ["png", "jpg", "jpeg"].contains(&ending.to_ascii_lowercase().as_str())
 }
 
 fn open_table<'a>(
@@ -162,13 +157,15 @@ fn open_idx(
 }
 
 fn open_pictures(mut left: Vec<PathBuf>, inputs: &Inputs) -> Result<Source<'_>> {
-    let Inputs::Image { shape, scaling, .. } = inputs else {
+    let Inputs::Image { shape, scaling, resized, .. } = inputs else {
         bail!("images were given to a network that was trained on rows of a table");
     };
+    let form = Form { shape: *shape, resized: *resized };
     Ok(Box::new(move |most| {
         let next = left.drain(..most.min(left.len()));
-        let pictures = next.map(|path| read_picture(&path, *shape)).collect::<Result<Vec<_>>>()?;
-        Ok((!pictures.is_empty()).then(|| scale_pixels(&Tensor::cat(&pictures, 0), 255.0, scaling)))
+        let pictures = next.map(|path| picture::read(&path, form)).collect::<Result<Vec<_>>>()?;
+        let all = |pixels: Vec<u8>| Tensor::from_slice(&pixels).reshape([pictures.len() as i64, -1]);
+        Ok((!pictures.is_empty()).then(|| scale_pixels(&all(pictures.concat()), 255.0, scaling)))
     }))
 }
 
@@ -187,24 +184,4 @@ fn cell(rows: &Rows, place: usize, index: usize, inputs: &Inputs) -> Result<f64>
             _ => Err(rows.refuse(place, &format!("a pixel, 0 to {largest}"))),
         },
     }
-}
-
-/// The pixels `[1, channels · height · width]` of a picture file, unsigned bytes.
-fn read_picture(path: &Path, [channels, height, width]: [i64; 3]) -> Result<Tensor> {
-    let shown = path.display();
-    let open = || ImageReader::open(path)?.with_guessed_format()?.into_decoder();
-    let decoder = open().at(path, "cannot be read as a picture")?;
-    let (w, h) = decoder.dimensions();
-    if [i64::from(h), i64::from(w)] != [height, width] {
-        bail!("{shown}: is {h} x {w}; the network was trained on {height} x {width}");
-    }
-    let picture = DynamicImage::from_decoder(decoder).at(path, "cannot be read as a picture")?;
-    let bytes = match channels {
-        1 => picture.to_luma8().into_raw(),
-        3 => picture.to_rgb8().into_raw(),
-        _ => bail!("the network was trained on images of {channels} channels, not on pictures"),
-    };
-    // Channels last, as pictures have it.
-    let pixels = Tensor::from_slice(&bytes).reshape([height, width, channels]);
-    Ok(pixels.permute([2, 0, 1]).contiguous().reshape([1, -1]))
 }

@@ -201,7 +201,7 @@ fn columns() -> Domain<Vec<String>> {
 }
 
 /// A path, which can look like a number.
-fn file() -> Domain<PathBuf> {
+pub(super) fn file() -> Domain<PathBuf> {
     let path = text("the path of a file").only(|path| !path.is_empty());
     path.then(|path| Ok(PathBuf::from(path)))
 }
