@@ -39,10 +39,7 @@ pub enum Progress<'a> {
 
 /// The folder that holds a folder for each data set.
 #[derive(Clone, Debug)]
-pub struct DataDirectory {
-    root: PathBuf,
-    beside: Option<PathBuf>, // the folder of a configuration
-}
+pub struct DataDirectory(PathBuf);
 
 impl DataDirectory {
     /// The first of these that applies: the folder given, the one that `F3_DATA_DIR` names, `data/` in
@@ -55,18 +52,12 @@ impl DataDirectory {
             .or_else(|| Some(checkout()?.join("data")))
             .or_else(|| Some(dirs::cache_dir()?.join("f3-tch")))
             .unwrap_or_else(|| PathBuf::from("data"));
-        DataDirectory { root: path, beside: None }
+        DataDirectory(path)
     }
 
     /// The folder of what belongs to the data sets of this name.
     pub(super) fn folder(&self, name: &str) -> PathBuf {
-        self.root.join(name)
-    }
-
-    /// The same, but files of the user's own are looked for in this folder, too: that of the configuration
-    /// which names them.
-    pub fn beside(&self, folder: Option<&Path>) -> DataDirectory {
-        DataDirectory { root: self.root.clone(), beside: folder.map(Path::to_path_buf) }
+        self.0.join(name)
     }
 
     /// Where a folder of the user's own is, as [`DataDirectory::find`] finds files.
@@ -74,8 +65,7 @@ impl DataDirectory {
         self.find_where(path, Path::is_dir, "folder")
     }
 
-    /// Where a file of the user's own is: at this path, or at this path beside the configuration or below
-    /// the directory.
+    /// Where a file of the user's own is: at this path, or at this path below the directory.
     ///
     /// # Errors
     /// If there is no such file.
@@ -84,10 +74,9 @@ impl DataDirectory {
     }
 
     fn find_where(&self, path: &Path, is: fn(&Path) -> bool, what: &str) -> Result<PathBuf> {
-        let beside = self.beside.as_ref().map(|folder| folder.join(path));
-        let places = [Some(path.to_path_buf()), beside, Some(self.root.join(path))];
-        places.into_iter().flatten().find(|path| is(path)).ok_or_else(|| {
-            let folder = self.root.display();
+        let places = [path.to_path_buf(), self.0.join(path)];
+        places.into_iter().find(|path| is(path)).ok_or_else(|| {
+            let folder = self.0.display();
             anyhow!(
                 "{}: no such {what}, neither here nor beside the configuration nor in {folder}",
                 path.display()

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt::Display;
+use std::path::{Path, PathBuf};
 
 use serde_yaml::{Mapping, Value};
 
@@ -158,6 +159,14 @@ impl Reader<'_> {
             self.remark(key, &format!("does not go with `{to}` as set, and is left out"));
         }
         yields
+    }
+
+    /// A path as it is found from here: beside the configuration, if it is there and not in the current
+    /// folder.
+    pub fn found_beside(&self, path: &Path) -> PathBuf {
+        let beside = self.source.folder().map(|folder| folder.join(path));
+        let better = beside.filter(|beside| !path.exists() && beside.exists());
+        better.unwrap_or_else(|| path.to_path_buf())
     }
 
     /// Something that people should know about a key's value.

@@ -187,6 +187,11 @@ impl Source {
         ConfigError(format!("{}: `{path}` is `{found}`; expected {expected}", self.origin(path)))
     }
 
+    /// The folder of the configuration itself, if it is a file.
+    pub(super) fn folder(&self) -> Option<&Path> {
+        self.layers.iter().rfind(|layer| !layer.is_set())?.folder.as_deref()
+    }
+
     fn name(&self) -> &str {
         let file = self.layers.iter().rfind(|layer| !layer.is_set());
         &file.expect("the configuration itself is always there").name

@@ -137,8 +137,18 @@ impl CsvFiles {
         match ["path", "train", "test"].map(|key| reader.has(key)) {
             [true, true, _] => Err(reader.refuse_unread("train", either)),
             [true, _, true] => Err(reader.refuse_unread("test", either)),
-            [true, ..] => Ok(CsvFiles::One(OneFile::read_keys(reader)?)),
-            [_, true, true] => Ok(CsvFiles::Two(TwoFiles::read_keys(reader)?)),
+            [true, ..] => {
+                let mut file = OneFile::read_keys(reader)?;
+                file.path = reader.found_beside(&file.path);
+                Ok(CsvFiles::One(file))
+            }
+            [_, true, true] => {
+                let mut files = TwoFiles::read_keys(reader)?;
+                for path in [&mut files.train, &mut files.test] {
+                    *path = reader.found_beside(path);
+                }
+                Ok(CsvFiles::Two(files))
+            }
             [_, true, _] => Err(reader.missing("test", "the path of a file beside `train`")),
             [_, _, true] => Err(reader.missing("train", "the path of a file beside `test`")),
             _ => {

@@ -23,12 +23,12 @@ use crate::data::{
 };
 use crate::files::At;
 use crate::settings::domain::{any, choice};
-use crate::settings::{Domain, Refusal, named};
+use crate::settings::{ConfigError, Domain, Reader, Refusal, named};
 use crate::tensor_file::{self, TensorFile};
 
 standardized! {
     /// Pictures (PNG, JPEG) in folders, a folder for each class.
-    pub struct Folder {
+    pub struct Folder => checked {
         /// Folder to train on; in it is a folder for each class, named like the class.
         train: PathBuf, file();
         /// Folder to test on, with the same classes.
@@ -116,6 +116,11 @@ impl DataSet for Folder {
 }
 
 impl Folder {
+    fn checked(self, reader: &mut Reader) -> Result<Folder, ConfigError> {
+        let [train, test] = [&self.train, &self.test].map(|path| reader.found_beside(path));
+        Ok(Folder { train, test, ..self })
+    }
+
     /// The pictures, decoded or from the cache.
     fn raw(&self, directory: &DataDirectory, report: Report) -> Result<RawDataset> {
         let [train, test] = [&self.train, &self.test].map(|path| directory.find_folder(path));

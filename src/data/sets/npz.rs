@@ -76,8 +76,18 @@ impl NpzFiles {
         let either = "either `path`, or a file for each of x_train, y_train, x_test and y_test";
         match (reader.has("path"), ARRAYS.into_iter().find(|array| reader.has(array))) {
             (true, Some(array)) => Err(reader.refuse_unread(array, either)),
-            (true, None) => Ok(NpzFiles::One(OneArchive::read_keys(reader)?)),
-            (false, Some(_)) => Ok(NpzFiles::Each(EachArray::read_keys(reader)?)),
+            (true, None) => {
+                let OneArchive { path } = OneArchive::read_keys(reader)?;
+                Ok(NpzFiles::One(OneArchive { path: reader.found_beside(&path) }))
+            }
+            (false, Some(_)) => {
+                let mut files = EachArray::read_keys(reader)?;
+                let EachArray { x_train, y_train, x_test, y_test } = &mut files;
+                for path in [x_train, y_train, x_test, y_test] {
+                    *path = reader.found_beside(path);
+                }
+                Ok(NpzFiles::Each(files))
+            }
             (false, None) => Err(reader.missing("path", either)),
         }
     }
