@@ -27,6 +27,7 @@ pub(super) struct Layer {
     folder: Option<PathBuf>, // of the file; none: the program carries it
     set: String,             // the key that is set; empty for a file
     values: Mapping,
+    text: String, // of a file, for the lines of its keys
 }
 
 impl Source {
@@ -128,7 +129,7 @@ impl Source {
             .map_err(|key| ConfigError(format!("{shown}: `{key}` holds a value, not keys")))?;
         let (name, set, mut values) = (shown.to_string(), path.to_string(), Mapping::new());
         put(&mut values, path, value).expect("nothing is in the way of a first value");
-        self.layers.push(Layer { name, folder: None, set, values });
+        self.layers.push(Layer { name, folder: None, set, values, text: String::new() });
         Ok(())
     }
 
@@ -184,7 +185,23 @@ impl Source {
 
     /// The complaint that the value at a key cannot be.
     pub fn refuse(&self, path: &str, found: impl Display, expected: &str) -> ConfigError {
-        ConfigError(format!("{}: `{path}` is `{found}`; expected {expected}", self.origin(path)))
+        ConfigError(format!("{}: `{path}` is `{found}`; expected {expected}", self.place(path)))
+    }
+
+    /// As [`Source::origin`], with the line in a file.
+    pub(super) fn place(&self, path: &str) -> String {
+        let origin = self.origin(path);
+        let text = self.layer_of(path).map_or("", |layer| &self.layers[layer].text);
+        match line_of(text, path) {
+            Some(line) => format!("{origin}, line {line}"),
+            None => origin.to_string(),
+        }
+    }
+
+    /// Takes a key away, with all that lies below it, as if nobody had given it.
+    pub(super) fn forget(&mut self, path: &str) {
+        remove(&mut self.values, path);
+        self.layers.iter_mut().for_each(|layer| remove(&mut layer.values, path));
     }
 
     /// The folder of the configuration itself, if it is a file.
@@ -213,7 +230,7 @@ impl Layer {
             Ok(_) => return Err(ConfigError(format!("{name}: holds no mapping of keys"))),
             Err(error) => return Err(ConfigError(format!("{name}: is not YAML: {error}"))),
         };
-        Ok(Layer { name, folder, set: String::new(), values })
+        Ok(Layer { name, folder, set: String::new(), values, text: text.to_string() })
     }
 
     /// The first of these files that is there, or the configuration that the program carries by a name.
@@ -288,7 +305,81 @@ pub(crate) fn lookup<'a>(values: &'a Mapping, path: &str) -> Option<&'a Value> {
     }
 }
 
+/// Takes away what stands at a path.
+fn remove(values: &mut Mapping, path: &str) {
+    match path.split_once('.') {
+        None => drop(values.shift_remove(path)),
+        Some((key, rest)) => {
+            if let Some(Value::Mapping(below)) = values.get_mut(key) {
+                remove(below, rest);
+            }
+        }
+    }
+}
+
+/// The line, counted from 1, in which a key stands in a YAML text, or the mapping in braces that has it.
+fn line_of(text: &str, path: &str) -> Option<usize> {
+    let keys: Vec<&str> = path.split('.').collect();
+    let mut found: Vec<usize> = Vec::new(); // the indents of the sections that the line is in
+    let mut indent_below = Some(0); // of the keys of the innermost section, if it is known
+    for (number, line) in (1..).zip(text.lines()) {
+        let content = line.trim_start();
+        let indent = line.len() - content.len();
+        if content.is_empty() || content.starts_with(['#', '-']) {
+            continue;
+        }
+        if found.last().is_some_and(|section| indent <= *section) {
+            return None; // the section has ended without the key
+        }
+        if *indent_below.get_or_insert(indent) != indent {
+            continue;
+        }
+        let Some(rest) = behind_key(content, keys[found.len()]) else { continue };
+        if found.len() + 1 == keys.len() || rest.trim_start().starts_with('{') {
+            return Some(number);
+        }
+        found.push(indent);
+        indent_below = None;
+    }
+    None
+}
+
+/// What stands behind a key and its colon.
+fn behind_key<'a>(content: &'a str, key: &str) -> Option<&'a str> {
+    let quoted = ['"', '\''].iter().find_map(|quote| {
+        content.strip_prefix(*quote)?.strip_prefix(key)?.strip_prefix(*quote)
+    });
+    quoted.or_else(|| content.strip_prefix(key))?.trim_start().strip_prefix(':')
+}
+
 /// Whether a key is this one, or lies below it.
 pub(crate) fn is_at_or_below(path: &str, key: &str) -> bool {
     path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_found_in_their_lines() {
+        let text = "# a comment\nname: x\ndata:\n  name: csv\n\n  targets:\n    - a\n    - epochs\n\
+                    \"model\": {width: 5, hidden_layers: 2}\noptimizer:\n    learning_rate: 1\n    \
+                    schedule:\n      name: cosine\nepochs : 3\n";
+        for (path, line) in [
+            ("name", Some(2)),
+            ("data.name", Some(4)),
+            ("data.targets", Some(6)),
+            ("model", Some(9)),
+            ("model.width", Some(9)),
+            ("optimizer.learning_rate", Some(11)),
+            ("optimizer.schedule.name", Some(13)),
+            ("epochs", Some(14)),
+            ("data.path", None),
+            ("optimizer.name", None),
+            ("seed", None),
+        ] {
+            assert_eq!(line_of(text, path), line, "{path}");
+        }
+    }
 }
