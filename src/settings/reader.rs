@@ -106,7 +106,8 @@ impl Source {
 }
 
 /// What an unknown key may have been meant for: one of those known in its place, or one of another section.
-fn meant(key: &str, known: &[&str], keys: &[Key]) -> String {
+fn meant(path: &str, known: &[&str], keys: &[Key]) -> String {
+    let key = path.rsplit('.').next().unwrap_or_default();
     const OTHER_NAMES: [(&str, &str); 3] = [
         ("lr", "optimizer.learning_rate"),
         ("dataset", "data.name"),
@@ -115,8 +116,8 @@ fn meant(key: &str, known: &[&str], keys: &[Key]) -> String {
     let other = OTHER_NAMES.iter().find(|(name, _)| *name == key).map(|(_, path)| *path);
     let mut elsewhere = keys.iter().map(|it| it.path.as_str());
     let elsewhere =
-        other.or_else(|| elsewhere.find(|path| path.rsplit('.').next() == Some(key)));
-    match elsewhere {
+        other.or_else(|| elsewhere.find(|it| it.rsplit('.').next() == Some(key) && *it != path));
+    match elsewhere.filter(|_| !known.contains(&key)) {
         Some(path) => format!(" (did you mean `{path}`?)"),
         None => did_you_mean(key, known.iter().copied()),
     }
@@ -166,7 +167,7 @@ impl Reader<'_> {
                     return Err(ConfigError(format!(
                         "{}: unknown key `{path}`{}; known here: {}",
                         self.source.place(&path),
-                        meant(&key, &self.known, self.keys),
+                        meant(&path, &self.known, self.keys),
                         self.known.join(", ")
                     )));
                 }
