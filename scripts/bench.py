@@ -145,16 +145,20 @@ SWEPT = ["f3-tch F3 sequential", "f3-tch F3 auto", "f3-tch BP", "PyTorch F3", "P
 QUICK_SWEPT = ["f3-tch F3 auto", "f3-tch BP", "PyTorch BP"]
 
 
-def sweep_part(results, part, cores, rounds, epochs, quick):
-    programs = QUICK_SWEPT if quick else SWEPT
+def sweep_part(results, part, wanted, cores, rounds, epochs, quick):
+    programs = [BY_LABEL[it] for it in (QUICK_SWEPT if quick else SWEPT)]
+    programs = [it.label for it in chosen_of(programs, wanted)]
     cells = SWEEPS[part][1::3] if quick else SWEEPS[part]
     for value, workload in cells:
         results.measure(part, value, [BY_LABEL[it] for it in programs], workload, cores, rounds, epochs)
     found = [[str(case)] + [f"{results.least(part, case, it):.4f} / {results.median(part, case, it):.4f}"
                             for it in programs]
-             + [" / ".join(f"{it:.2f}" for it in results.ratio(part, case, "PyTorch BP", "f3-tch BP"))]
              for case in results.cases(part)]
-    header = [part, *programs, "PyTorch BP / f3-tch BP"]
+    header, rivals = [part, *programs], ["PyTorch BP", "f3-tch BP"]
+    if set(rivals) <= set(programs):
+        header.append(" / ".join(rivals))
+        for row, case in zip(found, results.cases(part)):
+            row.append(" / ".join(f"{it:.2f}" for it in results.ratio(part, case, *rivals)))
     yield f"\n## Seconds per epoch by {part}, fastest / median\n\n" + table(header, found)
 
 
@@ -233,7 +237,8 @@ def arguments():
     parser.add_argument("--workloads", default=",".join(WORKLOADS), help=f"of {','.join(WORKLOADS)}")
     parser.add_argument("--runs", default=",".join(RUNS), help=f"whole runs, of {','.join(RUNS)}")
     parser.add_argument("--programs",
-                        help="regular expressions for the names of those to run on workloads and in whole runs")
+                        help="regular expressions for the names of those to run on workloads, in whole runs, and by "
+                             "depth, width and batch")
     parser.add_argument("--quick", action="store_true",
                         help="a first look: a turn each, fewer programs and cells")
     parser.add_argument("--rounds", type=int, help="turns of each program on a workload [default: 6, quick 1]")
@@ -304,7 +309,7 @@ def measured(chosen, results):
         yield from many_part(results, chosen.runs, cores, max(chosen.rounds // 2, 1))
     for part in ("depth", "width", "batch"):
         if part in parts:
-            yield from sweep_part(results, part, cores, 1 if quick else 3, 2, quick)
+            yield from sweep_part(results, part, chosen.programs, cores, 1 if quick else 3, 2, quick)
     if "threads" in parts:
         yield from threads_part(results, cores, 2, 3)
     if "memory" in parts:

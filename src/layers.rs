@@ -6,7 +6,9 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
-use crate::engine::{Engine, EngineSettings, Signal, Step, large_state, norm, parameters};
+use crate::engine::{
+    Engine, EngineSettings, Signal, Step, Teaching, large_state, norm, parameters,
+};
 use crate::feedback::FeedbackInit;
 use crate::generator::Generator;
 use crate::loss::Loss;
@@ -108,16 +110,17 @@ impl Layer {
         self.rested(())
     }
 
-    /// One step along the gradient δh `[b, n]` of the recorded outputs; gives δx `[b, m]`, of the
-    /// weights before the step, if `input_too`.
+    /// One step on a recorded batch as these rows teach it; if `input_too`, gives what teaches the layer
+    /// before in backpropagation, of the weights before the step.
     pub fn update(
         &mut self,
         tape: &Tape,
-        output_gradient: &Tensor,
+        teaching: &Teaching,
         step: &Step,
         input_too: bool,
-    ) -> Result<Option<Tensor>> {
-        let outcome = self.engine.step(tape, output_gradient, Signal::Gradient, step, input_too)?;
+    ) -> Result<Option<Teaching>> {
+        let Teaching { rows, .. } = teaching;
+        let outcome = self.engine.step(tape, rows, teaching.signal(), step, input_too)?;
         self.rested(outcome)
     }
 

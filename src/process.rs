@@ -9,18 +9,21 @@ use anyhow::{Result, anyhow};
 
 use crate::messages::libtorch_error;
 use crate::native;
+use crate::native::denormals::{Flushed, flush_with_openmp};
 
 /// The calling thread's number of threads for an operation; the one before comes back with the drop.
 pub(crate) struct Threads {
     before: usize,
+    _flushed: Flushed,
 }
 
 /// Lets operations of the calling thread be shared by so many threads; by none given, as many as before.
-/// Who computes anything that has to come out with the same bits calls this first, even with none.
+/// Who computes anything that has to come out with the same bits calls this first, even with none. While
+/// it lasts, denormal numbers count as 0.
 pub(crate) fn use_threads(threads: Option<usize>) -> Threads {
     let before = tch::get_num_threads().max(1) as usize;
     native::set_threads(threads.unwrap_or(before));
-    Threads { before }
+    Threads { before, _flushed: flush_with_openmp() }
 }
 
 impl Drop for Threads {

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use tch::Tensor;
 
-use super::{Engine, Norm, Signal, Step, parameters, step_along};
+use super::{Engine, Norm, Signal, Step, Teaching, parameters, step_along};
 use crate::network::{Block, Tape};
 use crate::optimizer::{Optimizer, OptimizerSettings};
 
@@ -47,11 +47,11 @@ impl Engine for BlockEngine {
         signal: Signal,
         step: &Step,
         input_too: bool,
-    ) -> Result<Option<Tensor>> {
+    ) -> Result<Option<Teaching>> {
         let output_gradient = signal.output_gradient(rows, &tape.output);
         let gradients = self.block.gradients(tape, &output_gradient, input_too);
         self.apply(&gradients.parameters, step)?;
-        Ok(gradients.input)
+        Ok(gradients.input.map(Teaching::gradient))
     }
 
     fn apply(&mut self, gradients: &[Tensor], step: &Step) -> Result<()> {

@@ -7,10 +7,13 @@ use tch::{Device, Kind, Tensor};
 
 use super::fusible::fusible;
 use super::signal::output_gradient;
-use super::{Engine, Norm, Signal, Step, batch_by_batch, parameters, step_along};
+use super::{Engine, Norm, Signal, Step, Teaching, batch_by_batch, parameters, step_along};
 use crate::native::dense::{self, DenseLayer, Lesson, Teacher, loss_number};
 use crate::network::{Block, Dense, Tape};
 use crate::optimizer::{Optimizer, OptimizerSettings};
+
+/// With so many outputs, δ W is a small part of a step of the layer before.
+const FEW_OUTPUTS: i64 = 16;
 
 /// The layer as the kernels take it.
 pub(super) fn layer(dense: &Dense) -> DenseLayer<'_> {
@@ -116,7 +119,7 @@ impl Engine for FusedDense {
         signal: Signal,
         step: &Step,
         input_too: bool,
-    ) -> Result<Option<Tensor>> {
+    ) -> Result<Option<Teaching>> {
         let Tape { input: x, output: h, .. } = tape;
         let step = step.for_batch(x);
         if let Signal::Feedback(matrix) = signal
@@ -126,11 +129,16 @@ impl Engine for FusedDense {
             return self.run(x, Some(h), rows, teacher, &step).map(|_| None);
         }
         let delta = dense::delta(self.block.activation(), &output_gradient(signal, rows, h), h)?;
-        let input_gradient = match input_too {
-            true => Some(dense::backward(self.block.backward_weight(), &delta)?),
+        let weight = self.block.backward_weight();
+        let before = match input_too {
+            // The layer before multiplies these itself, in the same pass in which it steps.
+            true if self.block.outputs() <= FEW_OUTPUTS => {
+                Some(Teaching { rows: delta.shallow_clone(), matrix: Some(weight.copy()) })
+            }
+            true => Some(Teaching::gradient(dense::backward(weight, &delta)?)),
             false => None,
         };
-        self.run(x, Some(h), &delta, Teacher::Gradient, &step).map(|_| input_gradient)
+        self.run(x, Some(h), &delta, Teacher::Gradient, &step).map(|_| before)
     }
 
     fn descend(&mut self, input: &Tensor, delta: &Tensor, step: &Step) -> Result<()> {

@@ -7,7 +7,9 @@ use tch::{Device, Kind, Tensor};
 
 use super::fusible::fusible;
 use super::signal::output_gradient;
-use super::{Engine, Norm, Signal, Step, batch_by_batch, each_batch, norm, parameters, step_along};
+use super::{
+    Engine, Norm, Signal, Step, Teaching, batch_by_batch, each_batch, norm, parameters, step_along,
+};
 use crate::activation::Activation;
 use crate::native::dense::{self, DenseLayer, Lesson};
 use crate::native::transformer::{self, Teacher, TransformerLayer};
@@ -184,7 +186,7 @@ impl Engine for FusedTransformer {
         signal: Signal,
         step: &Step,
         input_too: bool,
-    ) -> Result<Option<Tensor>> {
+    ) -> Result<Option<Teaching>> {
         let tokens = tape.kept.as_ref().context("recorded by this engine")?;
         let patches = self.block.embedding().map(|_| patches(&self.block, &tape.input));
         let (signal, teacher) = match signal {
@@ -192,7 +194,7 @@ impl Engine for FusedTransformer {
             signal => (output_gradient(signal, rows, &tape.output), Teacher::Gradient),
         };
         self.learn_batch(patches.as_ref(), tokens, &signal, teacher, step, input_too)
-            .map(|(_, input_gradient)| input_gradient)
+            .map(|(_, input_gradient)| input_gradient.map(Teaching::gradient))
     }
 
     fn apply(&mut self, gradients: &[Tensor], step: &Step) -> Result<()> {

@@ -22,7 +22,7 @@ pub use fused_transformer::FusedTransformer;
 pub use fusible::{all_can_be_fused, forward};
 pub(crate) use norm::norm;
 pub use settings::{EngineSettings, Kernels, Precision};
-pub use signal::{Signal, Step};
+pub use signal::{Signal, Step, Teaching};
 
 use anyhow::Result;
 use norm::Norm;
@@ -51,8 +51,8 @@ pub trait Engine: Send {
     /// As [`Engine::forward`] for one batch, keeping what a later [`Engine::step`] needs.
     fn record(&self, input: &Tensor) -> Result<Tape>;
 
-    /// One step on a recorded batch, of these rows of the signal; gives δx `[b, m]`, of the weights
-    /// before the step, if `input_too`.
+    /// One step on a recorded batch, of these rows of the signal; if `input_too`, gives what teaches the
+    /// layer before in backpropagation, of the weights before the step: δx `[b, m]`, or two factors of it.
     fn step(
         &mut self,
         tape: &Tape,
@@ -60,7 +60,7 @@ pub trait Engine: Send {
         signal: Signal,
         step: &Step,
         input_too: bool,
-    ) -> Result<Option<Tensor>>;
+    ) -> Result<Option<Teaching>>;
 
     /// One step of a fully connected block without bias along δᵀ x, with a δ `[b, n]` of its
     /// preactivations, wherever that comes from, and x `[b, m]`.

@@ -31,6 +31,26 @@ impl Signal<'_> {
     }
 }
 
+/// The rows of one batch, and how they teach: what a layer hands back to the one before.
+pub struct Teaching {
+    /// `[b, n]`, or `[b, C]` with a matrix.
+    pub rows: Tensor,
+    /// If there is one, the rows are e of [`Signal::Feedback`] with it, else δh itself.
+    pub matrix: Option<Tensor>,
+}
+
+impl Teaching {
+    /// By the gradient δh `[b, n]` of the outputs.
+    pub fn gradient(rows: Tensor) -> Teaching {
+        Teaching { rows, matrix: None }
+    }
+
+    /// How the rows teach.
+    pub fn signal(&self) -> Signal<'_> {
+        self.matrix.as_ref().map_or(Signal::Gradient, Signal::Feedback)
+    }
+}
+
 /// As [`Signal::output_gradient`], beside the fused kernels: libtorch's OpenMP threads would go on spinning
 /// where the kernels' own threads compute next.
 pub(super) fn output_gradient(signal: Signal, rows: &Tensor, output: &Tensor) -> Tensor {

@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod cuda_graph;
+pub(crate) mod denormals;
 pub(crate) mod dense;
 mod instructions;
 mod openmp;

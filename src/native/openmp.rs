@@ -10,6 +10,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 /// ends when all calls have.
 type Parallel = unsafe extern "C" fn(extern "C" fn(*mut c_void), *mut c_void, c_uint, c_uint);
 
+/// Calls a function once on each of the calling thread's OpenMP threads, itself among them.
+pub(super) fn on_each_thread(call: extern "C" fn(*mut c_void)) {
+    let threads = tch::get_num_threads().max(1) as c_uint;
+    match parallel().filter(|_| threads > 1) {
+        // SAFETY: the function makes nothing of its argument.
+        Some(parallel) => unsafe { parallel(call, std::ptr::null_mut(), threads, 0) },
+        None => call(std::ptr::null_mut()),
+    }
+}
+
 struct Loop<'a> {
     next: AtomicUsize,
     tasks: usize,

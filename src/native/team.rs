@@ -14,12 +14,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::denormals;
+
 /// Calls `work` with 0, 1, … `tasks - 1`, each once, on the calling thread and its helpers; ends when
 /// all calls have.
 pub(crate) fn for_each(tasks: usize, work: &(dyn Fn(usize) + Sync)) -> Result<()> {
     thread_local! {
         static TEAM: RefCell<Option<Team>> = const { RefCell::new(None) };
     }
+    let _flushed = denormals::flush(); // on this thread as on its helpers
     let threads = tch::get_num_threads().max(1) as usize;
     if threads == 1 || tasks <= 1 {
         (0..tasks).for_each(work);
@@ -153,6 +156,7 @@ impl Shared {
 
     /// A helper's life.
     fn help(&self) {
+        let _flushed = denormals::flush();
         let mut seen = 0;
         while !self.ending.load(SeqCst) {
             let state = self.state.load(SeqCst);

@@ -12,7 +12,8 @@ use super::{Dense, TransformerBlock};
 ///
 /// A block of your own says what its outputs and parameters are and how it computes; its gradients
 /// then come from libtorch's autograd, inside the block alone: no graph reaches from one block into
-/// the next. `examples/own_block.rs` is such a block. [`Dense`] has its gradients in closed form
+/// the next. `examples/own_block.rs` is such a block. [`Dense`] and
+/// [`ConvolutionBlock`](super::ConvolutionBlock) have their gradients in closed form
 /// instead.
 ///
 /// Parameters and buffers are float32, contiguous, and on the device of the data. Where autograd is

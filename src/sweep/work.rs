@@ -99,7 +99,7 @@ impl Plan {
             complete += usize::from(state == RunState::Complete);
         }
         watch(&SweepEvent::Start { to_do: &runs, complete, all: all.len() });
-        keep_freed_memory(4, 4);
+        keep_freed_memory(32, 64);
         let data = DataSets::of(&runs, work.directory);
         let next = AtomicUsize::new(0);
         let take_turns = || {

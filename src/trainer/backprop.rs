@@ -6,7 +6,7 @@ use tch::Device;
 use super::Trainer;
 use super::rule::{Beside, Parts, Rule};
 use crate::data::Batch;
-use crate::engine::Step;
+use crate::engine::{Step, Teaching};
 use crate::feedback::FeedbackInit;
 use crate::generator::Generator;
 use crate::layers::Layers;
@@ -76,12 +76,12 @@ impl Trainer for BackpropTrainer {
         let _no_grad = tch::no_grad_guard();
         let tapes = self.layers.record(&batch.inputs)?;
         let output = &tapes.last().expect("made with an output layer").output;
-        let mut gradient = Some(self.loss.gradient(output, &batch.targets));
+        let mut teaching = Some(Teaching::gradient(self.loss.gradient(output, &batch.targets)));
 
         let layers = self.layers.as_mut_slice().iter_mut().zip(&tapes).enumerate();
         for (index, (layer, tape)) in layers.rev() {
-            let of_output = gradient.context("the gradient of the input was asked for")?;
-            gradient = layer.update(tape, &of_output, step, index > 0)?; // nobody needs that of the data
+            let of_output = teaching.context("the gradient of the input was asked for")?;
+            teaching = layer.update(tape, &of_output, step, index > 0)?; // nobody needs that of the data
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use tch::Tensor;
 
 use super::{Epoch, Trainer, batch_by_batch};
 use crate::data::{Batch, Split};
-use crate::engine::Step;
+use crate::engine::{Step, Teaching};
 use crate::error_info::{ErrorInfo, Timing};
 use crate::error_store::ErrorStore;
 use crate::layers::Layers;
@@ -126,7 +126,7 @@ impl FeedbackTrainer {
             layer.teach(tape, &error, step)?;
         }
         let gradient = self.loss.gradient(&last.output, &batch.targets);
-        output.update(last, &gradient, step, false).map(|_| ())
+        output.update(last, &Teaching::gradient(gradient), step, false).map(|_| ())
     }
 }
 
