@@ -128,7 +128,7 @@ impl NpzFiles {
 fn archive_names(path: &Path) -> Vec<String> {
     let archive = File::open(path).ok().and_then(|file| ZipArchive::new(file).ok());
     let names = archive.iter().flat_map(|archive| archive.file_names());
-    names.map(|name| name.trim_end_matches(".npy").to_string()).collect()
+    names.flatten().map(|name| name.trim_end_matches(".npy").to_string()).collect()
 }
 
 /// An array with its place, for messages.
