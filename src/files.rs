@@ -133,6 +133,25 @@ pub fn write(place: &Path, text: &str) -> Result<()> {
     persist(file, place)
 }
 
+/// Writes a file whole or not at all, and over nothing.
+///
+/// # Errors
+/// If it cannot be written, or something has the name.
+pub fn write_new(place: &Path, bytes: &[u8]) -> Result<()> {
+    refuse_existing(place)?;
+    let mut file = temporary_beside(place)?;
+    file.write_all(bytes).at(place, "cannot be written")?;
+    persist_new(file, place)
+}
+
+/// Refuses a name that something has.
+pub fn refuse_existing(place: &Path) -> Result<()> {
+    if place.symlink_metadata().is_ok() {
+        bail!("{}: exists already; name another file", place.display());
+    }
+    Ok(())
+}
+
 /// Flushes a temporary file and its name to disk, replacing what had the name.
 ///
 /// # Errors

@@ -5,6 +5,7 @@ mod completions;
 mod config;
 mod data;
 mod evaluate;
+mod export;
 mod new_table;
 mod predict;
 mod progress;
@@ -12,6 +13,7 @@ mod report;
 mod reproduce;
 mod resume;
 mod runs;
+mod saved;
 mod signals;
 mod slurm;
 mod sweep;
@@ -53,6 +55,8 @@ enum Command {
     Evaluate(evaluate::EvaluateArgs),
     /// Say what a saved network makes of other samples
     Predict(predict::PredictArgs),
+    /// Write a saved network as ONNX, as a module of plain PyTorch, or as a program of torch.export
+    Export(export::ExportArgs),
     /// Compare runs: a page, tables and figures
     Report(report::ReportArgs),
     /// Make the paper's figures: train what is missing, and write the page
@@ -81,6 +85,7 @@ impl Cli {
             Command::Runs(args) => args.run()?,
             Command::Evaluate(args) => args.run()?,
             Command::Predict(args) => args.run()?,
+            Command::Export(args) => args.run()?,
             Command::Report(args) => args.run()?,
             Command::Reproduce(args) => return args.run(),
             Command::Data(command) => command.run()?,

@@ -151,17 +151,23 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Goes on to the next row, if there is one.
+    /// Goes on to the next row, if there is one; it has all columns.
     pub fn advance(&mut self) -> Result<bool> {
-        if std::mem::take(&mut self.held) {
-            return Ok(true);
-        }
-        let goes_on = self.read()?;
+        Ok(self.advance_to_any()? && self.check_width().map(|()| true)?)
+    }
+
+    /// Goes on to the next row, if there is one; it may have more or fewer columns than there should be.
+    pub fn advance_to_any(&mut self) -> Result<bool> {
+        Ok(std::mem::take(&mut self.held) || self.read()?)
+    }
+
+    /// Refuses this row if it does not have all columns.
+    pub fn check_width(&self) -> Result<()> {
         let (found, expected) = (self.row.len(), self.names.len());
-        if goes_on && found != expected {
+        if found != expected {
             bail!("{}: has {found} column(s); {expected} were expected", self.place());
         }
-        Ok(goes_on)
+        Ok(())
     }
 
     /// Reads the next row that is not empty, if there is one.
@@ -225,9 +231,9 @@ impl<'a> Rows<'a> {
         all.with_context(|| format!("{}: holds no rows", self.origin))
     }
 
-    /// The text in a column of this row.
+    /// The text in a column of this row; empty if the row has no such column.
     pub fn cell(&self, column: usize) -> &[u8] {
-        &self.row[column]
+        self.row.get(column).unwrap_or_default()
     }
 
     /// The finite number in a column of this row.

@@ -222,8 +222,8 @@ impl Run {
 
     fn evaluate(&self, split: &Split) -> Result<Evaluation> {
         let forward = |inputs: &_| self.state.trainer.layers().forward(inputs);
-        let (task, settings) = (self.data.task, &self.settings);
-        evaluate(forward, split, settings.loss, task, settings.eval_batch_size)
+        let settings = &self.settings;
+        evaluate(forward, split, &self.data.measured_by(settings.loss), settings.eval_batch_size)
     }
 
     /// The losses and metrics that the run's rows have, in the order of the columns.

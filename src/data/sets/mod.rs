@@ -27,7 +27,7 @@ mod sgemm;
 mod wine_quality;
 
 pub use cifar10::Cifar10;
-pub use csv::{Csv, CsvFiles, Encoding};
+pub use csv::{Csv, CsvFiles, Encoding, Impute, Unseen};
 pub use digits::Digits;
 pub use fashion_mnist::FashionMnist;
 pub use folder::Folder;
