@@ -1,13 +1,62 @@
 //! Files that are either whole or not there.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tempfile::{NamedTempFile, PersistError, TempDir};
+
+/// That a file is not what was written: it was cut off, or has changed. What is told apart from it is a
+/// file that is whole and cannot be used.
+#[derive(Debug)]
+pub(crate) struct Damage(pub String);
+
+impl fmt::Display for Damage {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Damage {}
+
+impl Damage {
+    /// Whether it is the cause of an error.
+    pub fn caused(error: &anyhow::Error) -> bool {
+        error.chain().any(|cause| cause.is::<Damage>())
+    }
+}
+
+/// Returns with [`Damage`] as the error.
+macro_rules! damage {
+    ($($text:tt)*) => { return Err($crate::files::Damage(format!($($text)*)).into()) };
+}
+pub(crate) use damage;
+
+/// Opens a file for reading.
+///
+/// # Errors
+/// If it cannot be opened. A pipe would let its reader wait for somebody to write, and is refused, unless
+/// it is one that a shell hands over (`/dev/stdin`, `<(…)`).
+pub(crate) fn open(place: &Path) -> Result<fs::File> {
+    let mut options = fs::File::options();
+    options.read(true);
+    #[cfg(unix)]
+    if !place.starts_with("/dev") && !place.starts_with("/proc") {
+        use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+        options.custom_flags(libc::O_NONBLOCK); // nothing to a file
+        let file = options.open(place).at(place, "cannot be opened")?;
+        if file.metadata().at(place, "cannot be read")?.file_type().is_fifo() {
+            bail!("{}: is a pipe; a file is needed", place.display());
+        }
+        return Ok(file);
+    }
+    options.open(place).at(place, "cannot be opened")
+}
 
 /// Says where something went wrong: `runs/1/metrics.csv: cannot be written`, in front of the cause.
 pub trait At<T> {
@@ -22,6 +71,16 @@ where
     fn at(self, path: &Path, what: &str) -> Result<T> {
         self.with_context(|| format!("{}: {what}", path.display()))
     }
+}
+
+/// Around the random part of a temporary file's name, so that nobody's own files are taken for one.
+const TEMPORARY_NAME: [&str; 2] = [".f3-tch-", ".tmp"];
+
+/// Whether a file's name is one of [`temporary_beside`].
+pub(crate) fn is_temporary(name: &OsStr) -> bool {
+    let [start, end] = TEMPORARY_NAME;
+    let random = name.to_str().and_then(|name| name.strip_prefix(start)?.strip_suffix(end));
+    random.is_some_and(|random| random.len() == 6 && random.chars().all(|it| it.is_alphanumeric()))
 }
 
 /// The temporary files that have no other name yet.
@@ -53,6 +112,7 @@ pub(crate) fn temporary_folder() -> Result<TempDir> {
 pub fn temporary_beside(place: &Path) -> Result<NamedTempFile> {
     let folder = folder_of(place);
     let mut builder = tempfile::Builder::new();
+    builder.prefix(TEMPORARY_NAME[0]).suffix(TEMPORARY_NAME[1]).rand_bytes(6);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -71,6 +131,25 @@ pub fn write(place: &Path, text: &str) -> Result<()> {
     let mut file = temporary_beside(place)?;
     file.write_all(text.as_bytes()).at(place, "cannot be written")?;
     persist(file, place)
+}
+
+/// Writes a file whole or not at all, and over nothing.
+///
+/// # Errors
+/// If it cannot be written, or something has the name.
+pub fn write_new(place: &Path, bytes: &[u8]) -> Result<()> {
+    refuse_existing(place)?;
+    let mut file = temporary_beside(place)?;
+    file.write_all(bytes).at(place, "cannot be written")?;
+    persist_new(file, place)
+}
+
+/// Refuses a name that something has.
+pub fn refuse_existing(place: &Path) -> Result<()> {
+    if place.symlink_metadata().is_ok() {
+        bail!("{}: exists already; name another file", place.display());
+    }
+    Ok(())
 }
 
 /// Flushes a temporary file and its name to disk, replacing what had the name.
@@ -96,6 +175,56 @@ fn keep(
         temporary.as_file().sync_all().and_then(|()| name(temporary).map_err(|error| error.error));
     temporary_files().remove(&path);
     named.and_then(|_| sync(folder_of(place))).at(place, "cannot be written")
+}
+
+/// Gives a file another name, replacing what had it: as a link where the file system has such, else as a
+/// copy. Whoever writes to one of them by [`persist`] does not change the other.
+pub(crate) fn link(file: &Path, place: &Path) -> Result<()> {
+    let temporary = temporary_beside(place)?;
+    let path = temporary.path().to_path_buf();
+    let linked = fs::remove_file(&path).and_then(|()| fs::hard_link(file, &path));
+    let made = linked.or_else(|_| fs::copy(file, &path).map(|_| ()));
+    made.at(place, "cannot be written")?;
+    persist(temporary, place)
+}
+
+/// Gives a file whose data others have too, by a link of either kind, data of its own: who writes to it
+/// from then on changes nothing elsewhere.
+///
+/// # Errors
+/// If it cannot be read, or the copy cannot be written.
+pub(crate) fn unshare(place: &Path) -> Result<()> {
+    let Ok(found) = fs::symlink_metadata(place) else { return Ok(()) };
+    #[cfg(unix)]
+    let names = std::os::unix::fs::MetadataExt::nlink(&found);
+    #[cfg(not(unix))]
+    let names = 1;
+    if !found.is_symlink() && names == 1 {
+        return Ok(());
+    }
+    let mut copy = temporary_beside(place)?;
+    match fs::File::open(place) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {} // a link to nothing
+        original => {
+            let original = original.and_then(|mut file| io::copy(&mut file, &mut copy));
+            original.at(place, "cannot be copied")?;
+        }
+    }
+    persist(copy, place)
+}
+
+/// Whether an open file is the one that has this name.
+pub(crate) fn is_at(file: &fs::File, place: &Path) -> bool {
+    let (Ok(open), Ok(named)) = (file.metadata(), fs::metadata(place)) else { return false };
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        (open.dev(), open.ino()) == (named.dev(), named.ino())
+    }
+    #[cfg(not(unix))]
+    {
+        open.len() == named.len()
+    }
 }
 
 fn folder_of(place: &Path) -> &Path {

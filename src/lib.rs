@@ -28,6 +28,7 @@ pub mod diagnostics;
 pub mod engine;
 pub mod error_info;
 pub mod error_store;
+pub mod export;
 pub mod feedback;
 pub mod files;
 pub mod generator;

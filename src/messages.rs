@@ -1,6 +1,7 @@
 //! Errors as sentences for people.
 
 use std::any::Any;
+use std::fmt::Display;
 
 /// An error with its causes, without the C++ stack that libtorch adds to its messages.
 pub fn text_of(error: &anyhow::Error) -> String {
@@ -9,6 +10,13 @@ pub fn text_of(error: &anyhow::Error) -> String {
         .lines()
         .filter(|line| !line.starts_with("frame #") && !line.starts_with("Exception raised from"));
     kept.collect::<Vec<_>>().join("\n").trim_end().to_string()
+}
+
+/// A number of things, such as "1 thread" and "2 threads".
+pub fn counted(count: impl Display, thing: &str) -> String {
+    let count = count.to_string();
+    let ending = if count == "1" { "" } else { "s" };
+    format!("{count} {thing}{ending}")
 }
 
 /// What libtorch said, if a panic's payload is tch's report of it: most of tch's functions and all of

@@ -11,7 +11,7 @@ use tch::{Kind, Tensor};
 
 use self::Better::{Higher, Lower};
 pub use self::auroc::macro_auroc;
-use crate::data::Split;
+use crate::data::{Scaling, Split};
 use crate::data::Task::{self, Classification, Regression};
 use crate::loss::Loss;
 use crate::process::use_threads;
@@ -60,6 +60,7 @@ pub static METRICS: &[Metric] = &[
     Metric { name: "f1", unit: "", better: Higher, task: Classification, of: macro_f1 },
     Metric { name: "mae", unit: "", better: Lower, task: Regression, of: mean_absolute_error },
     Metric { name: "mape", unit: "", better: Lower, task: Regression, of: mean_percentage_error },
+    Metric { name: "r2", unit: "", better: Higher, task: Regression, of: r_squared },
 ];
 
 impl Task {
@@ -94,16 +95,42 @@ fn known_metrics<'de, D: Deserializer<'de>>(
     read.into_iter().map(known).collect()
 }
 
+/// By what a network is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Measure<'a> {
+    /// The loss.
+    pub loss: Loss,
+    /// The task, which says what metrics there are.
+    pub task: Task,
+    /// How targets that are numbers were scaled; if empty, they were not. The loss is that of the scaled
+    /// numbers, metrics are in the targets' own units.
+    pub scaling: &'a [Scaling],
+}
+
+impl Measure<'_> {
+    /// Numbers `[N, C]` in their own units, float64 if they were scaled.
+    fn in_own_units(&self, scaled: &Tensor) -> Tensor {
+        if self.scaling.is_empty() {
+            return scaled.shallow_clone();
+        }
+        let row = |constant: fn(&Scaling) -> f64| {
+            let values: Vec<f64> = self.scaling.iter().map(constant).collect();
+            Tensor::from_slice(&values).to_device(scaled.device())
+        };
+        scaled.to_kind(Kind::Double) * row(|it| it.standard_deviation) + row(|it| it.mean)
+    }
+}
+
 /// Evaluates a network by its function from inputs `[b, n_0]` to outputs `[b, C]`; the device is waited
 /// for only when all batches are on their way.
 pub fn evaluate(
     forward: impl Fn(&Tensor) -> Result<Tensor>,
     data: &Split,
-    loss: Loss,
-    task: Task,
+    measure: &Measure,
     batch_size: i64,
 ) -> Result<Evaluation> {
     let _no_grad = tch::no_grad_guard();
+    let Measure { loss, task, .. } = *measure;
     let batches = |samples: &Tensor| samples.split(batch_size, 0);
     let outputs = batches(&data.inputs).iter().map(&forward).collect::<Result<Vec<_>>>()?;
     let mut total = Tensor::zeros([], (Kind::Double, data.inputs.device()));
@@ -116,11 +143,12 @@ pub fn evaluate(
             total += loss.sum(output, &targets);
         }
     }
-    let mut outputs = Tensor::cat(&outputs, 0);
-    if task == Classification {
-        outputs = loss.scores(&outputs);
-    }
-    let value = |metric: &'static Metric| (metric.name, (metric.of)(&outputs, &data.targets));
+    let outputs = Tensor::cat(&outputs, 0);
+    let (outputs, targets) = match task {
+        Classification => (loss.scores(&outputs), data.targets.shallow_clone()),
+        Regression => (measure.in_own_units(&outputs), measure.in_own_units(&data.targets)),
+    };
+    let value = |metric: &'static Metric| (metric.name, (metric.of)(&outputs, &targets));
     Ok(Evaluation {
         loss: total.double_value(&[]) / data.len() as f64,
         metrics: task.metrics().map(value).collect(),
@@ -143,6 +171,19 @@ pub fn mean_absolute_error(outputs: &Tensor, targets: &Tensor) -> f64 {
 pub fn mean_percentage_error(outputs: &Tensor, targets: &Tensor) -> f64 {
     let errors = (outputs - targets).abs();
     (&errors / targets.abs().clamp_min(1.17e-6)).mean(Kind::Double).double_value(&[])
+}
+
+/// The coefficient of determination R² = 1 - Σ (y - y*)² / Σ (y* - mean of y*)² of each of the C outputs,
+/// averaged. Where all targets are the same number, it is 1 for outputs without an error, else 0.
+pub fn r_squared(outputs: &Tensor, targets: &Tensor) -> f64 {
+    let outputs = outputs.to_kind(Kind::Double);
+    let targets = targets.to_kind(Kind::Double);
+    let sum = |squares: Tensor| squares.sum_dim_intlist([0i64].as_slice(), false, Kind::Double);
+    let errors = sum((outputs - &targets).square());
+    let all = sum((&targets - targets.mean_dim([0i64].as_slice(), true, Kind::Double)).square());
+    let constant = errors.eq(0.0).to_kind(Kind::Double);
+    let shares = (1.0 - &errors / &all).where_self(&all.gt(0.0), &constant);
+    shares.mean(Kind::Double).double_value(&[])
 }
 
 /// F1 of each of the C outputs `[N, C]` at threshold 0.5, averaged; without any positive it is 0.

@@ -7,11 +7,11 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::iter;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use tch::{Device, Kind, Tensor};
 
-use crate::files::{self, At};
+use crate::files::{self, At, Damage, damage};
 
 /// Of a file's header, in bytes; what claims to be larger is no such file.
 const LARGEST_HEADER: u64 = 100_000_000;
@@ -106,27 +106,27 @@ impl TensorFile {
     /// Reads the header.
     pub fn open(path: &Path) -> Result<TensorFile> {
         let shown = path.display();
-        let mut file = File::open(path).at(path, "cannot be opened")?;
-        let cut = || anyhow!("{shown}: is no safetensors file, or was cut off");
+        let mut file = files::open(path)?;
+        let cut = || Damage(format!("{shown}: is no safetensors file, or was cut off"));
         let length = file.metadata().at(path, "cannot be read")?.len();
         let mut size = [0u8; 8];
         file.read_exact(&mut size).map_err(|_| cut())?;
         let size = u64::from_le_bytes(size);
         if size > LARGEST_HEADER || size + 8 > length {
-            return Err(cut());
+            return Err(cut().into());
         }
         let mut header = vec![0; size as usize];
         file.read_exact(&mut header).at(path, "cannot be read")?;
         // Also sees to it that tensors lie one behind the other, and are as long as their shapes say.
         let metadata: Metadata = serde_json::from_slice(&header)
-            .map_err(|error| anyhow!("{shown}: is no safetensors file ({error})"))?;
+            .map_err(|error| Damage(format!("{shown}: is no safetensors file ({error})")))?;
         if (metadata.data_len() as u64).checked_add(8 + size) != Some(length) {
-            bail!("{shown}: is not as long as its header says; was it cut off?");
+            damage!("{shown}: is not as long as its header says; was it cut off?");
         }
         let path = path.to_path_buf();
         let mut opened = TensorFile { path, file, start: 8 + size, metadata, checksums: None };
         let checksums = opened.text(CHECKSUMS).map(serde_json::from_str).transpose();
-        opened.checksums = checksums.map_err(|_| anyhow!("{shown}: {ALTERED}"))?;
+        opened.checksums = checksums.map_err(|_| Damage(format!("{shown}: {ALTERED}")))?;
         for (key, text) in opened.metadata.metadata().iter().flatten() {
             if key != CHECKSUMS {
                 opened.check(&text_name(key), text.as_bytes())?;
@@ -143,7 +143,7 @@ impl TensorFile {
     fn check(&self, name: &str, bytes: &[u8]) -> Result<()> {
         match &self.checksums {
             Some(checksums) if checksums.get(name) != Some(&checksum(bytes)) => {
-                bail!("{}: `{name}` {ALTERED}", self.path.display())
+                damage!("{}: `{name}` {ALTERED}", self.path.display())
             }
             _ => Ok(()),
         }

@@ -153,7 +153,8 @@ fn checkpoints_come_and_go_as_the_settings_say() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    assert_eq!(names, ["best.safetensors", "epoch-000008.safetensors", "epoch-000009.safetensors"]);
+    let expected = ["best.safetensors", "epoch-000008.safetensors", "epoch-000009.safetensors"];
+    assert_eq!(names, [expected.as_slice(), &["rows.yaml"]].concat());
     let best = Checkpoint::open(&folder.path().join("best.safetensors")).unwrap();
     assert_eq!(Some(best.epoch()), EpochRow::best(&run.state.history, "test_loss"));
 }
@@ -514,8 +515,8 @@ fn damaged_checkpoints_are_refused() {
     let mut huge = whole.clone();
     huge[..8].copy_from_slice(&u64::MAX.to_le_bytes());
     assert!(format!("{:#}", attempt(&huge, yaml).unwrap_err()).contains("was cut off"));
-    let current = "version: 2";
-    for (other, sign) in [("version: 1", "1"), ("version: 3", "3"), ("a: 1", "?")] {
+    let current = "version: 3";
+    for (other, sign) in [("version: 2", "2"), ("version: 4", "4"), ("a: 1", "?")] {
         let bytes = common::with_texts(&whole, |texts| {
             let text = texts["f3_tch_checkpoint"].as_str().unwrap();
             assert!(text.contains(current), "{text}");
@@ -523,7 +524,7 @@ fn damaged_checkpoints_are_refused() {
             texts.insert("f3_tch_checkpoint".into(), text.into());
         });
         let error = format!("{:#}", attempt(&bytes, yaml).unwrap_err());
-        let expected = format!("is of version {sign} of the format; this program reads version 2");
+        let expected = format!("is of version {sign} of the format; this program reads version 3");
         assert!(error.contains(&expected), "{error}");
     }
     attempt(&common::with_texts(&whole, |_| ()), yaml).unwrap();
@@ -801,13 +802,13 @@ fn files_are_those_of_the_checkpoint_that_a_run_goes_on_from() {
     let best = path.join("run/checkpoints/best.safetensors");
     assert_eq!(Checkpoint::open(&best).unwrap().epoch(), 8, "it gets better and better");
 
-    // As if it had been killed in epoch 7.
+    // As if it had been killed in epoch 8.
     fs::remove_file(path.join("run/checkpoints/epoch-000008.safetensors")).unwrap();
-    assert_eq!(says(path, &["resume", "run", "--epochs", "5", "--quiet"]).0, Some(0));
-    assert_eq!(left_behind(&path.join("run")).0.len(), 6);
-    assert!(!best.exists(), "there is no epoch 8");
+    assert_eq!(says(path, &["resume", "run", "--epochs", "7", "--quiet"]).0, Some(0));
+    assert_eq!(left_behind(&path.join("run")).0.len(), 8);
+    assert_eq!(Checkpoint::open(&best).unwrap().epoch(), 7, "there is no epoch 8");
     assert!(model() != whole);
-    let cut = path.join("run/checkpoints/epoch-000005.safetensors");
+    let cut = path.join("run/checkpoints/epoch-000007.safetensors");
     let newest = |path: &Path| Model::open(path, Device::Cpu).unwrap();
     let (of_run, of_checkpoint) = (newest(&path.join("run/model.safetensors")), newest(&cut));
     let parameters = |model: &Model| -> Vec<Tensor> {
@@ -869,4 +870,185 @@ fn folder_that_is_replaced_while_running_ends_the_run_with_an_error() {
     assert_eq!(output.status.code(), Some(1), "{error}");
     assert!(error.contains(run.to_str().unwrap()), "{error}");
     assert_eq!(fs::read(run.join("metrics.csv")).unwrap(), b"");
+}
+
+#[test]
+fn a_run_goes_on_from_the_newest_checkpoint_that_is_whole() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    quick(path, 4);
+    assert_eq!(says(path, &["train", "quick.yaml", "--quiet", "--run-dir", "run"]).0, Some(0));
+    let expected = left_behind(&path.join("run"));
+    let of = |epoch: u64| path.join(format!("run/checkpoints/epoch-{epoch:06}.safetensors"));
+
+    // One that is cut off, one in which a bit of the weights has changed, and one of another epoch.
+    let whole = fs::read(of(4)).unwrap();
+    let mut flipped = whole.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    for (damaged, reason) in [
+        (&whole[..whole.len() / 2], "was it cut off?"),
+        (&whole[..3], "or was cut off"),
+        (&flipped, "has changed since it was written"),
+        (&fs::read(of(3)).unwrap(), "is of epoch 3"),
+    ] {
+        fs::write(of(4), damaged).unwrap();
+        let (code, said) = says(path, &["resume", "run", "--quiet"]);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains("note: run/checkpoints/epoch-000004.safetensors: "), "{said}");
+        assert!(said.contains(reason) && said.contains("; it is left out"), "{said}");
+        assert!(left_behind(&path.join("run")) == expected, "{reason}");
+    }
+
+    // Without the rows of the epochs before, no checkpoint is whole.
+    let rows = path.join("run/checkpoints/rows.yaml");
+    let text = fs::read_to_string(&rows).unwrap();
+    fs::write(&rows, text.replacen("epoch: 1", "epoch: 7", 1)).unwrap();
+    let (code, said) = says(path, &["resume", "run", "--quiet"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("error: no checkpoint is whole: "), "{said}");
+    assert!(said.contains("rows.yaml: has changed since it was written"), "{said}");
+    // What a run that was killed has written behind them does no harm.
+    fs::write(&rows, text + "- epoch: 9").unwrap();
+    assert_eq!(says(path, &["resume", "run", "--epochs", "5", "--quiet"]).0, Some(0));
+    assert_eq!(left_behind(&path.join("run")).0.len(), 6);
+}
+
+#[test]
+fn what_checkpoints_write_grows_with_the_epochs_and_not_with_their_square() {
+    let folder = TempDir::new().unwrap();
+    let checkpoints = Checkpoints::new(folder.path(), settings(1));
+    let yaml = "{epochs: 60, data: {batch_size: 8}}";
+    let mut run = experiment(yaml, Task::Classification);
+    let size = |path: &Path| fs::metadata(path).unwrap().len();
+    let mut sizes = Vec::new();
+    while run.state.epoch() != Some(60) {
+        let next = run.state.epoch().map_or(0, |epoch| epoch + 1);
+        cut_off_or_end(&mut run, next, &checkpoints);
+        let newest = checkpoints.newest().unwrap().unwrap();
+        sizes.push((size(&newest), size(&folder.path().join("rows.yaml"))));
+    }
+    let (checkpoint, rows) = sizes[59];
+    assert!(checkpoint < sizes[10].0 + 200, "{sizes:?}");
+    assert!(rows > 5 * sizes[10].1, "{sizes:?}");
+}
+
+fn cut_off_or_end(run: &mut Run, epoch: u64, checkpoints: &Checkpoints) {
+    let stop = run.stop.clone();
+    let mut end = on_epoch(|row| stop.store(row.epoch >= epoch, Ordering::Relaxed));
+    run.train_with(Some(checkpoints), &mut end).unwrap();
+    run.stop.store(false, Ordering::Relaxed);
+}
+
+#[test]
+fn the_file_of_the_best_epoch_stays_when_a_run_goes_on_in_another_way() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    quick(path, 4);
+    let sets = ["checkpoint.every=50", "checkpoint.best=test_loss", "checkpoint.keep=1"];
+    let sets = sets.map(|set| ["--set", set]).concat();
+    let train = [&["train", "quick.yaml", "--quiet", "--run-dir", "run"][..], &sets].concat();
+    assert_eq!(says(path, &train).0, Some(0));
+    let best = path.join("run/checkpoints/best.safetensors");
+    assert_eq!(Checkpoint::open(&best).unwrap().epoch(), 4);
+    let config = path.join("run/config.yaml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("learning_rate: 0.001", "learning_rate: 10.0")).unwrap();
+    let (code, said) = says(path, &["resume", "run", "--epochs", "7", "--quiet"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("note: `optimizer` is"), "{said}");
+    assert_eq!(Checkpoint::open(&best).unwrap().epoch(), 4, "it has got worse since");
+}
+
+#[test]
+#[cfg(unix)]
+fn files_with_other_names_elsewhere_are_not_written_to() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    quick(path, 2);
+    assert_eq!(says(path, &["train", "quick.yaml", "--quiet", "--run-dir", "run"]).0, Some(0));
+    let shell = |script: &str| {
+        let done = Command::new("sh").args(["-c", script]).current_dir(path).status().unwrap();
+        assert!(done.success(), "{script}");
+    };
+    // A copy by hard links, and one by symbolic links to files.
+    shell("cp -al run hard && cp -a run soft && rm soft/metrics.csv && ln -s ../run/metrics.csv soft/");
+    shell("cp -a run before && touch run/.tmpnotes hard/.f3-tch-notes soft/.f3-tch-abcdef.tmp");
+    for copy in ["hard", "soft"] {
+        shell(&format!("rm {copy}/.lock")); // a lock of its own
+        let (code, said) = says(path, &["resume", copy, "--epochs", "4", "--quiet"]);
+        assert_eq!(code, Some(0), "{said}");
+        assert_eq!(left_behind(&path.join(copy)).0.len(), 5);
+    }
+    shell("rm run/.tmpnotes && diff -r run before");
+    assert!(path.join("hard/.f3-tch-notes").exists(), "a file of the user's own");
+    assert!(!path.join("soft/.f3-tch-abcdef.tmp").exists(), "one that was not finished");
+
+    // A lock that is a link to something else.
+    shell("echo precious > precious && rm soft/.lock && ln -s ../precious soft/.lock");
+    let (code, said) = says(path, &["resume", "soft", "--epochs", "5", "--quiet"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("soft/.lock: is a link"), "{said}");
+    assert_eq!(fs::read_to_string(path.join("precious")).unwrap(), "precious\n");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_table_that_is_removed_while_running_is_missed() {
+    let folder = TempDir::new().unwrap();
+    let config = quick(folder.path(), 300);
+    let run = folder.path().join("run");
+    let mut child = start(&["train", &config, "--quiet", "--run-dir", run.to_str().unwrap()]);
+    wait_for_epochs(&run, &mut child);
+    fs::remove_file(run.join("metrics.csv")).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("metrics.csv: has been removed or replaced"), "{error}");
+    assert_eq!(says(folder.path(), &["resume", "run", "--quiet"]).0, Some(0));
+    assert_eq!(left_behind(&run).0.len(), 301);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_second_signal_ends_a_program_whose_terminal_takes_nothing() {
+    let folder = TempDir::new().unwrap();
+    let config = quick(folder.path(), 2);
+    let run = folder.path().join("run");
+    // Standard error is a pipe that is full, and that nobody reads.
+    let (_reader, writer) = std::io::pipe().unwrap();
+    let mut full = writer.try_clone().unwrap();
+    std::thread::spawn(move || std::io::Write::write_all(&mut full, &[b' '; 1 << 20]));
+    std::thread::sleep(Duration::from_millis(300)); // until it is full
+    // Epochs of a minute.
+    let sets = ["model.width=3000", "model.hidden_layers=3", "data.batch_size=1"];
+    let sets = sets.map(|set| ["--set", set]).concat();
+    let arguments = ["train", &config, "--quiet", "--run-dir", run.to_str().unwrap()];
+    let mut command = Command::new(PROGRAM);
+    command.args(arguments).args(sets).stdout(Stdio::null()).stderr(writer);
+    let mut child = command.spawn().unwrap();
+    let rows = || fs::read_to_string(run.join("metrics.csv")).map_or(0, |it| it.lines().count());
+    while rows() < 2 {
+        assert!(child.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let id = child.id().to_string();
+    for _ in 0..2 {
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert_eq!(rows(), 2, "the epoch was not waited for");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_limit_of_file_sizes_is_an_error_with_a_message() {
+    let folder = TempDir::new().unwrap();
+    quick(folder.path(), 3);
+    let script = format!("ulimit -f 20; exec {PROGRAM} train quick.yaml --quiet --run-dir run");
+    let output =
+        Command::new("sh").args(["-c", &script]).current_dir(folder.path()).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("error: ") && error.contains("File too large"), "{error}");
 }

@@ -44,7 +44,8 @@ impl Run {
             ))?;
         }
         let checkpoints = Checkpoints::new(&folder.checkpoints(), config.checkpoint.clone());
-        let Some(newest) = checkpoints.newest()? else {
+        let found = checkpoints.newest_whole(note)?;
+        let Some(checkpoint) = found else {
             if config.checkpoint.every.is_none() {
                 bail!(
                     "{shown}: has no checkpoints, as `checkpoint.every` is null in its config.yaml"
@@ -58,7 +59,6 @@ impl Run {
             }
             return Ok(assemble(&config, &source, data)?.0);
         };
-        let checkpoint = Checkpoint::open(&newest)?;
         check(&config, &source, &checkpoint, note)?;
 
         // What the run had started from is in the checkpoint.
@@ -74,7 +74,7 @@ impl Run {
             ))?;
         }
         checkpoint.restore(&mut run)?;
-        checkpoints.forget_best_after(epoch)?;
+        checkpoints.go_on(&run)?;
         Ok(run)
     }
 }
@@ -100,9 +100,10 @@ fn check(config: &Config, source: &Source, checkpoint: &Checkpoint, note: Note) 
             return Err(source.refuse(key, shown(&now[key]), &expected).into());
         }
     }
-    for key in ["data", "optimizer", "schedule", "kernels", "threads", "device"] {
-        if now[key] != then[key] {
-            let (now, then) = (shown(&now[key]), shown(&then[key]));
+    for (key, now) in now.as_mapping().into_iter().flatten() {
+        // What the run's program did not know is not a change of the person's.
+        if let Some(then) = then.get(key).filter(|then| *then != now && key != "epochs") {
+            let (key, now, then) = (key.as_str().unwrap_or_default(), shown(now), shown(then));
             note(&format!("`{key}` is {now} from now on; it was {then}"))?;
         }
     }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use f3_tch::device::name as device_name;
+use f3_tch::messages::counted;
 use f3_tch::run::{EpochRow, Run, Settings, ValueName};
 use f3_tch::{VERSION, libtorch_version};
 use indicatif::HumanCount;
@@ -28,16 +29,17 @@ pub fn announcement(run: &Run, folder: &Path) -> String {
     let error_info = error_info.map_or(String::new(), |name| format!(" ({name})"));
     let feedback = algorithm.get("feedback_init").map(name_of);
     let feedback = feedback.map_or(String::new(), |name| format!(", feedback {name}"));
+    let (threads, epochs) = (counted(threads, "thread"), counted(epochs, "epoch"));
     let (rate, schedule) = (settings.learning_rate.base, describe_schedule(&optimizer["schedule"]));
     let [model, algorithm, optimizer] = [model, algorithm, optimizer].map(name_of);
     let (version, libtorch, folder) = (VERSION, libtorch_version(), folder.display());
     format!(
-        "f3-tch {version} with libtorch {libtorch} on {device} ({threads} threads), seed {seed}\n\
+        "f3-tch {version} with libtorch {libtorch} on {device} ({threads}), seed {seed}\n\
          data       {name}: {train} training samples, {validation}{test} test samples\n\
          network    {model} {widths}, {parameters} parameters\n\
          algorithm  {algorithm}{error_info}{feedback}\n\
          training   {optimizer} at {rate}{schedule}, loss {loss}, batches of {batch_size}, \
-         {epochs} epochs\n\
+         {epochs}\n\
          run        {folder}"
     )
 }
@@ -48,8 +50,8 @@ fn describe_schedule(schedule: &Value) -> String {
     match (*epochs != 0, decay != "constant") {
         (false, false) => String::new(),
         (false, true) => format!(" ({decay})"),
-        (true, false) => format!(" ({epochs} epochs of warm-up)"),
-        (true, true) => format!(" ({epochs} epochs of warm-up, then {decay})"),
+        (true, false) => format!(" ({} of warm-up)", counted(epochs, "epoch")),
+        (true, true) => format!(" ({} of warm-up, then {decay})", counted(epochs, "epoch")),
     }
 }
 

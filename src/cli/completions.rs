@@ -1,4 +1,4 @@
-//! `f3-tch completions`: scripts by which a shell completes the command line.
+//! `f3-tch completions`, scripts by which a shell completes the command line, and `f3-tch man`.
 
 use std::collections::BTreeSet;
 
@@ -24,6 +24,13 @@ impl CompletionsArgs {
         // of its script for bash, but not in others.
         print(&String::from_utf8_lossy(&script).replace("f3__subcmd__tch", "f3__tch"))
     }
+}
+
+/// Prints the manual page, in the format that `man` reads.
+pub fn man() -> Result<()> {
+    let mut page = Vec::new();
+    clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+    print(&String::from_utf8_lossy(&page))
 }
 
 /// A command of which every `--set`, also of the commands below, knows the keys. Only for completion:

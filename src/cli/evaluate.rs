@@ -6,23 +6,25 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use f3_tch::config::{Config, DataConfig, Source};
-use f3_tch::data::DataDirectory;
+use f3_tch::data::{DataDirectory, Task};
 use f3_tch::device::DeviceChoice;
-use f3_tch::metrics::evaluate;
-use f3_tch::model::{self, Model};
+use f3_tch::metrics::{Evaluation, evaluate};
+use f3_tch::model::Model;
 
 use super::new_table::NewTable;
+use super::saved::SavedNetwork;
 use super::progress::show_fetching;
 use super::{DataDirArgs, print};
 
 #[derive(Args)]
 pub struct EvaluateArgs {
-    /// A model.safetensors, a checkpoint, or the folder of a run
-    model: PathBuf,
+    #[command(flatten)]
+    network: SavedNetwork,
     /// A configuration whose data set is evaluated on [default: that of the model's own run]
     #[arg(long, value_name = "CONFIG")]
     data: Option<String>,
-    /// Also write the metrics to this table, which must not exist
+    /// Also write the metrics, with all their digits, to this table, which must not exist; - is
+    /// standard output, in place of what is shown
     #[arg(short, long, value_name = "OUT.csv")]
     output: Option<PathBuf>,
     /// auto, cpu, cuda, cuda:N
@@ -36,7 +38,7 @@ impl EvaluateArgs {
     pub fn run(self) -> Result<()> {
         self.output.as_deref().map_or(Ok(()), NewTable::check)?;
         let device = self.device.choose()?.device;
-        let path = model::of(&self.model);
+        let path = self.network.path()?;
         let shown = path.display().to_string();
         let model = Model::open(&path, device)?;
         let about = model.description();
@@ -60,23 +62,54 @@ impl EvaluateArgs {
         }
         let batch_size = own.map_or(1000, |own| own.eval_batch_size);
         let forward = |inputs: &_| model.forward(inputs);
-        let mut rows = vec![["part", "samples", "loss"].map(String::from).to_vec()];
-        rows[0].extend(data.task.metrics().map(|metric| metric.name.to_string()));
+        let mut found = Vec::new();
         for (part, split) in data.parts() {
-            let found = evaluate(forward, split, about.loss, data.task, batch_size)?;
-            let mut row = vec![part.to_string(), split.len().to_string(), found.loss.to_string()];
-            row.extend(found.metrics.iter().map(|(_, value)| value.to_string()));
-            rows.push(row);
+            let evaluation = evaluate(forward, split, &data.measured_by(about.loss), batch_size)?;
+            found.push((part, split.len(), evaluation));
         }
         if let Some(output) = &self.output {
             let mut table = NewTable::start(output)?;
-            rows.iter().try_for_each(|row| table.write(row))?;
+            let metrics = data.task.metrics().map(|metric| metric.name);
+            table.write(["part", "samples", "loss"].into_iter().chain(metrics))?;
+            for (part, samples, evaluation) in &found {
+                let about = [part.to_string(), samples.to_string(), evaluation.loss.to_string()];
+                let metrics = evaluation.metrics.iter().map(|(_, value)| value.to_string());
+                table.write(about.into_iter().chain(metrics))?;
+            }
             table.finish()?;
         }
-        for row in &rows {
-            let cells: Vec<String> = row.iter().map(|cell| format!("{cell:>20}")).collect();
-            print(&format!("{}\n", cells.join("  ")))?;
+        match &self.output {
+            Some(output) if NewTable::is_output(output) => Ok(()),
+            _ => print(&shown_table(data.task, &found)),
         }
-        Ok(())
+    }
+}
+
+/// A column for each part of the data, and a row for each number.
+fn shown_table(task: Task, found: &[(&str, i64, Evaluation)]) -> String {
+    let row = |name: &str, unit: &str, cell: &dyn Fn(&(&str, i64, Evaluation)) -> String| {
+        let cells: Vec<String> = found.iter().map(|it| format!("{:>12}", cell(it))).collect();
+        format!("{name:10}{}{}{unit}", cells.concat(), if unit.is_empty() { "" } else { " " }) + "\n"
+    };
+    let number = |value: f64| format_number(value);
+    let mut table = row("", "", &|(part, ..)| part.to_string());
+    table += &row("samples", "", &|(_, samples, _)| samples.to_string());
+    table += &row("loss", "", &|(.., evaluation)| number(evaluation.loss));
+    for metric in task.metrics() {
+        table += &row(metric.name, metric.unit, &|(.., evaluation)| {
+            evaluation.metric(metric.name).map_or(String::new(), number)
+        });
+    }
+    table
+}
+
+/// A number to be read: six digits.
+fn format_number(value: f64) -> String {
+    match value.abs() {
+        size if size != 0.0 && !(1e-4..1e6).contains(&size) => format!("{value:.5e}"),
+        size => {
+            let before = if size >= 1.0 { size.log10() as usize + 1 } else { 1 };
+            format!("{value:.*}", 6usize.saturating_sub(before))
+        }
     }
 }

@@ -5,6 +5,7 @@ mod completions;
 mod config;
 mod data;
 mod evaluate;
+mod export;
 mod new_table;
 mod predict;
 mod progress;
@@ -12,18 +13,21 @@ mod report;
 mod reproduce;
 mod resume;
 mod runs;
+mod saved;
 mod signals;
 mod slurm;
 mod sweep;
 mod sweep_progress;
 mod train;
 
+use std::borrow::Cow;
 use std::fmt::Display;
-use std::io::{Write, stderr, stdout};
+use std::io::{IsTerminal, Write, stderr, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use f3_tch::config::{Config, ConfigError, Source};
 use serde_yaml::Value;
@@ -51,6 +55,8 @@ enum Command {
     Evaluate(evaluate::EvaluateArgs),
     /// Say what a saved network makes of other samples
     Predict(predict::PredictArgs),
+    /// Write a saved network as ONNX, as a module of plain PyTorch, or as a program of torch.export
+    Export(export::ExportArgs),
     /// Compare runs: a page, tables and figures
     Report(report::ReportArgs),
     /// Make the paper's figures: train what is missing, and write the page
@@ -63,12 +69,15 @@ enum Command {
     Config(config::ConfigCommand),
     /// Print a script that completes commands, options and keys in a shell
     Completions(completions::CompletionsArgs),
+    /// Print the manual page
+    Man,
 }
 
 impl Cli {
     /// Runs the command.
     pub fn run(self) -> Result<ExitCode> {
         signals::watch()?;
+        check_instruction_set()?;
         match self.command {
             Command::Train(args) => return args.run(),
             Command::Resume(args) => return args.run(),
@@ -76,30 +85,79 @@ impl Cli {
             Command::Runs(args) => args.run()?,
             Command::Evaluate(args) => args.run()?,
             Command::Predict(args) => args.run()?,
+            Command::Export(args) => args.run()?,
             Command::Report(args) => args.run()?,
             Command::Reproduce(args) => return args.run(),
             Command::Data(command) => command.run()?,
             Command::Config(command) => command.run()?,
             Command::Completions(args) => args.run()?,
+            Command::Man => completions::man()?,
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Refuses an `F3_INSTRUCTION_SET` that the processor does not have.
+fn check_instruction_set() -> Result<()> {
+    let known = f3_tch::instruction_sets();
+    match std::env::var("F3_INSTRUCTION_SET") {
+        Ok(wanted) if !known.contains(&wanted.as_str()) => bail!(
+            "F3_INSTRUCTION_SET is `{wanted}`; expected one of {}, which this processor has",
+            known.join(", ")
+        ),
+        _ => Ok(()),
     }
 }
 
 /// A configuration and what is set on top of it.
 #[derive(Args)]
 struct ConfigArgs {
-    /// A file, or the name of a configuration that the program carries (mnist, digits, …)
+    /// A file, the name of a configuration that the program carries (mnist, digits, …), or - for
+    /// standard input
     config: String,
     /// Set a value over the file's, such as optimizer.learning_rate=1e-3; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+    #[command(flatten)]
+    short: ShortWays,
+}
+
+/// Options for keys that are set often.
+#[derive(Args)]
+struct ShortWays {
     /// Set the seed
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     seed: Option<String>,
+    /// Set the number of epochs
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    epochs: Option<String>,
+    /// Set the samples of a batch: data.batch_size
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    batch_size: Option<String>,
+    /// Set the learning rate: optimizer.learning_rate
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    lr: Option<String>,
+    /// Set the threads that share an operation
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    threads: Option<String>,
     /// Set the device: auto, cpu, cuda, cuda:N
     #[arg(long, value_name = "D")]
     device: Option<String>,
+}
+
+impl ShortWays {
+    /// The options that are given, with their keys and values.
+    fn given(&self) -> impl Iterator<Item = (&'static str, &'static str, &str)> {
+        let all = [
+            ("--seed", "seed", &self.seed),
+            ("--epochs", "epochs", &self.epochs),
+            ("--batch-size", "data.batch_size", &self.batch_size),
+            ("--lr", "optimizer.learning_rate", &self.lr),
+            ("--threads", "threads", &self.threads),
+            ("--device", "device", &self.device),
+        ];
+        all.into_iter().filter_map(|(option, key, value)| Some((option, key, value.as_deref()?)))
+    }
 }
 
 impl ConfigArgs {
@@ -109,13 +167,9 @@ impl ConfigArgs {
         for assignment in &self.set {
             source.set(assignment)?;
         }
-        if let Some(seed) = &self.seed {
-            let value = serde_yaml::from_str(seed).unwrap_or_else(|_| Value::from(seed.as_str()));
-            source.set_option("seed", value, &format!("--seed {seed}"))?;
-        }
-        if let Some(device) = &self.device {
-            let value = Value::from(device.as_str());
-            source.set_option("device", value, &format!("--device {device}"))?;
+        for (option, key, text) in self.short.given() {
+            let value = serde_yaml::from_str(text).unwrap_or_else(|_| Value::from(text));
+            source.set_option(key, value, &format!("{option} {text}"))?;
         }
         let (config, remarks) = Config::read(&source)?;
         for remark in remarks {
@@ -137,12 +191,45 @@ struct DataDirArgs {
 /// Says a line on standard error. Unlike `eprintln!` it goes on when nobody reads it any more: a run does
 /// not end because the terminal, or the program that its messages are piped to, has gone.
 pub fn say(line: impl Display) {
-    let _ = writeln!(stderr(), "{line}");
+    let _ = writeln!(stderr(), "{}", harmless(&as_called(&line.to_string())));
+}
+
+/// A text with the program's name as it was called, where it says what to type.
+fn as_called(text: &str) -> String {
+    match called() {
+        "f3-tch" => text.to_string(),
+        name => text.replace("`f3-tch ", &format!("`{name} ")),
+    }
+}
+
+/// What was typed to start the program: a path, a script that starts it, or its name.
+fn called() -> &'static str {
+    static CALLED: LazyLock<String> = LazyLock::new(|| {
+        let by_script = std::env::var("F3_TCH_CALLED").ok();
+        let by_path = || std::env::args().next().filter(|name| name.contains('/'));
+        by_script.or_else(by_path).unwrap_or_else(|| "f3-tch".to_string())
+    });
+    &CALLED
+}
+
+/// A text without what a terminal would obey: names and cells of others' files may have anything in them.
+fn harmless(text: &str) -> Cow<'_, str> {
+    let is_command = |it: char| it.is_control() && !"\n\t".contains(it);
+    if !text.contains(is_command) {
+        return Cow::Borrowed(text);
+    }
+    let shown = |it: char| match is_command(it) {
+        true => it.escape_default().to_string(),
+        false => it.to_string(),
+    };
+    text.chars().map(shown).collect()
 }
 
 /// Writes results to standard output.
 fn print(text: &str) -> Result<()> {
     let mut stdout = stdout().lock();
+    let text = as_called(text);
+    let text = if stdout.is_terminal() { harmless(&text) } else { Cow::Borrowed(&*text) };
     let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     written.context("cannot write to standard output")
 }

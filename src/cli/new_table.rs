@@ -1,30 +1,57 @@
-//! A table of results that is written whole or not at all, and over nothing.
+//! A table of results that is written whole or not at all, and over nothing; or to standard output.
 
+use std::io::{self, Stdout, Write, stdout};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use f3_tch::files::{self, At};
 use tempfile::NamedTempFile;
 
 /// A table that has no name yet.
 pub struct NewTable {
     path: PathBuf,
-    writer: csv::Writer<NamedTempFile>,
+    writer: csv::Writer<Place>,
+}
+
+enum Place {
+    File(NamedTempFile),
+    Output(Stdout),
+}
+
+impl Write for Place {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Place::File(file) => file.write(bytes),
+            Place::Output(output) => output.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Place::File(file) => file.flush(),
+            Place::Output(output) => output.flush(),
+        }
+    }
 }
 
 impl NewTable {
+    /// Whether a path stands for standard output.
+    pub fn is_output(path: &Path) -> bool {
+        path.as_os_str() == "-"
+    }
+
     /// Refuses a name that something has.
     pub fn check(path: &Path) -> Result<()> {
-        if path.exists() {
-            bail!("{}: exists already; name another file", path.display());
-        }
-        Ok(())
+        if NewTable::is_output(path) { Ok(()) } else { files::refuse_existing(path) }
     }
 
     /// Starts a table, to be called so in the end.
     pub fn start(path: &Path) -> Result<NewTable> {
-        let writer = csv::Writer::from_writer(files::temporary_beside(path)?);
-        Ok(NewTable { path: path.to_path_buf(), writer })
+        let place = match NewTable::is_output(path) {
+            true => Place::Output(stdout()),
+            false => Place::File(files::temporary_beside(path)?),
+        };
+        Ok(NewTable { path: path.to_path_buf(), writer: csv::Writer::from_writer(place) })
     }
 
     /// Appends a row.
@@ -34,7 +61,10 @@ impl NewTable {
 
     /// Gives the table its name.
     pub fn finish(self) -> Result<()> {
-        let file = self.writer.into_inner().map_err(|error| error.into_error());
-        files::persist_new(file.at(&self.path, "cannot be written")?, &self.path)
+        let place = self.writer.into_inner().map_err(|error| error.into_error());
+        match place.at(&self.path, "cannot be written")? {
+            Place::File(file) => files::persist_new(file, &self.path),
+            Place::Output(mut output) => output.flush().at(&self.path, "cannot be written"),
+        }
     }
 }

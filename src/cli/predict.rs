@@ -2,26 +2,35 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, anyhow};
 use clap::Args;
-use f3_tch::data::{Samples, Targets};
+use f3_tch::data::{Part, Samples, Targets};
 use f3_tch::device::DeviceChoice;
-use f3_tch::model::{self, Model};
+use f3_tch::messages::{counted, text_of};
+use f3_tch::model::Model;
 use tch::{Device, Kind, Tensor};
 
 use super::new_table::NewTable;
-use super::print;
+use super::saved::SavedNetwork;
+use super::{print, say};
+
+/// Reasons that are shown.
+const MOST_SHOWN: usize = 10;
 
 #[derive(Args)]
 pub struct PredictArgs {
-    /// A model.safetensors, a checkpoint, or the folder of a run
-    model: PathBuf,
+    #[command(flatten)]
+    network: SavedNetwork,
     /// A table (CSV) with the training set's columns, an IDX file of images (both also with .gz), a PNG
-    /// or JPEG file, or a folder of these, which are taken in their names' order
+    /// or JPEG file, or a folder of these, which are taken in their names' order; - is a table or an
+    /// IDX file from standard input
     input: PathBuf,
-    /// The table of answers to write; must not exist
+    /// The table of answers to write, which must not exist; - is standard output
     #[arg(short, long, value_name = "OUT.csv")]
     output: PathBuf,
+    /// End at the first sample that cannot be answered, and write nothing
+    #[arg(long)]
+    strict: bool,
     /// What stands between the cells of a table [default: as in the training set's]
     #[arg(long, value_name = "C", value_parser = delimiter)]
     delimiter: Option<u8>,
@@ -37,35 +46,73 @@ impl PredictArgs {
     pub fn run(self) -> Result<()> {
         NewTable::check(&self.output)?;
         let device = self.device.choose()?.device;
-        let model = Model::open(&model::of(&self.model), device)?;
+        let model = Model::open(&self.network.path()?, device)?;
         let mut format = model.description().table;
         format.delimiter = self.delimiter.unwrap_or(format.delimiter);
-        let mut samples = Samples::open(&self.input, format, &model.description().preparation)?;
+        let preparation = &model.description().preparation;
+        let mut samples = Samples::open(&self.input, format, preparation)?;
 
+        let answers = Answers { targets: &preparation.targets };
         let mut table = NewTable::start(&self.output)?;
-        let targets = &model.description().preparation.targets;
-        table.write(match targets {
-            Targets::Classes(names) => [vec!["class".to_string()], names.clone()].concat(),
-            Targets::Numbers { names, .. } => names.clone(),
-        })?;
-        let mut count = 0;
-        while let Some(inputs) = samples.next(self.batch_size as usize)? {
-            let answers = model.answer(&inputs.to_device(device))?;
-            if answers.isfinite().all().int64_value(&[]) == 0 {
-                let wrong =
-                    answers.isfinite().all_dim(-1, false).to_kind(Kind::Int64).argmin(0, false);
-                let sample = count + wrong.int64_value(&[]) as u64 + 1;
-                bail!(
-                    "{}: the network's answer to sample {sample} is NaN or infinite; its weights or the \
-                     sample's values are too large or no numbers",
-                    self.input.display()
-                );
+        table.write(answers.header(&samples.others))?;
+        let (mut count, mut refused) = (0, Vec::new());
+        while let Some(mut part) = samples.next(self.batch_size as usize)? {
+            let found = model.answer(&part.inputs.to_device(device))?.to_device(Device::Cpu);
+            self.refuse_infinite(&found, count, &mut part);
+            if self.strict
+                && let Some((_, error)) = part.refused.pop_first()
+            {
+                return Err(error);
             }
-            count += write(&mut table, &answers, targets)?;
+            answers.write(&mut table, &found, &part)?;
+            count += found.size()[0] as usize;
+            refused.extend(part.refused.into_values());
         }
         table.finish()?;
-        print(&format!("{count} answers in {}\n", self.output.display()))
+        report(&refused);
+        match NewTable::is_output(&self.output) {
+            true => Ok(()),
+            false => print(&summary(count, refused.len(), &self.output.display().to_string())),
+        }
     }
+
+    /// Refuses samples to which the network answers with what is no number; `before` samples came before
+    /// this part.
+    fn refuse_infinite(&self, answers: &Tensor, before: usize, part: &mut Part) {
+        let is_good = answers.isfinite().all_dim(-1, false);
+        if is_good.all().int64_value(&[]) != 0 {
+            return;
+        }
+        for place in (0..answers.size()[0]).filter(|place| is_good.int64_value(&[*place]) == 0) {
+            let place = place as usize;
+            part.refused.entry(place).or_insert_with(|| {
+                anyhow!(
+                    "{}: the network's answer to sample {} is NaN or infinite; its weights or the sample's \
+                     values are too large or no numbers",
+                    self.input.display(),
+                    before + place + 1
+                )
+            });
+        }
+    }
+}
+
+/// Says which samples have no answer, and why.
+fn report(refused: &[Error]) {
+    if refused.is_empty() {
+        return;
+    }
+    say(format_args!("note: {} without an answer, whose cells are empty:", counted(refused.len(), "sample")));
+    for error in &refused[..refused.len().min(MOST_SHOWN)] {
+        say(format_args!("  {}", text_of(error)));
+    }
+    if refused.len() > MOST_SHOWN {
+        say(format_args!("  and {} more", refused.len() - MOST_SHOWN));
+    }
+}
+
+fn summary(count: usize, refused: usize, place: &str) -> String {
+    format!("{} in {place}\n", counted(count - refused, "answer"))
 }
 
 fn delimiter(text: &str) -> Result<u8, String> {
@@ -76,20 +123,46 @@ fn delimiter(text: &str) -> Result<u8, String> {
     }
 }
 
-/// A row per answer; gives how many there were.
-fn write(table: &mut NewTable, answers: &Tensor, targets: &Targets) -> Result<u64> {
-    let answers = answers.to_device(Device::Cpu);
-    let best = Vec::<i64>::try_from(answers.argmax(-1, false))?;
-    let single = answers.kind() == Kind::Float;
-    let rows = Vec::<Vec<f64>>::try_from(answers.to_kind(Kind::Double))?;
-    // As float32 they have fewer digits.
-    let text = |value: &f64| if single { (*value as f32).to_string() } else { value.to_string() };
-    for (row, best) in rows.iter().zip(best) {
-        let class = match targets {
-            Targets::Classes(names) => Some(names[best as usize].clone()),
-            Targets::Numbers { .. } => None,
+/// How answers are written: what else stands in the table, the best class if there are classes, then a number
+/// for each output.
+struct Answers<'a> {
+    targets: &'a Targets,
+}
+
+impl Answers<'_> {
+    /// The columns' names. An answer that is called like a column of the samples is a `predicted` one.
+    fn header(&self, others: &[String]) -> Vec<String> {
+        let own = match self.targets {
+            Targets::Classes(names) => [&["class".to_string()], names.as_slice()].concat(),
+            Targets::Numbers { names, .. } => names.clone(),
         };
-        table.write(class.into_iter().chain(row.iter().map(text)))?;
+        let own = own.into_iter().map(|name| match others.contains(&name) {
+            true => format!("predicted_{name}"),
+            false => name,
+        });
+        others.iter().cloned().chain(own).collect()
     }
-    Ok(rows.len() as u64)
+
+    /// A row for each sample.
+    fn write(&self, table: &mut NewTable, answers: &Tensor, part: &Part) -> Result<()> {
+        let best = Vec::<i64>::try_from(answers.argmax(-1, false))?;
+        let single = answers.kind() == Kind::Float;
+        let rows = Vec::<Vec<f64>>::try_from(answers.to_kind(Kind::Double))?;
+        // As float32 they have fewer digits.
+        let text = |value: &f64| if single { (*value as f32).to_string() } else { value.to_string() };
+        for (place, (row, best)) in rows.iter().zip(best).enumerate() {
+            let mut cells = part.others.get(place).cloned().unwrap_or_default();
+            let class = match self.targets {
+                Targets::Classes(names) => Some(names[best as usize].clone()),
+                Targets::Numbers { .. } => None,
+            };
+            let own = class.into_iter().chain(row.iter().map(text));
+            match part.refused.contains_key(&place) {
+                true => cells.extend(own.map(|_| String::new())),
+                false => cells.extend(own),
+            }
+            table.write(cells)?;
+        }
+        Ok(())
+    }
 }

@@ -64,6 +64,9 @@ impl Observer for Progress {
                     say(format_args!("{text}  {:.2} s", row.train_seconds));
                 }
                 self.show(slice::from_ref(*row));
+                if !bar.is_hidden() {
+                    bar.println(describe(row, self.epochs)); // stays when the bar is gone
+                }
                 if row.epoch == 0 {
                     bar.reset_eta(); // the first evaluation is no training
                 }
@@ -88,6 +91,12 @@ pub fn show_fetching() -> impl FnMut(Fetching) {
             let bar = shown.take().filter(|bar| bar.message() == file).unwrap_or_else(new);
             bar.set_position(bytes);
             shown = (bytes != of).then_some(bar);
+        }
+        Fetching::Work { what, done, of } => {
+            let new = || bar(of, "{msg:25} {bar:40} {pos:>10} of {len}").with_message(what.to_string());
+            let bar = shown.take().filter(|bar| bar.message() == what).unwrap_or_else(new);
+            bar.set_position(done);
+            shown = (done != of).then_some(bar);
         }
     }
 }

@@ -19,6 +19,10 @@ static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 pub fn watch() -> Result<()> {
     let failed = "signals cannot be watched";
     let mut signals = iterator::Signals::new([SIGINT, SIGTERM]).context(failed)?;
+    // A file that grows beyond the shell's limit (`ulimit -f`) is an error of whoever writes to it, and not
+    // the end of the program without a word.
+    #[cfg(unix)]
+    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default()).context(failed)?;
     let thread = std::thread::Builder::new().name("signals".into());
     thread.spawn(move || signals.forever().for_each(take)).context(failed)?;
     Ok(())
@@ -31,7 +35,10 @@ fn take(signal: i32) {
     }
     SIGNAL.store(signal, Ordering::Relaxed);
     STOP.store(true, Ordering::Release);
-    say("\nfinishing this epoch; a second Ctrl-C stops at once");
+    // On a thread of its own: a terminal that takes nothing, as a paused pager, holds up whoever writes,
+    // and the next signal must end the program all the same.
+    let message = || say("\nfinishing this epoch; a second Ctrl-C stops at once");
+    let _ = std::thread::Builder::new().spawn(message);
 }
 
 /// From now on the program ends when an epoch does: with the first signal this becomes true.

@@ -12,7 +12,7 @@ use indicatif::{MultiProgress, ProgressBar};
 
 use super::announce::duration;
 use super::progress::{bar, describe, show_fetching};
-use super::say;
+use super::{harmless, say};
 
 /// Shows a sweep's progress.
 pub struct SweepProgress {
@@ -80,7 +80,7 @@ impl Shown {
                 let Some(bars) = &self.bars else { return };
                 let template = "{prefix:.dim}  {bar:20}  {msg}";
                 let line = bars.insert_before(&self.whole, bar(run.epochs, template));
-                line.set_prefix(run.name.clone());
+                line.set_prefix(harmless(&run.name).into_owned());
                 line.set_position(done);
                 self.runs.insert(run.name.clone(), line);
                 self.whole.inc(done);

@@ -4,7 +4,9 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::{Preparation, Task};
+use super::{Preparation, Targets, Task};
+use crate::loss::Loss;
+use crate::metrics::Measure;
 use crate::native::{self, SharedTensor};
 
 /// Samples to train on, to choose by, and to test on.
@@ -47,6 +49,15 @@ impl Dataset {
     pub fn parts(&self) -> impl Iterator<Item = (&'static str, &Split)> {
         let validation = self.validation.as_ref().map(|split| ("validation", split));
         [("train", &self.train)].into_iter().chain(validation).chain([("test", &self.test)])
+    }
+
+    /// By what a network is measured that learns with this loss.
+    pub fn measured_by(&self, loss: Loss) -> Measure<'_> {
+        let scaling = match self.preparation.as_ref().map(|it| &it.targets) {
+            Some(Targets::Numbers { scaling, .. }) => scaling.as_slice(),
+            _ => &[],
+        };
+        Measure { loss, task: self.task, scaling }
     }
 
     /// The shape of the training set, before a validation set was taken out of it.

@@ -26,6 +26,15 @@ pub enum Progress<'a> {
         /// How many bytes it has when complete.
         of: u64,
     },
+    /// Many equal pieces of work.
+    Work {
+        /// What is done.
+        what: &'a str,
+        /// How many pieces are done.
+        done: u64,
+        /// How many there are.
+        of: u64,
+    },
 }
 
 /// The folder that holds a folder for each data set.
@@ -46,16 +55,32 @@ impl DataDirectory {
         DataDirectory(path)
     }
 
+    /// The folder of what belongs to the data sets of this name.
+    pub(super) fn folder(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Where a folder of the user's own is, as [`DataDirectory::find`] finds files.
+    pub(super) fn find_folder(&self, path: &Path) -> Result<PathBuf> {
+        self.find_where(path, Path::is_dir, "folder")
+    }
+
     /// Where a file of the user's own is: at this path, or at this path below the directory.
     ///
     /// # Errors
     /// If there is no such file.
     pub fn find(&self, path: &Path) -> Result<PathBuf> {
-        let below = self.0.join(path);
-        let found = [path, &below].into_iter().find(|path| path.is_file());
-        found.map(Path::to_path_buf).ok_or_else(|| {
+        self.find_where(path, Path::is_file, "file")
+    }
+
+    fn find_where(&self, path: &Path, is: fn(&Path) -> bool, what: &str) -> Result<PathBuf> {
+        let places = [path.to_path_buf(), self.0.join(path)];
+        places.into_iter().find(|path| is(path)).ok_or_else(|| {
             let folder = self.0.display();
-            anyhow!("{}: no such file, neither here nor in {folder}", path.display())
+            anyhow!(
+                "{}: no such {what}, neither here nor beside the configuration nor in {folder}",
+                path.display()
+            )
         })
     }
 }
@@ -90,7 +115,7 @@ pub(super) fn fetch(
     directory: &DataDirectory,
     report: Report,
 ) -> Result<Files> {
-    let folder = directory.0.join(name);
+    let folder = directory.folder(name);
     let mut contents = Vec::new();
     let mut new_files = 0;
     if let Some(publication) = publication {

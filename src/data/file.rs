@@ -50,7 +50,7 @@ impl File {
 
 /// Opens a file for reading, decompressing it if its name ends in `.gz`.
 pub(super) fn open(path: &Path) -> Result<Box<dyn Read>> {
-    let opened = BufReader::new(fs::File::open(path).at(path, "cannot be read")?);
+    let opened = BufReader::new(files::open(path)?);
     let compressed = path.extension().is_some_and(|extension| extension == "gz");
     Ok(if compressed { Box::new(MultiGzDecoder::new(opened)) } else { Box::new(opened) })
 }

@@ -10,6 +10,7 @@ mod dataset;
 mod fetch;
 mod file;
 mod idx;
+mod picture;
 mod preparation;
 mod raw;
 mod samples;
@@ -25,11 +26,12 @@ pub use fetch::{DataDirectory, Files, Progress, Report};
 pub use file::{File, KnownFile};
 pub use preparation::{Coding, Column, Inputs, Preparation, Scaling, Targets};
 pub use raw::RawDataset;
-pub use samples::Samples;
+pub use samples::{Part, Samples};
 pub use selection::{DataSelection, ValidationSize, ValidationSplit};
 pub use set::{About, DataSet};
 pub use sets::{
-    Cifar10, Csv, CsvFiles, Digits, Encoding, FashionMnist, KnownDataSet, Mnist, Sgemm, WineQuality,
+    Cifar10, Csv, CsvFiles, Digits, Encoding, FashionMnist, Folder, Impute, KnownDataSet, Mnist, Npz,
+    Sgemm, Unseen, WineQuality,
 };
 pub use sources::{Place, Publication};
 pub use table::{Header, TableFormat};

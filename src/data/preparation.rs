@@ -28,11 +28,17 @@ pub enum Inputs {
         largest: f64,
         /// For each channel.
         scaling: Vec<Scaling>,
+        /// Whether pictures of another size are scaled to this one.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        resized: bool,
     },
     /// A row of a table.
     Table {
         /// The columns that are inputs, in the network's order.
         columns: Vec<Column>,
+        /// Markers of cells whose value is missing.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        missing: Vec<String>,
     },
 }
 
@@ -46,6 +52,12 @@ pub struct Column {
     pub coding: Coding,
     /// For each of the numbers that it becomes; if empty, they are not scaled.
     pub scaling: Vec<Scaling>,
+    /// The number that stands for a missing one; without it, none may be missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fill: Option<f64>,
+    /// Whether values that are not among the known ones have a place too, behind theirs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unseen: bool,
 }
 
 /// What the cells of a column contain, and how it becomes numbers.
@@ -124,22 +136,25 @@ impl Coding {
 impl Column {
     /// A column of numbers that are not scaled.
     pub fn number(name: impl Into<String>) -> Column {
-        Column { name: name.into(), coding: Coding::Number, scaling: Vec::new() }
+        let (coding, scaling) = (Coding::Number, Vec::new());
+        Column { name: name.into(), coding, scaling, fill: None, unseen: false }
     }
 
     /// How many of the network's inputs it becomes.
     pub fn width(&self) -> usize {
         match &self.coding {
-            Coding::OneHot(values) => values.len(),
+            Coding::OneHot(values) => values.len() + usize::from(self.unseen),
             _ => 1,
         }
     }
 
-    /// Cells `[N]`, numbers or places in the list of values, as numbers `[N, width]`, not yet scaled.
+    /// Cells `[N]`, numbers (NaN where one is missing) or places in the list of values, as numbers
+    /// `[N, width]`, not yet scaled.
     pub(super) fn numbers(&self, cells: &Tensor) -> Tensor {
-        match &self.coding {
-            Coding::OneHot(values) => cells.onehot(values.len() as i64),
-            _ => cells.unsqueeze(1),
+        match (&self.coding, self.fill) {
+            (Coding::OneHot(_), _) => cells.onehot(self.width() as i64),
+            (_, Some(fill)) => cells.nan_to_num(fill, None, None).unsqueeze(1),
+            (_, None) => cells.unsqueeze(1),
         }
     }
 }
@@ -149,7 +164,9 @@ impl Inputs {
     pub(super) fn width(&self) -> i64 {
         match self {
             Inputs::Image { shape, .. } => shape.iter().product(),
-            Inputs::Table { columns } => columns.iter().map(Column::width).sum::<usize>() as i64,
+            Inputs::Table { columns, .. } => {
+                columns.iter().map(Column::width).sum::<usize>() as i64
+            }
         }
     }
 
@@ -158,7 +175,7 @@ impl Inputs {
     pub(super) fn encode(&self, raw: &Tensor) -> Tensor {
         match self {
             Inputs::Image { largest, scaling, .. } => scale_pixels(raw, *largest, scaling),
-            Inputs::Table { columns } => {
+            Inputs::Table { columns, .. } => {
                 let shape = [raw.size()[0], self.width()];
                 let inputs = Tensor::empty(shape, (Kind::Float, Device::Cpu));
                 let widths: Vec<i64> = columns.iter().map(|it| it.width() as i64).collect();
@@ -172,6 +189,11 @@ impl Inputs {
             }
         }
     }
+}
+
+/// What a missing value of a column of names is called: as its first marker, unless that is empty.
+pub(super) fn name_of_missing(markers: &[String]) -> &str {
+    markers.first().map(String::as_str).filter(|it| !it.is_empty()).unwrap_or("(missing)")
 }
 
 /// Pixels `[N, channels · height · width]` of any kind as inputs, float32. This is done on the CPU, so
@@ -192,6 +214,29 @@ fn scale_columns(columns: &Tensor, scaling: &[Scaling]) -> Tensor {
     }
     let [means, deviations] = constants(scaling);
     ((columns.to_kind(Kind::Double) - means) / deviations).to_kind(Kind::Float)
+}
+
+/// Mean and standard deviation of each channel of pixels `[N, channels · height · width]`, unsigned bytes or
+/// numbers, divided by `largest`.
+pub(super) fn channel_statistics(pixels: &Tensor, channels: i64, largest: f64) -> Vec<Scaling> {
+    let planes = pixels.reshape([pixels.size()[0], channels, -1]);
+    let statistics = (0..channels).map(|channel| {
+        let (mut count, mut sum, mut squares) = (0.0, 0.0, 0.0);
+        // Some at a time: as doubles all of them would take eight times the memory.
+        for part in planes.select(1, channel).split(4096, 0) {
+            let part = part.to_kind(Kind::Double) / largest;
+            count += part.numel() as f64;
+            sum += part.sum(Kind::Double).double_value(&[]);
+            squares += part.square().sum(Kind::Double).double_value(&[]);
+        }
+        let mean = sum / count;
+        let deviation = (squares / count - mean * mean).max(0.0).sqrt();
+        // Rounded to float32, in which pixels are scaled.
+        let rounded = |value: f64| f64::from(value as f32);
+        let standard_deviation = if deviation > 1e-6 { rounded(deviation) } else { 1.0 };
+        Scaling { mean: rounded(mean), standard_deviation }
+    });
+    statistics.collect()
 }
 
 /// All means, and all standard deviations, float64 on the CPU.
@@ -220,7 +265,7 @@ impl Preparation {
             (found.is_empty() || found.len() == wanted) && found.iter().all(divides)
         };
         let good = match &self.inputs {
-            Inputs::Image { shape, largest, scaling } => {
+            Inputs::Image { shape, largest, scaling, .. } => {
                 shape.iter().all(|&size| (1..1 << 20).contains(&size))
                     && shape.iter().product::<i64>() < 1 << 28
                     && *largest > 0.0
@@ -228,9 +273,13 @@ impl Preparation {
                     && !scaling.is_empty()
                     && scaling.iter().all(|it| it.standard_deviation as f32 > 0.0) // pixels are float32
             }
-            Inputs::Table { columns } => {
-                !columns.is_empty()
-                    && columns.iter().all(|it| fits(&it.scaling, it.width()) && it.width() > 0)
+            Inputs::Table { columns, .. } => {
+                let good = |it: &Column| {
+                    fits(&it.scaling, it.width())
+                        && it.width() > 0
+                        && it.fill.is_none_or(|fill| (fill as f32).is_finite())
+                };
+                !columns.is_empty() && columns.iter().all(good)
             }
         };
         let answers = match &self.targets {

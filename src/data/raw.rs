@@ -15,13 +15,15 @@ pub struct RawDataset {
     /// kind, as [`Inputs::encode`] and [`Targets::encode`] take them.
     parts: [Split; 2],
     preparation: Preparation,
+    /// What a person should know of the files.
+    notes: Vec<String>,
 }
 
 impl RawDataset {
     /// A data set from its training and its test set.
     pub fn new(name: &str, inputs: Inputs, targets: Targets, parts: [Split; 2]) -> RawDataset {
         let preparation = Preparation { inputs, targets };
-        RawDataset { name: name.to_string(), parts, preparation }
+        RawDataset { name: name.to_string(), parts, preparation, notes: Vec::new() }
     }
 
     /// The rows of a table with these columns and targets.
@@ -31,25 +33,51 @@ impl RawDataset {
     pub fn rows(
         name: &str,
         mut columns: Vec<Column>,
-        mut targets: Targets,
+        targets: Targets,
         parts: [Split; 2],
         standardize: bool,
     ) -> RawDataset {
         if standardize {
-            let Split { inputs: cells, targets: numbers } = &parts[0];
             for (index, column) in (0..).zip(&mut columns) {
-                column.scaling = standardization(&column.numbers(&cells.select(1, index)));
-            }
-            if let Targets::Numbers { scaling, .. } = &mut targets {
-                *scaling = standardization(numbers);
+                let cells = parts[0].inputs.select(1, index);
+                column.scaling = standardization(&column.numbers(&cells));
             }
         }
-        RawDataset::new(name, Inputs::Table { columns }, targets, parts)
+        let inputs = Inputs::Table { columns, missing: Vec::new() };
+        let raw = RawDataset::new(name, inputs, targets, parts);
+        if standardize { raw.with_standardized_targets() } else { raw }
+    }
+
+    /// With the targets of a regression scaled to mean 0 and standard deviation 1 of the training set.
+    pub(super) fn with_standardized_targets(mut self) -> RawDataset {
+        if let Targets::Numbers { scaling, .. } = &mut self.preparation.targets {
+            *scaling = standardization(&self.parts[0].targets);
+        }
+        self
+    }
+
+    /// With the markers of missing values, for new tables.
+    pub(super) fn with_missing(mut self, markers: &[String]) -> RawDataset {
+        if let Inputs::Table { missing, .. } = &mut self.preparation.inputs {
+            *missing = markers.to_vec();
+        }
+        self
+    }
+
+    /// With further sentences about the files.
+    pub(super) fn with_notes(mut self, notes: impl IntoIterator<Item = String>) -> RawDataset {
+        self.notes.extend(notes);
+        self
+    }
+
+    /// What a person should know of the files: a sentence each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The data set on a device.
     pub(super) fn prepare(self, device: Device) -> Dataset {
-        let RawDataset { name, parts, preparation } = self;
+        let RawDataset { name, parts, preparation, .. } = self;
         let Preparation { inputs, targets } = &preparation;
         let image = match inputs {
             Inputs::Image { shape, .. } => Some(*shape),
@@ -109,7 +137,7 @@ fn translate(raw: &Split, found: &Preparation, wanted: &Preparation) -> Result<S
 
 fn inputs(raw: &Tensor, found: &Inputs, wanted: &Inputs) -> Result<Tensor> {
     match (found, wanted) {
-        (Inputs::Table { columns: found }, Inputs::Table { columns: wanted }) => {
+        (Inputs::Table { columns: found, .. }, Inputs::Table { columns: wanted, .. }) => {
             let cells = wanted.iter().map(|column| {
                 let name = &column.name;
                 let Some(index) = found.iter().position(|it| it.name == *name) else {
@@ -118,9 +146,12 @@ fn inputs(raw: &Tensor, found: &Inputs, wanted: &Inputs) -> Result<Tensor> {
                 };
                 let cells = raw.select(1, index as i64).to_kind(Kind::Float);
                 match (found[index].coding.values(), column.coding.values()) {
+                    (None, None) if column.fill.is_none() && has_missing(&cells) => {
+                        bail!("column `{name}` has missing values, which it had not in training")
+                    }
                     (None, None) => Ok(cells),
                     (Some(found), Some(known)) => {
-                        named(&cells, found, known, &format!("column `{name}`"))
+                        named(&cells, found, (known, column.unseen), &format!("column `{name}`"))
                     }
                     _ => bail!(
                         "column `{name}` holds numbers in one of the two data sets, and names in the other"
@@ -142,7 +173,7 @@ fn inputs(raw: &Tensor, found: &Inputs, wanted: &Inputs) -> Result<Tensor> {
 fn targets(raw: &Tensor, found: &Targets, wanted: &Targets) -> Result<Tensor> {
     match (found, wanted) {
         (Targets::Classes(found), Targets::Classes(known)) => {
-            named(&raw.flatten(0, -1), found, known, "the classes")
+            named(&raw.flatten(0, -1), found, (known, false), "the classes")
         }
         (Targets::Numbers { names: found, .. }, Targets::Numbers { names, .. }) => {
             if found != names {
@@ -155,14 +186,31 @@ fn targets(raw: &Tensor, found: &Targets, wanted: &Targets) -> Result<Tensor> {
     }
 }
 
-/// Places in one list of names as places in another, float32.
-fn named(places: &Tensor, found: &[String], known: &[String], what: &str) -> Result<Tensor> {
+/// Whether one of the numbers is missing.
+fn has_missing(cells: &Tensor) -> bool {
+    cells.isnan().any().int64_value(&[]) != 0
+}
+
+/// Places in one list of names as places in another, float32. A place behind the end of a list is that of
+/// names which it does not have, if it has such a place.
+fn named(
+    places: &Tensor,
+    found: &[String],
+    (known, unseen): (&[String], bool),
+    what: &str,
+) -> Result<Tensor> {
+    let behind = unseen.then_some(known.len());
     let map = found.iter().map(|name| {
-        let place = known.iter().position(|it| it == name);
+        let place = known.iter().position(|it| it == name).or(behind);
         Ok(place.with_context(|| format!("{what}: the network does not know `{name}`"))? as f32)
     });
-    let map = Tensor::from_slice(&map.collect::<Result<Vec<_>>>()?);
-    Ok(map.index_select(0, &places.to_kind(Kind::Int64)))
+    let mut map = map.collect::<Result<Vec<_>>>()?;
+    map.push(behind.map_or(f32::NAN, |place| place as f32));
+    let places = Tensor::from_slice(&map).index_select(0, &places.to_kind(Kind::Int64));
+    if has_missing(&places) {
+        bail!("{what}: the network does not know a name that the training set does not have");
+    }
+    Ok(places)
 }
 
 #[cfg(test)]

@@ -1,15 +1,16 @@
 //! Samples to be predicted, some at a time: rows of a table, images of an IDX file, picture files.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, stdin};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-use image::{DynamicImage, ImageDecoder, ImageReader};
+use anyhow::{Context, Error, Result, bail};
 use tch::Tensor;
 
 use super::file::open;
-use super::preparation::{Inputs, Preparation, scale_pixels};
+use super::picture::{self, Form, is_picture};
+use super::preparation::{Column, Inputs, Preparation, name_of_missing, scale_pixels};
 use super::table::{Header, Rows, TableFormat, listed};
 use crate::files::At;
 
@@ -18,18 +19,31 @@ const MOST_NUMBERS: usize = 1 << 24;
 
 /// Samples from a file or folder, prepared as a network's training set was.
 pub struct Samples<'a> {
+    /// The columns that are there beside the inputs, such as an identifier.
+    pub others: Vec<String>,
     most: usize,
     source: Source<'a>,
 }
 
-/// Gives the inputs `[b, n_0]` of up to so many further samples; none at the end.
-type Source<'a> = Box<dyn FnMut(usize) -> Result<Option<Tensor>> + 'a>;
+/// Some samples.
+pub struct Part {
+    /// `[b, n_0]`, with zeros for those that cannot be used.
+    pub inputs: Tensor,
+    /// What stands in the other columns: a row for each sample, or nothing.
+    pub others: Vec<Vec<String>>,
+    /// The samples, by their place in this part, that cannot be used, and why.
+    pub refused: BTreeMap<usize, Error>,
+}
+
+/// Gives up to so many further samples; none at the end.
+type Source<'a> = Box<dyn FnMut(usize) -> Result<Option<Part>> + 'a>;
 
 impl<'a> Samples<'a> {
     /// Opens a table (CSV), an IDX file of images, both also with `.gz`, a PNG or JPEG file, or a folder
-    /// of these. A table must have the columns of the training set under their names, in any order, and
-    /// may have others; without names, it must have the training set's columns and no others. For a
-    /// network that was trained on images, it must have a column for each pixel.
+    /// of these; `-` is a table or an IDX file from standard input. A table must have the columns of the
+    /// training set under their names, in any order, and may have others; without names, it must have the
+    /// training set's columns and no others. For a network that was trained on images, it must have a column
+    /// for each pixel.
     ///
     /// # Errors
     /// If it cannot be read, or is not what the network was trained on.
@@ -38,8 +52,8 @@ impl<'a> Samples<'a> {
         format: TableFormat,
         preparation: &'a Preparation,
     ) -> Result<Samples<'a>> {
-        let (origin, inputs) = (path.display().to_string(), &preparation.inputs);
-        let source = if path.is_dir() {
+        let (mut origin, inputs) = (path.display().to_string(), &preparation.inputs);
+        let (others, source) = if path.is_dir() {
             let entries = fs::read_dir(path).at(path, "cannot be read")?;
             let entries = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>();
             let mut pictures: Vec<PathBuf> = entries.at(path, "cannot be read")?;
@@ -52,40 +66,43 @@ impl<'a> Samples<'a> {
         } else if is_picture(path) {
             open_pictures(vec![path.to_path_buf()], inputs)?
         } else {
-            let mut content = BufReader::new(open(path)?);
+            let content: Box<dyn Read> = match path.to_str() {
+                Some("-") => {
+                    origin = "standard input".to_string();
+                    Box::new(stdin())
+                }
+                _ => open(path)?,
+            };
+            let mut content = BufReader::new(content);
             match content.fill_buf().at(path, "cannot be read")?.starts_with(&[0, 0]) {
-                true => open_idx(origin, content, inputs)?,
-                false => open_table(origin, content, format, inputs)?,
+                true => (Vec::new(), open_idx(origin, content, inputs)?),
+                false => open_table(origin, content, format, preparation)?,
             }
         };
         let most = MOST_NUMBERS / inputs.width().max(1) as usize;
-        Ok(Samples { most: most.max(1), source })
+        Ok(Samples { others, most: most.max(1), source })
     }
 
-    /// The inputs `[b, n_0]` of up to `most` further samples; none at the end.
+    /// Up to `most` further samples; none at the end.
     ///
     /// # Errors
-    /// If a sample cannot be read, with its place.
-    pub fn next(&mut self, most: usize) -> Result<Option<Tensor>> {
+    /// If the file cannot be read any further, with the place.
+    pub fn next(&mut self, most: usize) -> Result<Option<Part>> {
         (self.source)(most.clamp(1, self.most))
     }
-}
-
-fn is_picture(path: &Path) -> bool {
-    let ending = path.extension().and_then(|it| it.to_str()).unwrap_or_default();
-    ["png", "jpg", "jpeg"].contains(&ending.to_ascii_lowercase().as_str())
 }
 
 fn open_table<'a>(
     origin: String,
     content: impl Read + 'static,
     format: TableFormat,
-    inputs: &'a Inputs,
-) -> Result<Source<'a>> {
+    preparation: &'a Preparation,
+) -> Result<(Vec<String>, Source<'a>)> {
+    let inputs = &preparation.inputs;
     let mut rows = Rows::new(origin, Box::new(content), format)?;
     let (origin, found) = (&rows.origin, rows.names.len());
     let places: Vec<usize> = match inputs {
-        Inputs::Table { columns } => {
+        Inputs::Table { columns, .. } => {
             let places = columns.iter().map(|column| rows.column(&column.name));
             let places = places.collect::<Result<Vec<_>>>()?;
             let all = places.len() + format.others;
@@ -107,16 +124,88 @@ fn open_table<'a>(
             (0..pixels).collect()
         }
     };
-    let shape = (places.len(), format.kind);
-    Ok(Box::new(move |most| {
-        let raw = rows.matrix(most, shape, |rows, numbers| {
-            for (index, &place) in places.iter().enumerate() {
-                numbers.push(cell(rows, place, index, inputs)?);
+    let used: HashSet<usize> = places.iter().copied().collect();
+    let others: Vec<usize> = match format.header {
+        Header::Row => Vec::new(),
+        _ => (0..found).filter(|place| !used.contains(place)).collect(),
+    };
+    let names = others.iter().map(|&place| rows.names[place].clone()).collect();
+    let cells = Cells::of(inputs);
+    let source = move |most: usize| {
+        let (mut numbers, mut kept, mut refused) = (Vec::new(), Vec::new(), BTreeMap::new());
+        while kept.len() < most && rows.advance_to_any()? {
+            let start = numbers.len();
+            let read = rows.check_width().and_then(|()| {
+                for (index, &place) in places.iter().enumerate() {
+                    numbers.push(cells.number(&rows, place, index)?);
+                }
+                Ok(())
+            });
+            if let Err(error) = read {
+                refused.insert(kept.len(), error);
+                numbers.resize(start, 0.0);
+                numbers.resize(start + places.len(), 0.0);
             }
-            Ok(())
-        })?;
-        Ok(raw.map(|raw| inputs.encode(&raw)))
-    }))
+            let text = |&place: &usize| String::from_utf8_lossy(rows.cell(place)).into_owned();
+            kept.push(others.iter().map(text).collect());
+        }
+        if kept.is_empty() {
+            return Ok(None);
+        }
+        let raw = Tensor::from_slice(&numbers).reshape([kept.len() as i64, -1]);
+        let inputs = inputs.encode(&raw.to_kind(format.kind));
+        Ok(Some(Part { inputs, others: kept, refused }))
+    };
+    Ok((names, Box::new(source)))
+}
+
+/// How cells become numbers.
+enum Cells<'a> {
+    /// For each column the places of its values, unless it has numbers.
+    Table { columns: Vec<(&'a Column, HashMap<&'a [u8], usize>)>, missing: &'a [String] },
+    /// The largest pixel.
+    Pixels(f64),
+}
+
+impl<'a> Cells<'a> {
+    fn of(inputs: &'a Inputs) -> Cells<'a> {
+        match inputs {
+            Inputs::Image { largest, .. } => Cells::Pixels(*largest),
+            Inputs::Table { columns, missing } => {
+                let places = |column: &'a Column| {
+                    let values = column.coding.values().unwrap_or_default();
+                    (column, values.iter().map(|it| it.as_bytes()).zip(0..).collect())
+                };
+                Cells::Table { columns: columns.iter().map(places).collect(), missing }
+            }
+        }
+    }
+
+    /// A cell at a place in the row: a number, the place of its value in the list of the column at `index`, or
+    /// a pixel.
+    fn number(&self, rows: &Rows, place: usize, index: usize) -> Result<f64> {
+        let (columns, missing) = match self {
+            Cells::Table { columns, missing } => (columns, missing),
+            Cells::Pixels(largest) => match rows.number(place)? {
+                pixel if (0.0..=*largest).contains(&pixel) => return Ok(pixel),
+                _ => return Err(rows.refuse(place, &format!("a pixel, 0 to {largest}"))),
+            },
+        };
+        let ((column, places), cell) = (&columns[index], rows.cell(place));
+        let is_missing = missing.iter().any(|marker| marker.as_bytes() == cell);
+        let Some(values) = column.coding.values() else {
+            return match column.fill {
+                Some(_) if is_missing => Ok(f64::NAN),
+                _ => rows.number(place),
+            };
+        };
+        let value = if is_missing { name_of_missing(missing).as_bytes() } else { cell };
+        match places.get(value) {
+            Some(place) => Ok(*place as f64),
+            None if column.unseen => Ok(values.len() as f64),
+            None => Err(rows.refuse(place, &format!("one of {}", listed(values, 20)))),
+        }
+    }
 }
 
 fn open_idx(
@@ -157,54 +246,38 @@ fn open_idx(
         if (bytes.len() as u64) < size {
             bail!("{origin}: ends before the last image");
         }
-        Ok(Some(inputs.encode(&Tensor::from_slice(&bytes).reshape([count as i64, -1]))))
+        let inputs = inputs.encode(&Tensor::from_slice(&bytes).reshape([count as i64, -1]));
+        Ok(Some(Part { inputs, others: Vec::new(), refused: BTreeMap::new() }))
     }))
 }
 
-fn open_pictures(mut left: Vec<PathBuf>, inputs: &Inputs) -> Result<Source<'_>> {
-    let Inputs::Image { shape, scaling, .. } = inputs else {
+/// Pictures are told by their files' names.
+fn open_pictures(
+    mut left: Vec<PathBuf>,
+    inputs: &Inputs,
+) -> Result<(Vec<String>, Source<'_>)> {
+    let Inputs::Image { shape, scaling, resized, .. } = inputs else {
         bail!("images were given to a network that was trained on rows of a table");
     };
-    Ok(Box::new(move |most| {
-        let next = left.drain(..most.min(left.len()));
-        let pictures = next.map(|path| read_picture(&path, *shape)).collect::<Result<Vec<_>>>()?;
-        Ok((!pictures.is_empty()).then(|| scale_pixels(&Tensor::cat(&pictures, 0), 255.0, scaling)))
-    }))
-}
-
-/// A cell of a table: a number, the place of its value in the list of the column at `index`, or a
-/// pixel.
-fn cell(rows: &Rows, place: usize, index: usize, inputs: &Inputs) -> Result<f64> {
-    match inputs {
-        Inputs::Table { columns } => {
-            let Some(values) = columns[index].coding.values() else { return rows.number(place) };
-            let known = values.iter().position(|value| value.as_bytes() == rows.cell(place));
-            Ok(known.ok_or_else(|| rows.refuse(place, &format!("one of {}", listed(values, 20))))?
-                as f64)
+    let form = Form { shape: *shape, resized: *resized };
+    let size = shape.iter().product::<i64>() as usize;
+    let source = move |most: usize| {
+        let (mut pixels, mut others, mut refused) = (Vec::new(), Vec::new(), BTreeMap::new());
+        for path in left.drain(..most.min(left.len())) {
+            match picture::read(&path, form) {
+                Ok(picture) => pixels.extend(picture),
+                Err(error) => {
+                    refused.insert(others.len(), error);
+                    pixels.resize(pixels.len() + size, 0);
+                }
+            }
+            others.push(vec![path.file_name().unwrap_or_default().to_string_lossy().into_owned()]);
         }
-        Inputs::Image { largest, .. } => match rows.number(place)? {
-            pixel if (0.0..=*largest).contains(&pixel) => Ok(pixel),
-            _ => Err(rows.refuse(place, &format!("a pixel, 0 to {largest}"))),
-        },
-    }
-}
-
-/// The pixels `[1, channels · height · width]` of a picture file, unsigned bytes.
-fn read_picture(path: &Path, [channels, height, width]: [i64; 3]) -> Result<Tensor> {
-    let shown = path.display();
-    let open = || ImageReader::open(path)?.with_guessed_format()?.into_decoder();
-    let decoder = open().at(path, "cannot be read as a picture")?;
-    let (w, h) = decoder.dimensions();
-    if [i64::from(h), i64::from(w)] != [height, width] {
-        bail!("{shown}: is {h} x {w}; the network was trained on {height} x {width}");
-    }
-    let picture = DynamicImage::from_decoder(decoder).at(path, "cannot be read as a picture")?;
-    let bytes = match channels {
-        1 => picture.to_luma8().into_raw(),
-        3 => picture.to_rgb8().into_raw(),
-        _ => bail!("the network was trained on images of {channels} channels, not on pictures"),
+        if others.is_empty() {
+            return Ok(None);
+        }
+        let pixels = Tensor::from_slice(&pixels).reshape([others.len() as i64, -1]);
+        Ok(Some(Part { inputs: scale_pixels(&pixels, 255.0, scaling), others, refused }))
     };
-    // Channels last, as pictures have it.
-    let pixels = Tensor::from_slice(&bytes).reshape([height, width, channels]);
-    Ok(pixels.permute([2, 0, 1]).contiguous().reshape([1, -1]))
+    Ok((vec!["file".to_string()], Box::new(source)))
 }

@@ -5,8 +5,8 @@ use tch::Device;
 
 use super::fetch::{Files, fetch};
 use super::{
-    DataDirectory, Dataset, Header, Preparation, Publication, RawDataset, Report, TableFormat,
-    Task, TrainingShape,
+    DataDirectory, Dataset, Header, Preparation, Progress, Publication, RawDataset, Report,
+    TableFormat, Task, TrainingShape,
 };
 
 /// What is known of a data set before its files are read.
@@ -66,7 +66,9 @@ pub trait DataSet {
     /// # Errors
     /// If a file cannot be found or fetched, or its content cannot be used.
     fn load(&self, directory: &DataDirectory, device: Device, report: Report) -> Result<Dataset> {
-        Ok(self.read(&self.fetch(directory, report)?)?.prepare(device))
+        let raw = self.read(&self.fetch(directory, report)?)?;
+        raw.notes().iter().for_each(|note| report(Progress::Note(note)));
+        Ok(raw.prepare(device))
     }
 
     /// Loads the data set, but prepares it as another one was: the one that a network was trained on.
@@ -82,6 +84,7 @@ pub trait DataSet {
         report: Report,
     ) -> Result<Dataset> {
         let raw = self.read(&self.fetch(directory, report)?)?;
+        raw.notes().iter().for_each(|note| report(Progress::Note(note)));
         Ok(raw.prepared_as(preparation)?.prepare(device))
     }
 }

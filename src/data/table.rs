@@ -1,5 +1,6 @@
 //! Tables of comma-separated values, read row by row, so that only one row of text is in memory.
 
+use std::collections::HashMap;
 use std::io::{self, Read};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -75,6 +76,8 @@ pub(super) struct Rows<'a> {
     pub origin: String,
     /// The columns' names.
     pub names: Vec<String>,
+    /// Where each name is; none if more than one column has it.
+    places: HashMap<String, Option<usize>>,
     reader: csv::Reader<Content<'a>>,
     row: csv::ByteRecord,
     line: u64,
@@ -105,8 +108,8 @@ impl<'a> Rows<'a> {
             .terminator(csv::Terminator::Any(b'\n'))
             // Every row ends in a line feed, so that lines can be counted by the rows' ends.
             .from_reader(content.take(LONGEST_ROW).chain(b"\n".as_slice()));
-        let (names, row) = (Vec::new(), csv::ByteRecord::new());
-        let mut rows = Rows { origin, names, reader, row, line: 0, held: false };
+        let (names, places, row) = (Vec::new(), HashMap::new(), csv::ByteRecord::new());
+        let mut rows = Rows { origin, names, places, reader, row, line: 0, held: false };
         if !rows.read()? {
             bail!("{}: is empty; a table was expected", rows.origin);
         }
@@ -126,6 +129,10 @@ impl<'a> Rows<'a> {
             true => row.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect(),
             false => (0..row.len()).map(|index| index.to_string()).collect(),
         };
+        for (place, name) in rows.names.iter().enumerate() {
+            let only = rows.places.entry(name.clone());
+            only.and_modify(|it| *it = None).or_insert(Some(place));
+        }
         rows.held = !named;
         Ok(rows)
     }
@@ -133,28 +140,34 @@ impl<'a> Rows<'a> {
     /// The position of a column; the error lists the columns that the table has.
     pub fn column(&self, name: &str) -> Result<usize> {
         let Rows { origin, names, .. } = self;
-        match (0..names.len()).filter(|&column| names[column] == name).collect::<Vec<_>>()[..] {
-            [column] => Ok(column),
-            [] if names.len() > 30 => {
+        match self.places.get(name) {
+            Some(Some(column)) => Ok(*column),
+            None if names.len() > 30 => {
                 let (shown, all) = (listed(names, 30), names.len());
                 bail!("{origin}: has no column `{name}`; it has {shown} ({all} in all)")
             }
-            [] => bail!("{origin}: has no column `{name}`; it has {}", listed(names, 30)),
-            _ => bail!("{origin}: has more than one column `{name}`"),
+            None => bail!("{origin}: has no column `{name}`; it has {}", listed(names, 30)),
+            Some(None) => bail!("{origin}: has more than one column `{name}`"),
         }
     }
 
-    /// Goes on to the next row, if there is one.
+    /// Goes on to the next row, if there is one; it has all columns.
     pub fn advance(&mut self) -> Result<bool> {
-        if std::mem::take(&mut self.held) {
-            return Ok(true);
-        }
-        let goes_on = self.read()?;
+        Ok(self.advance_to_any()? && self.check_width().map(|()| true)?)
+    }
+
+    /// Goes on to the next row, if there is one; it may have more or fewer columns than there should be.
+    pub fn advance_to_any(&mut self) -> Result<bool> {
+        Ok(std::mem::take(&mut self.held) || self.read()?)
+    }
+
+    /// Refuses this row if it does not have all columns.
+    pub fn check_width(&self) -> Result<()> {
         let (found, expected) = (self.row.len(), self.names.len());
-        if goes_on && found != expected {
+        if found != expected {
             bail!("{}: has {found} column(s); {expected} were expected", self.place());
         }
-        Ok(goes_on)
+        Ok(())
     }
 
     /// Reads the next row that is not empty, if there is one.
@@ -218,9 +231,9 @@ impl<'a> Rows<'a> {
         all.with_context(|| format!("{}: holds no rows", self.origin))
     }
 
-    /// The text in a column of this row.
+    /// The text in a column of this row; empty if the row has no such column.
     pub fn cell(&self, column: usize) -> &[u8] {
-        &self.row[column]
+        self.row.get(column).unwrap_or_default()
     }
 
     /// The finite number in a column of this row.

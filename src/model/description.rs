@@ -15,7 +15,7 @@ use crate::tensor_file::TensorFile;
 /// Version of the description; any other version is refused.
 pub const VERSION: u64 = 2;
 
-const KEY: &str = "f3_tch_model";
+pub(super) const KEY: &str = "f3_tch_model";
 
 /// A network's architecture, and how samples become its inputs and its outputs answers.
 ///

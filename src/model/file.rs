@@ -1,19 +1,62 @@
 //! Networks as safetensors files, which PyTorch loads.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use safetensors::SafeTensors;
 use tch::Tensor;
 
 use super::Description;
+use crate::files::At as _;
 use crate::layers::Layers;
 use crate::network::{Architecture, Block};
 use crate::tensor_file::{self, CHECKPOINT, TensorFile};
 
-/// The file of a network: a run's folder stands for its `model.safetensors`.
-pub fn of(path: &Path) -> PathBuf {
-    if path.is_dir() { path.join("model.safetensors") } else { path.to_path_buf() }
+/// An epoch of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// The last one.
+    Last,
+    /// The best one, by the metric that the run's configuration names: `checkpoint.best`.
+    Best,
+}
+
+/// The file of a network: a run's folder stands for its `model.safetensors`, or for the checkpoint of its
+/// best epoch.
+///
+/// # Errors
+/// If the best epoch of something else than a run is asked for, or of one that has kept none.
+pub fn of(path: &Path, at: At) -> Result<PathBuf> {
+    match at {
+        At::Last if path.is_dir() => Ok(path.join("model.safetensors")),
+        At::Last => Ok(path.to_path_buf()),
+        At::Best if path.is_dir() => {
+            let best = path.join("checkpoints").join("best.safetensors");
+            if !best.is_file() {
+                bail!("{}: is not there; a run keeps its best epoch if `checkpoint.best` names a metric", best.display());
+            }
+            Ok(best)
+        }
+        At::Best => bail!("{}: is one network; the best epoch is that of a run's folder", path.display()),
+    }
+}
+
+/// The network alone of a file, as the bytes of a `model.safetensors`.
+///
+/// # Errors
+/// If the file cannot be read or holds no network.
+pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>> {
+    let content = fs::read(path).at(path, "cannot be read")?;
+    let unread = "is no safetensors file";
+    let tensors = SafeTensors::deserialize(&content).at(path, unread)?;
+    let (_, header) = SafeTensors::read_metadata(&content).at(path, unread)?;
+    let key = super::description::KEY.to_string();
+    let text = header.metadata().as_ref().and_then(|texts| texts.get(&key)).cloned();
+    let text = text.with_context(|| format!("{}: does not say what network it holds", path.display()))?;
+    let network = tensors.iter().filter(|(name, _)| name.starts_with(NETWORK));
+    safetensors::serialize(network, Some(HashMap::from([(key, text)]))).at(path, "cannot be copied")
 }
 
 /// Sets a network's parameters to those of a file; the n-th block of one is the n-th of the other, and

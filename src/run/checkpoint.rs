@@ -2,9 +2,9 @@
 //!
 //! A checkpoint is a safetensors file, so PyTorch's loader opens it. Its tensors are the network's
 //! (under the names of [`tensor_names`](crate::network::tensor_names)), the
-//! optimizers' states, the stored errors, and as bytes the generators' states and the rows of all epochs
-//! so far (YAML); its metadata hold, as YAML, the format's version and the run's configuration, and a
-//! CRC-32 of everything.
+//! optimizers' states, the stored errors, and as bytes the generators' states and the row of its epoch
+//! (YAML); its metadata hold, as YAML, the format's version and the run's configuration, and a CRC-32 of
+//! everything. The rows of the epochs before are in a file beside it, `rows.yaml`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, DirEntry};
@@ -12,24 +12,26 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use flate2::Crc;
 use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
 use tch::{Device, Tensor};
 
 use super::history::EpochRow;
+use super::rows::{self, Part, Rows};
 use super::settings::CheckpointSettings;
 use super::state::Run;
 use crate::data::Dataset;
-use crate::files::At;
+use crate::files::{self, At, Damage, damage};
 use crate::machine::processor;
+use crate::messages::counted;
 use crate::metrics::Evaluation;
 use crate::model::Description;
 use crate::tensor_file::{self, CHECKPOINT as HEADER, TensorFile, bytes_of};
 
 /// Checkpoint format version; any other version is refused.
-pub const VERSION: u64 = 2;
+pub const VERSION: u64 = 3;
 
 /// What the metadata say.
 #[derive(Serialize, Deserialize)]
@@ -40,10 +42,11 @@ struct Header {
     machine: String,
     epoch: u64,
     data: u32, // a checksum
+    rows: Part,
 }
 
-/// The rows, as YAML in bytes.
-const ROWS: &str = "rows";
+/// The row of the last epoch, as YAML in bytes.
+const ROW: &str = "row";
 
 const CONFIG: &str = "f3_tch_config";
 
@@ -51,20 +54,50 @@ const CONFIG: &str = "f3_tch_config";
 pub struct Checkpoints {
     folder: PathBuf,
     settings: CheckpointSettings,
-    data: OnceLock<u32>,      // a checksum
-    rows: Mutex<Vec<String>>, // as YAML
+    data: OnceLock<u32>, // a checksum
+    rows: Mutex<Rows>,
 }
 
 impl Checkpoints {
     /// The checkpoints in this folder, which is made with the first one.
     pub fn new(folder: &Path, settings: CheckpointSettings) -> Checkpoints {
-        let (data, rows) = (OnceLock::new(), Mutex::default());
+        let (data, rows) = (OnceLock::new(), Mutex::new(Rows::new(folder)));
         Checkpoints { folder: folder.to_path_buf(), settings, data, rows }
     }
 
     /// The newest one, if there is any.
     pub fn newest(&self) -> Result<Option<PathBuf>> {
         Ok(self.list()?.pop().map(|(_, path)| path))
+    }
+
+    /// The newest one that is whole and of the epoch that its name says, if there is any; `skipped` is told
+    /// of those that are not, the newest first.
+    ///
+    /// # Errors
+    /// If there are some and none is whole; if one cannot be read, or is of another version.
+    pub fn newest_whole(
+        &self,
+        skipped: &mut dyn FnMut(&str) -> Result<()>,
+    ) -> Result<Option<Checkpoint>> {
+        let mut first = None;
+        for (epoch, path) in self.list()?.into_iter().rev() {
+            let whole = Checkpoint::open(&path).and_then(|mut found| {
+                if found.epoch() != epoch {
+                    damage!("{}: is of epoch {}", path.display(), found.epoch());
+                }
+                found.check_whole()?;
+                Ok(found)
+            });
+            match whole {
+                Ok(found) => return Ok(Some(found)),
+                Err(error) if Damage::caused(&error) => {
+                    skipped(&format!("{error:#}; it is left out"))?;
+                    first.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        first.map_or(Ok(None), |error| Err(error.context("no checkpoint is whole")))
     }
 
     /// Epochs and paths, in the epochs' order.
@@ -96,12 +129,14 @@ impl Checkpoints {
         let (Some(every), Some(epoch)) = (self.settings.every, run.state.epoch()) else {
             return Ok(());
         };
-        let best = self.settings.best.as_ref();
-        if best.and_then(|metric| EpochRow::best(&run.state.history, metric)) == Some(epoch) {
-            self.save(run, &self.best())?;
-        }
-        if finally || epoch.is_multiple_of(every) {
-            self.save(run, &self.folder.join(format!("epoch-{epoch:06}.safetensors")))?;
+        let is_best = self.best_epoch(run) == Some(epoch);
+        if finally || is_best || epoch.is_multiple_of(every) {
+            let path = self.of(epoch);
+            self.save(run, &path)?;
+            if is_best {
+                // A run never goes on from an epoch before its best one, whose file would be lost then.
+                files::link(&path, &self.best())?;
+            }
             let list = self.list()?;
             for (_, old) in &list[..list.len().saturating_sub(self.settings.keep)] {
                 fs::remove_file(old).at(old, "cannot be removed")?;
@@ -110,20 +145,33 @@ impl Checkpoints {
         Ok(())
     }
 
+    fn of(&self, epoch: u64) -> PathBuf {
+        self.folder.join(format!("epoch-{epoch:06}.safetensors"))
+    }
+
+    fn best_epoch(&self, run: &Run) -> Option<u64> {
+        EpochRow::best(&run.state.history, self.settings.best.as_ref()?)
+    }
+
     /// Writes a checkpoint; the file is on disk, under its name, when this returns, or not there.
     fn save(&self, run: &mut Run, path: &Path) -> Result<()> {
         if !self.folder.exists() {
             // Only this folder: one above it that is gone is to be noticed.
             fs::create_dir(&self.folder).at(&self.folder, "cannot be created")?;
         }
+        let (row, before) = run.state.history.split_last().context("no epoch has been told")?;
+        // The row itself is not among those of the file: it may be evaluated later.
+        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner).write(before)?;
+        let row = serde_yaml::to_string(row).context("a row cannot be written as YAML")?;
         let mut state = run.state.tensors()?;
-        state.push((ROWS.to_string(), self.rows(&run.state.history)?));
+        state.push((ROW.to_string(), Tensor::from_slice(row.as_bytes())));
         let header = Header {
             version: VERSION,
             program: format!("f3-tch {}", crate::VERSION),
             machine: machine(run),
             epoch: run.state.epoch().unwrap_or(0),
             data: *self.data.get_or_init(|| checksum(&run.data)),
+            rows,
         };
         let header =
             serde_yaml::to_string(&header).context("the header cannot be written as YAML")?;
@@ -133,28 +181,16 @@ impl Checkpoints {
         tensor_file::write(path, state, texts).context("no checkpoint")
     }
 
-    /// The rows as YAML in bytes. Those of the last call are not converted anew, except for the last one,
-    /// which may have been evaluated since.
-    fn rows(&self, rows: &[EpochRow]) -> Result<Tensor> {
-        let mut texts = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        if texts.len() > rows.len() {
-            texts.clear();
+    /// Makes the best one that of the run, which goes on from its last epoch: one of a later epoch is
+    /// removed, and one that is missing is taken from the epoch's own file.
+    pub fn go_on(&self, run: &Run) -> Result<()> {
+        let (best, Some(epoch)) = (self.best(), run.state.epoch()) else { return Ok(()) };
+        let found = Checkpoint::open(&best).ok().map(|found| found.epoch());
+        if self.best_epoch(run) == Some(epoch) && found != Some(epoch) {
+            return files::link(&self.of(epoch), &best);
         }
-        texts.truncate(rows.len().saturating_sub(1));
-        for row in &rows[texts.len()..] {
-            // Lists of one, one behind the other, are a list.
-            texts.push(serde_yaml::to_string(&[row]).context("a row cannot be written as YAML")?);
-        }
-        Ok(Tensor::from_slice(texts.concat().as_bytes()))
-    }
-
-    /// Removes the best one if it is of a later epoch than `epoch`, after which a run continues.
-    pub fn forget_best_after(&self, epoch: u64) -> Result<()> {
-        let best = self.best();
-        match Checkpoint::open(&best) {
-            Ok(found) if found.epoch() > epoch => {
-                fs::remove_file(&best).at(&best, "cannot be removed")
-            }
+        match found {
+            Some(later) if later > epoch => fs::remove_file(&best).at(&best, "cannot be removed"),
             _ => Ok(()),
         }
     }
@@ -172,15 +208,10 @@ impl Checkpoint {
     /// # Errors
     /// If the file is no checkpoint, is damaged, or is of another version of the format.
     pub fn open(path: &Path) -> Result<Checkpoint> {
-        let file = TensorFile::open(path).map_err(|error| {
-            anyhow!(
-                "{error:#}; a checkpoint that is damaged can be removed, to go on from the one before it \
-                 if there is one"
-            )
-        })?;
+        let file = TensorFile::open(path)?;
         let shown = path.display();
         let Some(text) = file.text(HEADER).filter(|_| file.is_checked()) else {
-            bail!("{shown}: is a safetensors file, but no checkpoint of f3-tch");
+            damage!("{shown}: is a safetensors file, but no checkpoint of f3-tch");
         };
         let unread = || format!("{shown}: has a header that cannot be read");
         let value: Value = serde_yaml::from_str(text).with_context(unread)?;
@@ -228,6 +259,26 @@ impl Checkpoint {
         Ok(())
     }
 
+    /// Reads everything, and keeps nothing of it.
+    ///
+    /// # Errors
+    /// If something has changed since it was written.
+    fn check_whole(&mut self) -> Result<()> {
+        for name in self.file.names() {
+            self.file.read_bytes(&name)?;
+        }
+        self.rows().map(|_| ())
+    }
+
+    /// Those of all epochs up to this one's.
+    fn rows(&mut self) -> Result<Vec<EpochRow>> {
+        let folder = self.file.path.parent().unwrap_or(Path::new("")).to_path_buf();
+        let mut rows = rows::read(&folder, self.header.rows)?;
+        let row = self.file.read_bytes(ROW)?;
+        rows.push(serde_yaml::from_slice(&row).at(&self.file.path, "its row cannot be read")?);
+        Ok(rows)
+    }
+
     /// Takes a run that has been made from the same configuration to where this one was.
     ///
     /// # Errors
@@ -240,7 +291,7 @@ impl Checkpoint {
         let shown = path.display();
         let wanted: BTreeMap<String, Tensor> = state.tensors()?.into_iter().collect();
         for name in self.file.names() {
-            if name != ROWS && !wanted.contains_key(&name) {
+            if name != ROW && !wanted.contains_key(&name) {
                 bail!(
                     "{shown}: holds `{name}`, for which this configuration has no place; it is of \
                      another network, optimizer or algorithm"
@@ -256,8 +307,7 @@ impl Checkpoint {
         if let Some(store) = state.trainer.error_store_mut() {
             store.end_epoch();
         }
-        state.history = serde_yaml::from_slice(&self.file.read_bytes(ROWS)?)
-            .at(&path, "`rows` cannot be read")?;
+        state.history = self.rows()?;
         let metrics: Vec<&str> = run.data.task.metrics().map(|metric| metric.name).collect();
         let whole = (0..).zip(&state.history).all(|(epoch, row)| {
             let names = |found: &Evaluation| found.metrics.iter().map(|(name, _)| *name).collect();
@@ -267,7 +317,7 @@ impl Checkpoint {
         });
         let last = self.header.epoch;
         if !whole || state.history.len() as u64 != last + 1 {
-            bail!("{shown}: `{ROWS}` is not a row of this task for each epoch up to {last}");
+            bail!("{shown}: there is not a row of this task for each epoch up to {last}");
         }
         Ok(())
     }
@@ -281,10 +331,10 @@ fn machine(run: &Run) -> String {
         other => format!("{other:?}"),
     };
     format!(
-        "libtorch {} on {device} ({}, {} threads)",
+        "libtorch {} on {device} ({}, {})",
         crate::libtorch_version(),
         crate::instruction_set(),
-        run.settings.thread_count()
+        counted(run.settings.thread_count(), "thread")
     )
 }
 

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use super::state::Run;
 use crate::device;
 use crate::files::{self, At};
+use crate::messages::counted;
 use crate::model;
 
 /// A run's folder, locked until the value is dropped or the process ends, however it does.
@@ -37,7 +38,7 @@ impl Folder {
         let entries = fs::read_dir(parent).at(parent, "cannot be read")?;
         let last =
             entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok()).max();
-        for number in last.unwrap_or(0) + 1.. {
+        for number in u64::from(last.unwrap_or(0)) + 1.. {
             let path = parent.join(format!("{number:03}"));
             match fs::create_dir(&path) {
                 // Another run has just taken this number.
@@ -93,7 +94,19 @@ impl Folder {
 
     fn try_lock(path: PathBuf) -> Result<Option<Folder>> {
         let place = path.join(".lock");
-        let lock = File::create(&place).at(&path, "cannot be written to")?;
+        let mut options = File::options();
+        options.write(true).create(true).truncate(false);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::OpenOptionsExt;
+            options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        }
+        let lock = match options.open(&place) {
+            Err(_) if place.is_symlink() => {
+                bail!("{}: is a link; it must be a file of the folder's own", place.display())
+            }
+            opened => opened.at(&path, "cannot be written to")?,
+        };
         // Somebody may only be looking whether it is locked.
         for _ in 0..3 {
             match lock.try_lock() {
@@ -110,7 +123,7 @@ impl Folder {
     fn remove_unfinished(&self) -> Result<()> {
         for folder in [self.path.clone(), self.checkpoints()] {
             for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
-                if starts_with(&entry, ".tmp") {
+                if files::is_temporary(&entry.file_name()) {
                     fs::remove_file(entry.path()).at(&entry.path(), "cannot be removed")?;
                 }
             }
@@ -153,29 +166,26 @@ impl Folder {
 
     /// Fails once the folder has been removed or moved, even if another one is in its place.
     pub(crate) fn check(&self) -> Result<()> {
-        let (place, path) = (self.path.join(".lock"), self.path.display());
-        let found = fs::metadata(&place)
-            .at(&self.path, "has been removed or moved, its .lock is not there")?;
-        let locked = self.lock.metadata().with_context(|| place.display().to_string())?;
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::MetadataExt;
-            if (found.dev(), found.ino()) != (locked.dev(), locked.ino()) {
-                bail!("{path}: has been moved, and another folder is in its place");
+        let place = self.path.join(".lock");
+        fs::metadata(&place).at(&self.path, "has been removed or moved, its .lock is not there")?;
+        match files::is_at(&self.lock, &place) {
+            true => Ok(()),
+            false => {
+                let path = self.path.display();
+                bail!("{path}: has been moved, and another folder is in its place")
             }
         }
-        Ok(())
     }
 
     /// Writes `config.yaml`, if the run has a configuration: whole or not at all.
     pub(crate) fn write_config(&self, run: &Run) -> Result<()> {
         let Some(config) = &run.config else { return Ok(()) };
         let text = format!(
-            "# f3-tch {}, libtorch {}, on {} with {} threads\n{}",
+            "# f3-tch {}, libtorch {}, on {} with {}\n{}",
             crate::VERSION,
             crate::libtorch_version(),
             device::name(run.data.train.inputs.device()),
-            run.settings.thread_count(),
+            counted(run.settings.thread_count(), "thread"),
             config.yaml
         );
         files::write(&self.path.join("config.yaml"), &text)

@@ -11,6 +11,7 @@ mod find;
 mod folder;
 mod history;
 mod result;
+mod rows;
 mod settings;
 mod state;
 mod train;

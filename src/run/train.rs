@@ -74,10 +74,27 @@ impl Run {
         let turn = self.multiplying()?;
         let row = self.train_and_evaluate(observer)?;
         divergence::check(self, &row, checkpoints, observer)?;
+        self.warn_of_growth(&row, observer)?;
         drop(turn);
         observer.notice(&Event::Epoch { row: &row, layers: self.state.trainer.layers() })?;
         self.state.history.push(row);
         Ok(())
+    }
+
+    /// Warns once if the training loss is far above what it was before training.
+    fn warn_of_growth(&self, row: &EpochRow, observer: &mut dyn Observer) -> Result<()> {
+        let loss = |row: &EpochRow| row.train.as_ref().map(|train| train.loss);
+        let Some(before) = self.state.history.first().and_then(loss) else { return Ok(()) };
+        let is_large = |row: &EpochRow| loss(row).is_some_and(|loss| loss > 10.0 * before);
+        if before <= 0.0 || !is_large(row) || self.state.history.iter().any(is_large) {
+            return Ok(());
+        }
+        let (epoch, now) = (row.epoch, loss(row).unwrap_or_default());
+        observer.notice(&Event::Warning(&format!(
+            "the training loss is {now:.4} after epoch {epoch}; before training it was {before:.4}: an \
+             `optimizer.learning_rate` below {:e} may be needed",
+            row.learning_rate
+        )))
     }
 
     /// Why there is no further epoch, if there is none.
@@ -205,8 +222,8 @@ impl Run {
 
     fn evaluate(&self, split: &Split) -> Result<Evaluation> {
         let forward = |inputs: &_| self.state.trainer.layers().forward(inputs);
-        let (task, settings) = (self.data.task, &self.settings);
-        evaluate(forward, split, settings.loss, task, settings.eval_batch_size)
+        let settings = &self.settings;
+        evaluate(forward, split, &self.data.measured_by(settings.loss), settings.eval_batch_size)
     }
 
     /// The losses and metrics that the run's rows have, in the order of the columns.

@@ -1,7 +1,9 @@
 //! Reading one mapping of a configuration, key by key, so that every complaint can name its key.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fmt::Display;
+use std::path::{Path, PathBuf};
 
 use serde_yaml::{Mapping, Value};
 
@@ -21,24 +23,72 @@ pub struct Reader<'a> {
     left: Mapping,
     known: Vec<&'static str>,
     remarks: &'a mut Vec<String>,
+    refused: &'a RefCell<Option<String>>, // the key that was complained about last
 }
 
 impl Source {
     /// Reads some of a configuration beforehand; none if that cannot be done.
     pub fn peek<T>(&self, keys: &[Key], read: impl FnOnce(&mut Reader) -> Result<T>) -> Option<T> {
-        read(&mut self.reader(Mapping::new(), keys, &mut Vec::new())).ok()
+        read(&mut self.reader(Mapping::new(), keys, &mut Vec::new(), &RefCell::default())).ok()
     }
 
     /// Reads all of a configuration, with a rule's defaults beneath it; `keys` are all that it can have.
     /// Beside it come remarks for people.
+    ///
+    /// # Errors
+    /// All complaints, each on a line: of sections that nobody knows, then of the others, up to a key that
+    /// is missing.
     pub fn read<T>(
         &self,
         defaults: Mapping,
         keys: &[Key],
-        read: impl FnOnce(&mut Reader) -> Result<T>,
+        read: impl Fn(&mut Reader) -> Result<T>,
     ) -> Result<(T, Vec<String>)> {
-        let mut remarks = Vec::new();
-        Ok((self.reader(defaults, keys, &mut remarks).read_all(read)?, remarks))
+        let (mut source, mut complaints, mut tried) = (self.clone(), Vec::new(), HashSet::new());
+        for (path, complaint) in self.unknown_sections(keys) {
+            complaints.push(complaint);
+            source.forget(&path);
+        }
+        loop {
+            let (mut remarks, refused) = (Vec::new(), RefCell::default());
+            let reader = source.reader(defaults.clone(), keys, &mut remarks, &refused);
+            let error = match reader.read_all(&read) {
+                Ok(_) if !complaints.is_empty() => break,
+                Ok(found) => return Ok((found, remarks)),
+                Err(error) => error,
+            };
+            // Without the value that is wrong there may be further complaints. One that then misses it is
+            // none.
+            let path = refused.take().unwrap_or_default();
+            let is_new = tried.insert(path.clone());
+            if is_new && !complaints.contains(&error.0) {
+                complaints.push(error.0);
+            }
+            if !is_new || !source.says(&path) {
+                break;
+            }
+            source.forget(&path);
+        }
+        Err(ConfigError(complaints.join("\n")))
+    }
+
+    /// The keys at the root that no configuration has, with the complaint of each.
+    fn unknown_sections(&self, keys: &[Key]) -> Vec<(String, String)> {
+        let given = self.values.keys().map(show);
+        let unknown = given.filter(|path| !keys.iter().any(|it| it.is_at_or_below(path)));
+        let complaint = |path: String| {
+            let mut seen = HashSet::new();
+            let known = keys.iter().filter_map(|it| it.path.split('.').next());
+            let known: Vec<&str> = known.filter(|key| seen.insert(*key)).collect();
+            let text = format!(
+                "{}: unknown key `{path}`{}; known here: {}",
+                self.place(&path),
+                meant(&path, &known, keys),
+                known.join(", ")
+            );
+            (path, text)
+        };
+        unknown.map(complaint).collect()
     }
 
     fn reader<'a>(
@@ -46,11 +96,30 @@ impl Source {
         defaults: Mapping,
         keys: &'a [Key],
         remarks: &'a mut Vec<String>,
+        refused: &'a RefCell<Option<String>>,
     ) -> Reader<'a> {
         let mut left = defaults;
         lay_over(&mut left, &self.values);
         let (path, given, known) = (String::new(), Some(&self.values), Vec::new());
-        Reader { source: self, keys, path, given, left, known, remarks }
+        Reader { source: self, keys, path, given, left, known, remarks, refused }
+    }
+}
+
+/// What an unknown key may have been meant for: one of those known in its place, or one of another section.
+fn meant(path: &str, known: &[&str], keys: &[Key]) -> String {
+    let key = path.rsplit('.').next().unwrap_or_default();
+    const OTHER_NAMES: [(&str, &str); 3] = [
+        ("lr", "optimizer.learning_rate"),
+        ("dataset", "data.name"),
+        ("network", "model.name"),
+    ];
+    let other = OTHER_NAMES.iter().find(|(name, _)| *name == key).map(|(_, path)| *path);
+    let mut elsewhere = keys.iter().map(|it| it.path.as_str());
+    let elsewhere =
+        other.or_else(|| elsewhere.find(|it| it.rsplit('.').next() == Some(key) && *it != path));
+    match elsewhere.filter(|_| !known.contains(&key)) {
+        Some(path) => format!(" (did you mean `{path}`?)"),
+        None => did_you_mean(key, known.iter().copied()),
     }
 }
 
@@ -94,10 +163,11 @@ impl Reader<'_> {
                     self.path
                 )),
                 None => {
+                    self.refused.replace(Some(path.clone()));
                     return Err(ConfigError(format!(
                         "{}: unknown key `{path}`{}; known here: {}",
-                        self.source.origin(&path),
-                        did_you_mean(&key, self.known.iter().copied()),
+                        self.source.place(&path),
+                        meant(&path, &self.known, self.keys),
                         self.known.join(", ")
                     )));
                 }
@@ -160,6 +230,14 @@ impl Reader<'_> {
         yields
     }
 
+    /// A path as it is found from here: beside the configuration, if it is there and not in the current
+    /// folder.
+    pub fn found_beside(&self, path: &Path) -> PathBuf {
+        let beside = self.source.folder().map(|folder| folder.join(path));
+        let better = beside.filter(|beside| !path.exists() && beside.exists());
+        better.unwrap_or_else(|| path.to_path_buf())
+    }
+
     /// Something that people should know about a key's value.
     pub fn remark(&mut self, key: &str, text: &str) {
         self.remarks.push(format!("`{}` {text}", self.path_of(key)));
@@ -168,6 +246,7 @@ impl Reader<'_> {
     /// The complaint that a key is not there.
     pub fn missing(&self, key: &str, expected: &str) -> ConfigError {
         let path = self.path_of(key);
+        self.refused.replace(Some(path.clone()));
         let former = self.keys.iter().find(|it| it.path == path).and_then(Key::former_path);
         let former = former.map_or(String::new(), |it| format!(" or, by its former name, `{it}`"));
         // What is not known here may be what was meant.
@@ -183,7 +262,9 @@ impl Reader<'_> {
 
     /// The complaint that a key's value cannot be.
     pub fn refuse(&self, key: &str, found: impl Display, expected: &str) -> ConfigError {
-        self.source.refuse(&self.path_of(key), found, expected)
+        let path = self.path_of(key);
+        self.refused.replace(Some(path.clone()));
+        self.source.refuse(&path, found, expected)
     }
 
     /// As [`Reader::refuse`], of a value that has not been read.

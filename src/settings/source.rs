@@ -2,9 +2,12 @@
 //! and `--set`s.
 
 use std::fmt::Display;
+use std::io::read_to_string;
 use std::path::{Path, PathBuf};
 
 use serde_yaml::{Mapping, Value};
+
+use crate::files::{self, At};
 
 use super::carried::{self, CARRIED};
 use super::domain::show;
@@ -24,11 +27,30 @@ pub(super) struct Layer {
     folder: Option<PathBuf>, // of the file; none: the program carries it
     set: String,             // the key that is set; empty for a file
     values: Mapping,
+    text: String, // of a file, for the lines of its keys
 }
 
 impl Source {
-    /// A file, or a configuration that the program carries by that name, with or without `.yaml`.
+    /// A file, or a configuration that the program carries by that name, with or without `.yaml`; `-` is
+    /// standard input.
     pub fn open(config: &str) -> Result<Source> {
+        if config == "-" {
+            let name = "standard input".to_string();
+            let text = read_to_string(std::io::stdin())
+                .map_err(|error| ConfigError(format!("{name}: cannot be read: {error}")))?;
+            return Source::of(Layer::parse(name, Some(PathBuf::new()), &text)?);
+        }
+        if Path::new(config).is_dir() {
+            let inside = Path::new(config).join("config.yaml");
+            let remedy = match inside.is_file() {
+                true => format!(
+                    "`f3-tch train {0}` begins the run anew, `f3-tch resume {config}` continues it",
+                    inside.display()
+                ),
+                false => "a configuration is a file".to_string(),
+            };
+            return Err(ConfigError(format!("{config}: is a folder; {remedy}")));
+        }
         Source::of(Layer::find(vec![config.into()], config)?.ok_or_else(|| {
             let names = carried::names().join(", ");
             ConfigError(format!(
@@ -107,7 +129,7 @@ impl Source {
             .map_err(|key| ConfigError(format!("{shown}: `{key}` holds a value, not keys")))?;
         let (name, set, mut values) = (shown.to_string(), path.to_string(), Mapping::new());
         put(&mut values, path, value).expect("nothing is in the way of a first value");
-        self.layers.push(Layer { name, folder: None, set, values });
+        self.layers.push(Layer { name, folder: None, set, values, text: String::new() });
         Ok(())
     }
 
@@ -163,7 +185,28 @@ impl Source {
 
     /// The complaint that the value at a key cannot be.
     pub fn refuse(&self, path: &str, found: impl Display, expected: &str) -> ConfigError {
-        ConfigError(format!("{}: `{path}` is `{found}`; expected {expected}", self.origin(path)))
+        ConfigError(format!("{}: `{path}` is `{found}`; expected {expected}", self.place(path)))
+    }
+
+    /// As [`Source::origin`], with the line in a file.
+    pub(super) fn place(&self, path: &str) -> String {
+        let origin = self.origin(path);
+        let text = self.layer_of(path).map_or("", |layer| &self.layers[layer].text);
+        match line_of(text, path) {
+            Some(line) => format!("{origin}, line {line}"),
+            None => origin.to_string(),
+        }
+    }
+
+    /// Takes a key away, with all that lies below it, as if nobody had given it.
+    pub(super) fn forget(&mut self, path: &str) {
+        remove(&mut self.values, path);
+        self.layers.iter_mut().for_each(|layer| remove(&mut layer.values, path));
+    }
+
+    /// The folder of the configuration itself, if it is a file.
+    pub(super) fn folder(&self) -> Option<&Path> {
+        self.layers.iter().rfind(|layer| !layer.is_set())?.folder.as_deref()
     }
 
     fn name(&self) -> &str {
@@ -174,21 +217,28 @@ impl Source {
 
 impl Layer {
     fn parse(name: String, folder: Option<PathBuf>, text: &str) -> Result<Layer> {
+        let indent = |line: &str| line[..line.len() - line.trim_start().len()].contains('\t');
+        if let Some((number, _)) = (1..).zip(text.lines()).find(|(_, line)| indent(line)) {
+            let remedy = "is indented with a tab; YAML wants spaces";
+            if serde_yaml::from_str::<Value>(text).is_err() {
+                return Err(ConfigError(format!("{name}, line {number}: {remedy}")));
+            }
+        }
         let values = match serde_yaml::from_str(text) {
             Ok(Value::Mapping(values)) => values,
             Ok(Value::Null) => Mapping::new(),
             Ok(_) => return Err(ConfigError(format!("{name}: holds no mapping of keys"))),
             Err(error) => return Err(ConfigError(format!("{name}: is not YAML: {error}"))),
         };
-        Ok(Layer { name, folder, set: String::new(), values })
+        Ok(Layer { name, folder, set: String::new(), values, text: text.to_string() })
     }
 
     /// The first of these files that is there, or the configuration that the program carries by a name.
     fn find(files: Vec<PathBuf>, name: &str) -> Result<Option<Layer>> {
         if let Some(path) = files.iter().find(|path| path.exists() && !path.is_dir()) {
             let name = path.display().to_string();
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| ConfigError(format!("{name}: cannot be read: {error}")))?;
+            let text = files::open(path).and_then(|file| read_to_string(file).at(path, "cannot be read"));
+            let text = text.map_err(|error| ConfigError(format!("{error:#}")))?;
             return Layer::parse(name, path.parent().map(Path::to_path_buf), &text).map(Some);
         }
         let name = name.strip_suffix(".yaml").unwrap_or(name);
@@ -255,7 +305,81 @@ pub(crate) fn lookup<'a>(values: &'a Mapping, path: &str) -> Option<&'a Value> {
     }
 }
 
+/// Takes away what stands at a path.
+fn remove(values: &mut Mapping, path: &str) {
+    match path.split_once('.') {
+        None => drop(values.shift_remove(path)),
+        Some((key, rest)) => {
+            if let Some(Value::Mapping(below)) = values.get_mut(key) {
+                remove(below, rest);
+            }
+        }
+    }
+}
+
+/// The line, counted from 1, in which a key stands in a YAML text, or the mapping in braces that has it.
+fn line_of(text: &str, path: &str) -> Option<usize> {
+    let keys: Vec<&str> = path.split('.').collect();
+    let mut found: Vec<usize> = Vec::new(); // the indents of the sections that the line is in
+    let mut indent_below = Some(0); // of the keys of the innermost section, if it is known
+    for (number, line) in (1..).zip(text.lines()) {
+        let content = line.trim_start();
+        let indent = line.len() - content.len();
+        if content.is_empty() || content.starts_with(['#', '-']) {
+            continue;
+        }
+        if found.last().is_some_and(|section| indent <= *section) {
+            return None; // the section has ended without the key
+        }
+        if *indent_below.get_or_insert(indent) != indent {
+            continue;
+        }
+        let Some(rest) = behind_key(content, keys[found.len()]) else { continue };
+        if found.len() + 1 == keys.len() || rest.trim_start().starts_with('{') {
+            return Some(number);
+        }
+        found.push(indent);
+        indent_below = None;
+    }
+    None
+}
+
+/// What stands behind a key and its colon.
+fn behind_key<'a>(content: &'a str, key: &str) -> Option<&'a str> {
+    let quoted = ['"', '\''].iter().find_map(|quote| {
+        content.strip_prefix(*quote)?.strip_prefix(key)?.strip_prefix(*quote)
+    });
+    quoted.or_else(|| content.strip_prefix(key))?.trim_start().strip_prefix(':')
+}
+
 /// Whether a key is this one, or lies below it.
 pub(crate) fn is_at_or_below(path: &str, key: &str) -> bool {
     path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_found_in_their_lines() {
+        let text = "# a comment\nname: x\ndata:\n  name: csv\n\n  targets:\n    - a\n    - epochs\n\
+                    \"model\": {width: 5, hidden_layers: 2}\noptimizer:\n    learning_rate: 1\n    \
+                    schedule:\n      name: cosine\nepochs : 3\n";
+        for (path, line) in [
+            ("name", Some(2)),
+            ("data.name", Some(4)),
+            ("data.targets", Some(6)),
+            ("model", Some(9)),
+            ("model.width", Some(9)),
+            ("optimizer.learning_rate", Some(11)),
+            ("optimizer.schedule.name", Some(13)),
+            ("epochs", Some(14)),
+            ("data.path", None),
+            ("optimizer.name", None),
+            ("seed", None),
+        ] {
+            assert_eq!(line_of(text, path), line, "{path}");
+        }
+    }
 }

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::slice;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
-use crate::files::At;
+use crate::files::{self, At};
 use crate::messages::text_of;
 use crate::model;
 use crate::run::{Checkpoints, Ending, EpochRow, Event, Folder, Observer, Run, RunResult};
@@ -90,6 +90,7 @@ impl RowFile {
         header: &[u8],
         encode: impl Fn(&EpochRow) -> Result<Vec<u8>> + Send + 'static,
     ) -> Result<RowFile> {
+        files::unshare(path)?;
         let opened = File::options().write(true).create(true).truncate(false).open(path);
         let mut file = opened.at(path, "cannot be written")?;
         file.write_all(header).at(path, "cannot be written")?;
@@ -102,6 +103,19 @@ impl RowFile {
         let cut = written.and_then(|()| self.file.stream_position());
         cut.and_then(|end| self.file.set_len(end)).at(&self.path, "cannot be written")
     }
+
+    /// Makes sure that the file is on disk and still has its name.
+    fn finish(&self) -> Result<()> {
+        self.file.sync_all().at(&self.path, "cannot be written")?;
+        match files::is_at(&self.file, &self.path) {
+            true => Ok(()),
+            false => bail!(
+                "{}: has been removed or replaced while the run was writing it; `f3-tch resume` of its \
+                 folder writes it again",
+                self.path.display()
+            ),
+        }
+    }
 }
 
 impl Observer for RowFile {
@@ -109,6 +123,7 @@ impl Observer for RowFile {
         let rows = match event {
             Event::Start { history, .. } => history,
             Event::Epoch { row, .. } => slice::from_ref(*row),
+            Event::End(_) => return self.finish(),
             _ => return Ok(()),
         };
         let rows = rows.iter().map(&self.encode).collect::<Result<Vec<_>>>()?;

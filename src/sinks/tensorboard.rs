@@ -69,7 +69,10 @@ pub fn events(run: &Run, folder: &Path) -> Result<Events> {
 
 impl Observer for Events {
     fn notice(&mut self, event: &Event) -> Result<()> {
-        self.rows.notice(event)?;
+        match event {
+            Event::End(_) => {} // there is something to write before
+            event => self.rows.notice(event)?,
+        }
         match event {
             Event::Start { history, .. } => {
                 self.epoch = history.last().map_or(0, |row| row.epoch);
@@ -79,14 +82,17 @@ impl Observer for Events {
             }
             Event::Epoch { row, .. } => self.epoch = row.epoch,
             // Whoever was interrupted goes on later, and TensorBoard believes the first end that it reads.
-            Event::End(Ending::Interrupted) => {}
-            Event::End(_) if !self.ends.contains_key(&self.epoch) => {
-                let time = unix_time();
-                let mut end = Record::new();
-                end.set_wall_time(time);
-                end.set_step(self.epoch as i64);
-                end.set_summary(hparams::end(time)?);
-                self.rows.append(&encoded(&end)?)?;
+            Event::End(ending) => {
+                let is_end = *ending != Ending::Interrupted;
+                if is_end && !self.ends.contains_key(&self.epoch) {
+                    let time = unix_time();
+                    let mut end = Record::new();
+                    end.set_wall_time(time);
+                    end.set_step(self.epoch as i64);
+                    end.set_summary(hparams::end(time)?);
+                    self.rows.append(&encoded(&end)?)?;
+                }
+                self.rows.finish()?;
             }
             _ => {}
         }

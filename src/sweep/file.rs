@@ -140,7 +140,7 @@ impl SweepFile {
         let known = Settings::keys();
         let stem = source.stem();
         let (settings, _) =
-            source.read(Mapping::new(), &known, |reader| Settings::read_keys(reader, stem))?;
+            source.read(Mapping::new(), &known, |reader| Settings::read_keys(reader, stem.clone()))?;
         let mut vary = Vec::new();
         for (key, values) in pairs(&settings.vary) {
             let refuse =

@@ -169,7 +169,7 @@ pub fn left_behind(run: &Path) -> LeftBehind {
     let mut tensors: Vec<(String, Vec<f64>)> = Tensor::read_safetensors(newest)
         .unwrap()
         .into_iter()
-        .filter(|(name, _)| name != "rows") // with the times
+        .filter(|(name, _)| name != "row") // with the times
         .map(|(name, tensor)| {
             let flat = tensor.flatten(0, -1).to_kind(Kind::Double);
             (name, Vec::<f64>::try_from(flat).unwrap())

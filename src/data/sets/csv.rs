@@ -38,14 +38,42 @@ standardized! {
         categorical: Vec<String> = Vec::new(), columns();
         /// How the values of categorical columns become numbers.
         encoding: Encoding = Encoding::Ordinal, choice();
+        /// What becomes of a value of a categorical column that only other tables have: the test set's,
+        /// where it is a file of its own, or one that is predicted or evaluated later.
+        unseen: Unseen = Unseen::Refuse, choice();
         /// Columns that are not used.
         ignore: Vec<String> = Vec::new(), columns();
-        /// Marker for missing values; rows that have it in a used column are dropped.
+        /// Marker for missing values, or a list of them; rows that have one in a used column are dropped.
         ///
         /// `""` stands for empty cells.
-        missing: Option<String> = None, text("a text").or_null();
+        missing: Vec<String> = Vec::new(), markers();
+        /// What stands for missing inputs, whose rows are then kept.
+        impute: Option<Impute> = None, choice().or_null();
         /// Ending that is removed from classes, such as the `.` in the test file of census income.
         class_suffix: Option<String> = None, text("a text").or_null();
+    }
+}
+
+named! {
+    /// What becomes of a value that a categorical column did not have in training.
+    pub enum Unseen {
+        /// An error.
+        Refuse = "refuse",
+        /// All such values share a place of their own, behind the known ones. Training does not see it.
+        OwnPlace = "own_place",
+    }
+}
+
+named! {
+    /// What stands for a missing input. Missing values of a categorical column are a value of their own, with
+    /// each of these.
+    pub enum Impute {
+        /// For a number, the median of the column's training rows.
+        Median = "median",
+        /// For a number, the mean of the column's training rows.
+        Mean = "mean",
+        /// Only for categorical columns: rows without a number are dropped.
+        Category = "category",
     }
 }
 
@@ -119,6 +147,10 @@ impl Csv {
             let expected = "null, since the targets are numbers";
             return Err(reader.refuse("class_suffix", suffix, expected));
         }
+        if self.impute.is_some() && self.missing.is_empty() {
+            let expected = "null, since `data.missing` names no marker";
+            return Err(reader.refuse("impute", self.impute.unwrap_or(Impute::Mean), expected));
+        }
         if self.encoding == Encoding::OneHot && self.categorical.is_empty() {
             let expected = "ordinal, since no column is listed as `data.categorical`";
             return Err(reader.refuse("encoding", "one_hot", expected));
@@ -137,8 +169,18 @@ impl CsvFiles {
         match ["path", "train", "test"].map(|key| reader.has(key)) {
             [true, true, _] => Err(reader.refuse_unread("train", either)),
             [true, _, true] => Err(reader.refuse_unread("test", either)),
-            [true, ..] => Ok(CsvFiles::One(OneFile::read_keys(reader)?)),
-            [_, true, true] => Ok(CsvFiles::Two(TwoFiles::read_keys(reader)?)),
+            [true, ..] => {
+                let mut file = OneFile::read_keys(reader)?;
+                file.path = reader.found_beside(&file.path);
+                Ok(CsvFiles::One(file))
+            }
+            [_, true, true] => {
+                let mut files = TwoFiles::read_keys(reader)?;
+                for path in [&mut files.train, &mut files.test] {
+                    *path = reader.found_beside(path);
+                }
+                Ok(CsvFiles::Two(files))
+            }
             [_, true, _] => Err(reader.missing("test", "the path of a file beside `train`")),
             [_, _, true] => Err(reader.missing("train", "the path of a file beside `test`")),
             _ => {
@@ -171,7 +213,8 @@ impl DataSet for Csv {
         };
         let paths: Vec<PathBuf> =
             paths.into_iter().map(|path| files.directory.find(path)).collect::<Result<_>>()?;
-        let (columns, targets, mut tables) = reading::read(self, &paths)?;
+        let reading::Tables { mut columns, targets, splits: mut tables, mut notes } =
+            reading::read(self, &paths)?;
         let parts = match split {
             Some(OneFile { test_fraction, split_seed, .. }) => tables[0]
                 .train_test(*test_fraction, *split_seed)
@@ -179,7 +222,13 @@ impl DataSet for Csv {
             None => [tables.remove(0), tables.remove(0)],
         };
         let name = paths[0].file_name().unwrap_or_default().to_string_lossy();
-        Ok(RawDataset::rows(&name, columns, targets, parts, self.standardize))
+        if let Some(impute) = self.impute {
+            reading::fill(&mut columns, impute, &parts).with_context(|| name.to_string())?;
+        }
+        let doubts = reading::doubts(self, &columns, &targets, &parts[0]);
+        notes.extend(doubts.into_iter().map(|note| format!("{name}: {note}")));
+        let raw = RawDataset::rows(&name, columns, targets, parts, self.standardize);
+        Ok(raw.with_missing(&self.missing).with_notes(notes))
     }
 }
 
@@ -200,8 +249,27 @@ fn columns() -> Domain<Vec<String>> {
     })
 }
 
+/// Markers of missing values: one, or a list.
+fn markers() -> Domain<Vec<String>> {
+    let text = json!({"type": ["string", "number"]});
+    let schema = json!({"anyOf": [text, {"type": "null"}, {"type": "array", "items": text}]});
+    Domain::new("a text, or a list of texts", schema, |value| {
+        let markers = match value {
+            Value::Null => &[],
+            Value::Sequence(markers) => markers.as_slice(),
+            marker => std::slice::from_ref(marker),
+        };
+        let text = |marker: &Value| match marker {
+            Value::String(text) => Ok(text.clone()),
+            Value::Number(_) => Ok(show(marker)),
+            _ => Err(String::new()),
+        };
+        markers.iter().map(text).collect()
+    })
+}
+
 /// A path, which can look like a number.
-fn file() -> Domain<PathBuf> {
+pub(super) fn file() -> Domain<PathBuf> {
     let path = text("the path of a file").only(|path| !path.is_empty());
     path.then(|path| Ok(PathBuf::from(path)))
 }

@@ -20,15 +20,19 @@ mod cifar10;
 mod csv;
 mod digits;
 mod fashion_mnist;
+mod folder;
 mod mnist;
+mod npz;
 mod sgemm;
 mod wine_quality;
 
 pub use cifar10::Cifar10;
-pub use csv::{Csv, CsvFiles, Encoding};
+pub use csv::{Csv, CsvFiles, Encoding, Impute, Unseen};
 pub use digits::Digits;
 pub use fashion_mnist::FashionMnist;
+pub use folder::Folder;
 pub use mnist::Mnist;
+pub use npz::Npz;
 pub use sgemm::Sgemm;
 pub use wine_quality::WineQuality;
 
@@ -52,6 +56,10 @@ section! {
         Sgemm = "sgemm" (Sgemm),
         /// tables of your own
         Csv = "csv" (Csv),
+        /// pictures of your own, a folder for each class
+        Folder = "folder" (Folder),
+        /// arrays of your own, from NumPy
+        Npz = "npz" (Npz),
     }
 }
 
@@ -78,6 +86,6 @@ mod tests {
             let keys = serde_yaml::to_value(&set).unwrap();
             assert_eq!(keys["name"], name);
         }
-        assert_eq!(KnownDataSet::all().count(), KnownDataSet::NAMES.len() - 1, "all but csv");
+        assert_eq!(KnownDataSet::all().count(), KnownDataSet::NAMES.len() - 3, "all but those of your own");
     }
 }

@@ -13,35 +13,44 @@ const MOST_CATEGORIES: usize = 10_000;
 
 /// The different values of a column, numbered in the order of their appearance.
 #[derive(Default)]
-pub(super) struct Categories(HashMap<Vec<u8>, usize>);
+pub(super) struct Categories {
+    numbers: HashMap<Vec<u8>, usize>,
+    /// What a complaint about a new value adds.
+    pub remedy: &'static str,
+}
 
 impl Categories {
     /// The number of a value in this row's column; a new value gets the next number.
     ///
-    /// Values are refused that did not occur in the file that `closed` names.
+    /// Values that did not occur in the file that `closed` names share the next number if they may be
+    /// `unseen`, and are refused otherwise.
     pub fn number(
         &mut self,
         rows: &Rows,
         column: usize,
         value: &[u8],
         closed: Option<&str>,
+        unseen: bool,
     ) -> Result<f64> {
-        if let Some(number) = self.0.get(value) {
+        if let Some(number) = self.numbers.get(value) {
             return Ok(*number as f64);
         }
-        let number = self.0.len();
+        let number = self.numbers.len();
         let expected = match closed {
             _ if value.is_empty() => "a value (`data.missing` leaves rows out)".to_string(),
             _ if value.contains(&b'\n') => {
                 "a value on one line; is a quote not closed?".to_string()
             }
             _ if std::str::from_utf8(value).is_err() => "text in UTF-8".to_string(),
-            Some(first) => format!("a value that occurs in {first}"),
+            Some(_) if unseen => return Ok(number as f64),
+            Some(first) => {
+                format!("a value that occurs in {first}{}", self.remedy)
+            }
             None if number == MOST_CATEGORIES => {
                 format!("one of at most {MOST_CATEGORIES} different values; is this a number?")
             }
             None => {
-                self.0.insert(value.to_vec(), number);
+                self.numbers.insert(value.to_vec(), number);
                 return Ok(number as f64);
             }
         };
@@ -51,7 +60,7 @@ impl Categories {
     /// The values in sorted order: numbers by size, then names in alphabetical order. In this column of
     /// the tables, places in that order replace the values' numbers.
     pub fn sort(&self, tables: &[Tensor], column: usize) -> Vec<String> {
-        let mut sorted: Vec<(&Vec<u8>, &usize)> = self.0.iter().collect();
+        let mut sorted: Vec<(&Vec<u8>, &usize)> = self.numbers.iter().collect();
         sorted.sort_by(|(a, _), (b, _)| {
             match (as_number(a), as_number(b)) {
                 (Some(a), Some(b)) => a.total_cmp(&b),
@@ -59,7 +68,8 @@ impl Categories {
             }
             .then_with(|| a.cmp(b))
         });
-        let mut places = vec![0i64; sorted.len()];
+        // The last one is that of values that are not among these.
+        let mut places = vec![sorted.len() as i64; sorted.len() + 1];
         for (place, (_, number)) in (0..).zip(&sorted) {
             places[**number] = place;
         }
@@ -85,6 +95,6 @@ pub(super) fn class_name<'a>(cell: &'a [u8], suffix: &Option<String>) -> Option<
     }
 }
 
-fn as_number(cell: &[u8]) -> Option<f64> {
+pub(super) fn as_number(cell: &[u8]) -> Option<f64> {
     parse(cell).filter(|number| number.is_finite()).map(|number| number + 0.0) // -0 is 0
 }

@@ -1,0 +1,82 @@
+"""How samples become inputs, and outputs answers: as f3-tch does it, in the same precision."""
+
+import numpy as np
+import torch
+
+
+class Inputs:
+    """From samples to inputs [N, n_0], float32."""
+
+    def __init__(self, about, table):
+        (self.kind, self.about), = about.items()
+        self.number = np.float32 if table["kind"] == "float" else np.float64
+
+    def prepare(self, samples):
+        return self.image(samples) if self.kind == "image" else self.table(samples)
+
+    def image(self, pixels):
+        channels, *_ = shape = self.about["shape"]
+        pixels = torch.as_tensor(pixels)
+        if pixels.dim() < 2 or pixels[0].numel() != shape[0] * shape[1] * shape[2]:
+            raise ValueError(f"pixels {list(pixels.shape)}; expected [N, …] with images of {shape}")
+        scaling = self.about["scaling"]
+        means, deviations = (
+            torch.tensor([it[name] for it in scaling], dtype=torch.float32).view(-1, 1)
+            for name in ("mean", "standard_deviation")
+        )
+        planes = pixels.to(torch.float32).reshape(len(pixels), channels, -1) / self.about["largest"]
+        return ((planes - means) / deviations).flatten(1)
+
+    def table(self, samples):
+        columns = [self.column(column, cells(samples, column["name"])) for column in self.about["columns"]]
+        return torch.from_numpy(np.concatenate(columns, axis=1))
+
+    def column(self, column, cells):
+        """The numbers [N, width] that a column of cells becomes."""
+        name, coding = column["name"], column["coding"]
+        if coding == "number":
+            numbers = np.asarray(cells, dtype=self.number).astype(np.float64)[:, None]
+            if not np.isfinite(numbers).all():
+                raise ValueError(f"column `{name}`: holds what is not a finite number")
+        else:
+            (kind, values), = coding.items()
+            places = {value: place for place, value in enumerate(values)}
+            wrong = next((cell for cell in cells if str(cell) not in places), None)
+            if wrong is not None:
+                raise ValueError(f"column `{name}`: is `{wrong}`; expected one of {', '.join(values)}")
+            found = np.array([places[str(cell)] for cell in cells])
+            numbers = np.eye(len(values))[found] if kind == "one_hot" else found[:, None].astype(np.float64)
+        if column["scaling"]:
+            means, deviations = constants(column["scaling"])
+            numbers = (numbers - means) / deviations
+        return numbers.astype(np.float32)
+
+
+class Targets:
+    """From outputs [N, C] to answers."""
+
+    def __init__(self, about, loss):
+        (self.kind, self.about), = about.items()
+        self.classes = self.about if self.kind == "classes" else None
+        self.loss = loss
+
+    def answer(self, outputs):
+        if self.classes:
+            return outputs.softmax(-1) if self.loss == "cross_entropy" else outputs
+        if not self.about["scaling"]:
+            return outputs
+        means, deviations = constants(self.about["scaling"])
+        return outputs.double().cpu() * torch.from_numpy(deviations) + torch.from_numpy(means)
+
+
+def cells(samples, name):
+    """A column, of a list of rows or of something that has columns."""
+    try:
+        return [row[name] for row in samples] if isinstance(samples, list) else list(samples[name])
+    except KeyError:
+        raise ValueError(f"the samples have no column `{name}`") from None
+
+
+def constants(scaling):
+    """All means, and all standard deviations."""
+    return [np.array([it[name] for it in scaling]) for name in ("mean", "standard_deviation")]

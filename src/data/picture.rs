@@ -1,0 +1,72 @@
+//! Picture files: PNG and JPEG.
+
+use std::io::BufReader;
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use image::imageops::FilterType;
+use image::{DynamicImage, ImageDecoder, ImageReader};
+
+use crate::files::{self, At};
+
+/// Whether a file is a picture, by its name.
+pub(super) fn is_picture(path: &Path) -> bool {
+    let ending = path.extension().and_then(|it| it.to_str()).unwrap_or_default();
+    ["png", "jpg", "jpeg"].contains(&ending.to_ascii_lowercase().as_str())
+}
+
+/// What becomes of a picture: planes of pixels, bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Form {
+    /// Channels (1 or 3), height and width.
+    pub shape: [i64; 3],
+    /// Whether pictures of another size are scaled to it.
+    pub resized: bool,
+}
+
+/// Height and width of a picture, and whether it has colours.
+///
+/// # Errors
+/// If the file is no picture.
+pub(super) fn about(path: &Path) -> Result<([i64; 2], bool)> {
+    let decoder = decoder(path)?;
+    let (width, height) = decoder.dimensions();
+    Ok(([height.into(), width.into()], decoder.color_type().has_color()))
+}
+
+/// The pixels of a picture: planes of rows.
+///
+/// # Errors
+/// If the file is no picture, or is of another size and not to be scaled.
+pub(super) fn read(path: &Path, form: Form) -> Result<Vec<u8>> {
+    let Form { shape: [channels, height, width], resized } = form;
+    let shown = path.display();
+    let decoder = decoder(path)?;
+    let (w, h) = decoder.dimensions();
+    let fits = [i64::from(h), i64::from(w)] == [height, width];
+    if !fits && !resized {
+        bail!(
+            "{shown}: is {h} x {w}; pictures of {height} x {width} are needed (to scale them, train with \
+             `data.size`)"
+        );
+    }
+    let mut picture = DynamicImage::from_decoder(decoder).at(path, "cannot be read as a picture")?;
+    if !fits {
+        picture = picture.resize_exact(width as u32, height as u32, FilterType::Triangle);
+    }
+    match channels {
+        1 => Ok(picture.to_luma8().into_raw()),
+        3 => {
+            let pixels = picture.to_rgb8().into_raw(); // channels last
+            let plane = |channel: usize| pixels.iter().skip(channel).step_by(3).copied();
+            Ok((0..3).flat_map(plane).collect())
+        }
+        _ => bail!("{shown}: images of {channels} channels are needed, which pictures are not"),
+    }
+}
+
+fn decoder(path: &Path) -> Result<impl ImageDecoder> {
+    let reader = ImageReader::new(BufReader::new(files::open(path)?));
+    let open = || reader.with_guessed_format()?.into_decoder();
+    open().at(path, "cannot be read as a picture")
+}
