@@ -182,7 +182,8 @@ pub fn r_squared(outputs: &Tensor, targets: &Tensor) -> f64 {
     let errors = sum((outputs - &targets).square());
     let all = sum((&targets - targets.mean_dim([0i64].as_slice(), true, Kind::Double)).square());
     let constant = errors.eq(0.0).to_kind(Kind::Double);
-    let shares = (1.0 - &errors / &all).where_self(&all.gt(0.0), &constant);
+    let shares: Tensor = 1.0 - &errors / &all;
+    let shares = shares.where_self(&all.gt(0.0), &constant);
     shares.mean(Kind::Double).double_value(&[])
 }
 

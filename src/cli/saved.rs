@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use f3_tch::model::{self, At};
+use f3_tch::model;
 
 /// A saved network.
 #[derive(Args)]
@@ -26,10 +26,9 @@ enum Epoch {
 impl SavedNetwork {
     /// The network's file.
     pub fn path(&self) -> Result<PathBuf> {
-        let at = match self.at {
-            Epoch::Last => At::Last,
-            Epoch::Best => At::Best,
-        };
-        model::of(&self.model, at)
+        match self.at {
+            Epoch::Last => Ok(model::of(&self.model)),
+            Epoch::Best => model::best_of(&self.model),
+        }
     }
 }

@@ -60,7 +60,7 @@ pub fn write(model: &Model, path: &Path) -> Result<Exported> {
     }
     let outputs = answer(&mut graph, about, &value);
     let columns = match &about.preparation.inputs {
-        Inputs::Table { columns } => columns.iter().map(|it| it.name.as_str()).collect(),
+        Inputs::Table { columns, .. } => columns.iter().map(|it| it.name.as_str()).collect(),
         Inputs::Image { .. } => Vec::new(),
     };
     let names = match &about.preparation.targets {
@@ -98,7 +98,7 @@ fn prepare(graph: &mut Graph, about: &Description) -> (String, String) {
             let value = graph.node("Flatten", &[&value], &[]);
             (value, format!("pixels [N, {c}, {r}, {s}], float32, 0 to {range}"))
         }
-        Inputs::Table { columns } if columns.iter().all(|it| it.coding == Coding::Number) => {
+        Inputs::Table { columns, .. } if columns.iter().all(|it| it.coding == Coding::Number) => {
             let count = columns.len();
             let kind = about.table.kind;
             graph.input("cells", kind, &[samples, Size::Of(count as i64)]);

@@ -9,38 +9,30 @@ use safetensors::SafeTensors;
 use tch::Tensor;
 
 use super::Description;
-use crate::files::At as _;
+use crate::files::At;
 use crate::layers::Layers;
 use crate::network::{Architecture, Block};
 use crate::tensor_file::{self, CHECKPOINT, TensorFile};
 
-/// An epoch of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum At {
-    /// The last one.
-    Last,
-    /// The best one, by the metric that the run's configuration names: `checkpoint.best`.
-    Best,
+/// The file of a network: a run's folder stands for its `model.safetensors`.
+pub fn of(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join("model.safetensors") } else { path.to_path_buf() }
 }
 
-/// The file of a network: a run's folder stands for its `model.safetensors`, or for the checkpoint of its
-/// best epoch.
+/// The file of a run's best network, by the metric that its configuration names: `checkpoint.best`.
 ///
 /// # Errors
-/// If the best epoch of something else than a run is asked for, or of one that has kept none.
-pub fn of(path: &Path, at: At) -> Result<PathBuf> {
-    match at {
-        At::Last if path.is_dir() => Ok(path.join("model.safetensors")),
-        At::Last => Ok(path.to_path_buf()),
-        At::Best if path.is_dir() => {
-            let best = path.join("checkpoints").join("best.safetensors");
-            if !best.is_file() {
-                bail!("{}: is not there; a run keeps its best epoch if `checkpoint.best` names a metric", best.display());
-            }
-            Ok(best)
-        }
-        At::Best => bail!("{}: is one network; the best epoch is that of a run's folder", path.display()),
+/// If the run has kept none, or the path is not that of a run's folder.
+pub fn best_of(run: &Path) -> Result<PathBuf> {
+    if !run.is_dir() {
+        bail!("{}: is one network; the best epoch is that of a run's folder", run.display());
     }
+    let best = run.join("checkpoints").join("best.safetensors");
+    if !best.is_file() {
+        let shown = best.display();
+        bail!("{shown}: is not there; a run keeps its best epoch if `checkpoint.best` names a metric");
+    }
+    Ok(best)
 }
 
 /// The network alone of a file, as the bytes of a `model.safetensors`.

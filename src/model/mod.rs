@@ -6,7 +6,7 @@ mod description;
 mod file;
 
 pub use description::{Description, VERSION};
-pub use file::{At, init, of, save};
+pub use file::{best_of, init, of, save};
 pub(crate) use file::bytes;
 
 use std::path::Path;

@@ -16,10 +16,15 @@ const MOST_CATEGORIES: usize = 10_000;
 pub(super) struct Categories {
     numbers: HashMap<Vec<u8>, usize>,
     /// What a complaint about a new value adds.
-    pub remedy: &'static str,
+    remedy: &'static str,
 }
 
 impl Categories {
+    /// None yet; a complaint about a new value adds this remedy.
+    pub fn with_remedy(remedy: &'static str) -> Categories {
+        Categories { remedy, ..Categories::default() }
+    }
+
     /// The number of a value in this row's column; a new value gets the next number.
     ///
     /// Values that did not occur in the file that `closed` names share the next number if they may be

@@ -173,8 +173,7 @@ fn used_columns(settings: &Csv, rows: &Rows) -> Result<Used> {
     for (place, name) in rows.names.iter().enumerate() {
         if categorical.contains(name) {
             let remedy = " (`data.unseen: own_place` gives others a place)";
-            let categories = Categories { remedy, ..Categories::default() };
-            used.push((place, Cells::Categories(categories)));
+            used.push((place, Cells::Categories(Categories::with_remedy(remedy))));
         } else if !targets.contains(name) && !ignore.contains(name) {
             used.push((place, Cells::Numbers));
         }
