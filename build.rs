@@ -50,6 +50,7 @@ fn main() {
     compile(libraries);
 
     println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
+    println!("cargo:libtorch_lib={lib}");
 }
 
 /// Kernels for one instruction set; which one runs is decided when the program does.

@@ -42,8 +42,8 @@ impl Activation {
         self == Activation::Gelu
     }
 
-    /// ∂L/∂z from ∂L/∂h, and from h or, where it is needed, z.
-    pub(crate) fn backward(self, output_gradient: &Tensor, output_or_z: &Tensor) -> Tensor {
+    /// ∂L/∂z from ∂L/∂h, and from h or, for `gelu`, z.
+    pub fn backward(self, output_gradient: &Tensor, output_or_z: &Tensor) -> Tensor {
         match self {
             Activation::Tanh => Tensor::tanh_backward(output_gradient, output_or_z),
             Activation::Relu => output_or_z.threshold_backward(output_gradient, 0.0),

@@ -70,6 +70,12 @@ impl Layer {
         self.rested(self.engine.forward(input)?)
     }
 
+    /// As [`Layer::forward`], for each of some batches.
+    fn forward_all(&self, batches: &[Tensor]) -> Result<Vec<Tensor>> {
+        let outputs = batches.iter().map(|input| self.engine.forward(&self.bring(input)));
+        self.rested(outputs.collect::<Result<Vec<_>>>()?)
+    }
+
     /// As [`Layer::forward`] for one batch, keeping what a later [`Layer::teach`] or
     /// [`Layer::update`] needs.
     pub fn record(&self, input: &Tensor) -> Result<Tape> {
@@ -162,6 +168,7 @@ pub struct LayerNorms {
 ///
 /// Whoever asks about a network in training (evaluation, checkpoints, norms, diagnostics) asks here,
 /// and not layer by layer: where a network is divided among processes, each has its own layers.
+/// [`FeedbackTrainer`](crate::trainer::FeedbackTrainer) shows how they are made.
 pub struct Layers(Vec<Layer>);
 
 impl Layers {
@@ -202,7 +209,8 @@ impl Layers {
         &self.0
     }
 
-    pub(crate) fn as_mut_slice(&mut self) -> &mut [Layer] {
+    /// The layers themselves, to be taught.
+    pub fn as_mut_slice(&mut self) -> &mut [Layer] {
         &mut self.0
     }
 
@@ -219,6 +227,18 @@ impl Layers {
             h = layer.forward(&layer.bring(&h))?;
         }
         Ok(h.to_device(inputs.device()))
+    }
+
+    /// As [`Layers::forward`], for each of some batches. A network that lives in files is gone through
+    /// once.
+    pub fn forward_all(&self, batches: &[Tensor]) -> Result<Vec<Tensor>> {
+        if !self.are_offloaded() {
+            return batches.iter().map(|inputs| self.forward(inputs)).collect();
+        }
+        let (first, others) = self.0.split_first().expect("made with an output layer");
+        let outputs = others.iter().try_fold(first.forward_all(batches)?, |h, layer| layer.forward_all(&h))?;
+        let device = |(h, inputs): (Tensor, &Tensor)| h.to_device(inputs.device());
+        Ok(outputs.into_iter().zip(batches).map(device).collect())
     }
 
     /// A forward pass of one batch in which every layer keeps what it needs for its gradients, on its

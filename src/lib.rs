@@ -54,6 +54,9 @@ mod tensor_file;
 pub mod trainer;
 
 pub use generator::Generator;
+/// The binding to libtorch whose tensors this library takes and gives.
+pub use tch;
+
 pub use native::{has_bfloat16, instruction_set, instruction_sets, kernels_are_fast};
 pub use native::{keep_freed_memory, libtorch_version};
 pub use process::libtorch_panics_as_errors;

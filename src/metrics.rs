@@ -121,10 +121,10 @@ impl Measure<'_> {
     }
 }
 
-/// Evaluates a network by its function from inputs `[b, n_0]` to outputs `[b, C]`; the device is waited
-/// for only when all batches are on their way.
+/// Evaluates a network by its function from batches of inputs `[b, n_0]` to their outputs `[b, C]`; the
+/// device is waited for only when all batches are on their way.
 pub fn evaluate(
-    forward: impl Fn(&Tensor) -> Result<Tensor>,
+    forward: impl Fn(&[Tensor]) -> Result<Vec<Tensor>>,
     data: &Split,
     measure: &Measure,
     batch_size: i64,
@@ -132,7 +132,7 @@ pub fn evaluate(
     let _no_grad = tch::no_grad_guard();
     let Measure { loss, task, .. } = *measure;
     let batches = |samples: &Tensor| samples.split(batch_size, 0);
-    let outputs = batches(&data.inputs).iter().map(&forward).collect::<Result<Vec<_>>>()?;
+    let outputs = forward(&batches(&data.inputs))?;
     let mut total = Tensor::zeros([], (Kind::Double, data.inputs.device()));
     {
         // libtorch's OpenMP threads would go on spinning after each small operation, where the kernels'

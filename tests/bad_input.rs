@@ -417,6 +417,8 @@ fn checkpoints_that_cannot_be_used_are_refused() {
             fs::copy(from.join(file), to.join(file)).unwrap();
         }
         if let Some(bytes) = checkpoint {
+            let rows = "checkpoints/rows.yaml";
+            fs::copy(from.join(rows), to.join(rows)).unwrap();
             fs::write(to.join("checkpoints/epoch-000003.safetensors"), bytes).unwrap();
         }
     };
@@ -426,7 +428,7 @@ fn checkpoints_that_cannot_be_used_are_refused() {
         for at in [header * part / 10, header + (good.len() - header) * part / 10] {
             let name = format!("cut_{at}");
             copy(&bench, &name, Some(&good[..at]));
-            let signs = [&name[..], "epoch-000003.safetensors", "to go on from the one before it"];
+            let signs = [&name[..], "epoch-000003.safetensors", "no checkpoint is whole", "begin anew"];
             bench.refuses(&name, &["resume", &name], 1, &signs);
 
             let name = format!("flipped_{at}");
@@ -441,7 +443,7 @@ fn checkpoints_that_cannot_be_used_are_refused() {
     for (name, bytes, code, sign) in [
         ("empty", &[][..], 1, "was cut off"),
         ("model", &model, 1, "no checkpoint of f3-tch"),
-        ("of_another_run", &other, 2, "with which the run began"),
+        ("of_another_run", &other, 1, "is of epoch 1"),
         ("text", b"epoch 3", 1, "was cut off"),
     ] {
         copy(&bench, name, Some(bytes));
@@ -546,7 +548,7 @@ fn samples_that_cannot_be_predicted_are_refused() {
         bench.refuses_file(
             name,
             content,
-            &["predict", "run_table", name, "-o", "out.csv"],
+            &["predict", "run_table", name, "-o", "out.csv", "--strict"],
             1,
             sign,
         );
@@ -607,7 +609,7 @@ fn samples_that_cannot_be_predicted_are_refused() {
         bench.refuses_file(
             name,
             content,
-            &["predict", "run_images", name, "-o", "out.csv"],
+            &["predict", "run_images", name, "-o", "out.csv", "--strict"],
             1,
             sign,
         );
@@ -717,7 +719,7 @@ fn command_lines_and_configurations_that_cannot_be_are_refused() {
             "deep.yaml",
         ),
         ("aliases.yaml", format!("a0: &a0 [1, 2]\n{aliases}"), "aliases.yaml"),
-        ("tabs.yaml", "data:\n\tname: digits\n".to_string(), "is not YAML"),
+        ("tabs.yaml", "data:\n\tname: digits\n".to_string(), "line 2: is indented with a tab"),
         ("null.yaml", "data: {name: \"a\0b\"}".to_string(), "null.yaml"),
         ("tagged.yaml", "data: !x {name: digits}".to_string(), "tagged.yaml"),
         ("merge.yaml", "<<: {epochs: 1}\ndata: {name: digits}".to_string(), "merge.yaml"),

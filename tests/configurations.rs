@@ -97,7 +97,7 @@ fn another_choice_leaves_out_the_keys_of_the_base() {
     assert_eq!(bp["algorithm"], serde_json::json!({"name": "bp"}));
     assert!(bp["optimizer"].get("momentum").is_none() && notes.is_empty(), "{notes}");
     let error = show(files.path(), "wrong.yaml", &[]).unwrap_err();
-    assert!(error.contains("wrong.yaml: unknown key `algorithm.error_info`"), "{error}");
+    assert!(error.contains("wrong.yaml, line 2: unknown key `algorithm.error_info`"), "{error}");
     let (deep, notes) = show(files.path(), "deep.yaml", &[]).unwrap();
     assert!(deep["model"]["hidden_layers"] == 3 && notes.is_empty(), "{notes}");
     // What a `--set` leaves out is said.
@@ -120,9 +120,9 @@ fn complaints_name_the_file_that_is_wrong() {
         ("self.yaml", "extends: self.yaml"),
     ]);
     for (config, sets, expected) in [
-        ("top.yaml", vec![], "error: base.yaml: `model.width` is `0`"),
+        ("top.yaml", vec![], "error: base.yaml, line 4: `model.width` is `0`"),
         ("top.yaml", vec!["model.width=-1"], "error: --set model.width=-1: `model.width` is `-1`"),
-        ("typo.yaml", vec![], "error: typo.yaml: unknown key `epoch` (did you mean `epochs`?)"),
+        ("typo.yaml", vec![], "error: typo.yaml, line 2: unknown key `epoch` (did you mean `epochs`?)"),
         ("lost.yaml", vec![], "error: lost.yaml: `extends` is `mnits`; expected a file, or a conf"),
         ("list.yaml", vec![], "error: list.yaml: `extends` is `[mnist]`; expected the path"),
         ("x/a.yaml", vec![], "x/a.yaml extends x/b.yaml extends x/../x/a.yaml"),

@@ -278,8 +278,10 @@ fn test_files_must_have_the_columns_and_classes_of_the_training_file() {
     let folder = TempDir::new().unwrap();
     let data = json!({"name": "csv", "path": "none.csv", "task": "regression", "targets": "y"});
     let error = load(&data, folder.path()).err().unwrap().to_string();
-    let expected =
-        format!("none.csv: no such file, neither here nor in {}", folder.path().display());
+    let expected = format!(
+        "none.csv: no such file, neither here nor beside the configuration nor in {}",
+        folder.path().display()
+    );
     assert!(error.contains(&expected), "{error}");
 }
 

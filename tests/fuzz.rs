@@ -126,7 +126,7 @@ fn read_configuration(text: &str, set: &str) {
 
 fn row_of(name: &str, coding: Coding, width: usize) -> Column {
     let scaling = vec![Scaling { mean: 1.0, standard_deviation: 2.0 }; width];
-    Column { name: name.into(), coding, scaling }
+    Column { coding, scaling, ..Column::number(name) }
 }
 
 fn of_table() -> Preparation {
@@ -137,7 +137,7 @@ fn of_table() -> Preparation {
         row_of("shade", Coding::Ordinal(values()), 1),
     ];
     let targets = Targets::Classes(["a", "b"].map(String::from).to_vec());
-    Preparation { inputs: Inputs::Table { columns }, targets }
+    Preparation { inputs: Inputs::Table { columns, missing: Vec::new() }, targets }
 }
 
 fn of_images() -> Preparation {
@@ -153,8 +153,8 @@ fn read_samples(name: &str, bytes: &[u8], preparation: &Preparation) {
     fs::write(&path, bytes).unwrap();
     let Ok(mut samples) = Samples::open(&path, COMMAS, preparation) else { return };
     let (width, _) = preparation.widths();
-    while let Ok(Some(inputs)) = samples.next(3) {
-        let [rows, columns] = inputs.size()[..] else { panic!("{:?}", inputs.size()) };
+    while let Ok(Some(part)) = samples.next(3) {
+        let [rows, columns] = part.inputs.size()[..] else { panic!("{:?}", part.inputs) };
         assert!((1..=3).contains(&rows) && columns == width);
     }
 }
@@ -176,14 +176,24 @@ const CHECKPOINTED: &str = "{epochs: 2, data: {batch_size: 8}, model: {width: 3}
 
 /// The bytes of a good checkpoint.
 fn checkpoint() -> &'static [u8] {
-    static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
+    &checkpoint_and_rows().0
+}
+
+/// The rows that lie beside it.
+fn rows() -> &'static [u8] {
+    &checkpoint_and_rows().1
+}
+
+fn checkpoint_and_rows() -> &'static (Vec<u8>, Vec<u8>) {
+    static BYTES: OnceLock<(Vec<u8>, Vec<u8>)> = OnceLock::new();
     BYTES.get_or_init(|| {
         let folder = TempDir::new().unwrap();
         let settings = CheckpointSettings { every: Some(1), keep: 1, best: None };
         let checkpoints = Checkpoints::new(folder.path(), settings);
         let mut experiment = common::experiment(CHECKPOINTED, Task::Classification);
         experiment.train_with(Some(&checkpoints), &mut ()).unwrap();
-        fs::read(checkpoints.newest().unwrap().unwrap()).unwrap()
+        let newest = fs::read(checkpoints.newest().unwrap().unwrap()).unwrap();
+        (newest, fs::read(folder.path().join("rows.yaml")).unwrap())
     })
 }
 
@@ -207,6 +217,7 @@ fn read_checkpoint(bytes: &[u8]) {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("fuzzed.safetensors");
     fs::write(&path, bytes).unwrap();
+    fs::write(folder.path().join("rows.yaml"), rows()).unwrap();
     let mut experiment = common::experiment(CHECKPOINTED, Task::Classification);
     if let Ok(checkpoint) = Checkpoint::open(&path)
         && checkpoint.restore(&mut experiment).is_ok()
@@ -221,10 +232,11 @@ fn read_checkpoint(bytes: &[u8]) {
 }
 
 /// What is taken for whole may be another one, but is one.
-fn deceive(bytes: &[u8]) {
+fn deceive(bytes: &[u8], rows: &[u8]) {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("fuzzed.safetensors");
     fs::write(&path, bytes).unwrap();
+    fs::write(folder.path().join("rows.yaml"), rows).unwrap();
     let mut experiment = common::experiment(CHECKPOINTED, Task::Classification);
     if let Ok(checkpoint) = Checkpoint::open(&path) {
         let _ = checkpoint.check_data(&experiment.data);
@@ -323,21 +335,24 @@ proptest! {
             let text = damaged(text.as_bytes(), &damages, text.len());
             texts.insert(key.into(), String::from_utf8_lossy(&text).into_owned().into());
         });
-        deceive(&bytes);
+        deceive(&bytes, rows());
         let header = 8 + u64::from_le_bytes(checkpoint()[..8].try_into().unwrap()) as usize;
-        deceive(&common::with_texts(&damaged(checkpoint(), &damages, header), |_| ()));
+        deceive(&common::with_texts(&damaged(checkpoint(), &damages, header), |_| ()), rows());
     }
 
     #[test]
     fn rows_of_checkpoints(damages in damage()) {
         let good = checkpoint();
-        let rows = b"- epoch: 0"; // the start of the rows, in a tensor of their own
-        let start = good.windows(rows.len()).position(|it| it == rows).unwrap();
-        let damaged = damaged(&good[start..], &damages, 400);
+        let row = b"epoch: 2"; // of the last row, in a tensor of its own
+        let header = 8 + u64::from_le_bytes(good[..8].try_into().unwrap()) as usize;
+        let start = good[header..].windows(row.len()).position(|it| it == row).unwrap() + header;
+        let changed = damaged(&good[start..], &damages, 400);
         let mut bytes = good.to_vec();
-        let count = damaged.len().min(good.len() - start);
-        bytes[start..start + count].copy_from_slice(&damaged[..count]);
-        deceive(&common::with_texts(&bytes, |_| ()));
+        let count = changed.len().min(good.len() - start);
+        bytes[start..start + count].copy_from_slice(&changed[..count]);
+        deceive(&common::with_texts(&bytes, |_| ()), rows());
+        // The others lie in a file of their own.
+        deceive(good, &damaged(rows(), &damages, rows().len()));
     }
 
     #[test]
@@ -369,7 +384,7 @@ fn undamaged_files_are_read() {
         let path = folder.path().join(name);
         fs::write(&path, bytes).unwrap();
         let mut samples = Samples::open(&path, COMMAS, &preparation).unwrap();
-        assert_eq!(samples.next(9).unwrap().unwrap().size()[0], count);
+        assert_eq!(samples.next(9).unwrap().unwrap().inputs.size()[0], count);
         assert!(samples.next(9).unwrap().is_none());
     }
 }

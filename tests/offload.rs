@@ -79,3 +79,19 @@ fn network_larger_than_memory_trains_with_the_numbers_of_one_that_fits() {
     assert!(outside.status.success(), "{outside:?}");
     assert_eq!(metrics(&path.join("outside_aten")), metrics(&path.join("inside_aten")));
 }
+
+#[test]
+fn evaluation_in_batches_gives_the_same_digits() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    let small = ["model.width=30", "model.hidden_layers=3", "data.eval_batch_size=64"];
+    for kernels in ["kernels=fused", "kernels=aten"] {
+        let common = [&small[..], &["schedule.name=layer_major", kernels]].concat();
+        let (inside, outside) = (format!("inside_{kernels}"), format!("outside_{kernels}"));
+        let found = train(path, &inside, None, &common);
+        assert!(found.status.success(), "{found:?}");
+        let found = train(path, &outside, None, &[&common[..], &["schedule.offload=files"]].concat());
+        assert!(found.status.success(), "{found:?}");
+        assert_eq!(metrics(&path.join(outside)), metrics(&path.join(inside)), "{kernels}");
+    }
+}

@@ -71,7 +71,7 @@ fn digits_run_leaves_what_is_promised() {
     assert_eq!(names[4..], ["metrics.csv", "model.safetensors", "result.json"]);
     assert_eq!(
         entries(&run.join("checkpoints")),
-        ["epoch-000002.safetensors", "epoch-000003.safetensors"]
+        ["epoch-000002.safetensors", "epoch-000003.safetensors", "rows.yaml"]
     );
 
     let header = fs::read_to_string(run.join("metrics.csv")).unwrap();
@@ -168,7 +168,7 @@ fn tensorboard_and_pytorch_read_what_is_written() {
             (&read["about"]["settings"], read["about"]["text"].as_str().unwrap());
         assert_eq!(settings["algorithm.name"], algorithm);
         assert_eq!((&settings["seed"], &settings["model.name"]), (&1.0.into(), &"mlp".into()));
-        assert_eq!(settings["optimizer.learning_rate"], 5e-4);
+        assert_eq!(settings["optimizer.learning_rate"], 2e-3);
         assert!(settings.get("epochs").is_none() && settings.get("threads").is_none());
         assert_eq!(read["about"]["status"], 1, "success");
         let config = fs::read_to_string(run.join("config.yaml")).unwrap();
@@ -472,7 +472,7 @@ fn schedule_sets_the_step_size_of_each_epoch() {
     };
     let rows = run("step", "{name: step, step_size: 2, gamma: 0.5, warmup_epochs: 1}");
     let rates: Vec<f64> = rows[1..].iter().map(|row| number(row, "learning_rate")).collect();
-    assert_eq!(rates, [5e-4 / 3.0, 5e-4, 5e-4, 2.5e-4]);
+    assert_eq!(rates, [2e-3 / 3.0, 2e-3, 2e-3, 1e-3]);
     let constant = run("constant", "{name: constant}");
     assert_ne!(rows[1]["train_loss"], constant[1]["train_loss"]);
 }
@@ -523,8 +523,8 @@ fn regression_reports_its_errors_in_the_table_and_in_curves() {
     let header = fs::read_to_string(run.join("metrics.csv")).unwrap();
     assert_eq!(
         header.lines().next().unwrap(),
-        "epoch,processed_samples,train_loss,train_mae,train_mape,test_loss,test_mae,test_mape,\
-         train_seconds,eval_seconds,learning_rate"
+        "epoch,processed_samples,train_loss,train_mae,train_mape,train_r2,test_loss,test_mae,\
+         test_mape,test_r2,train_seconds,eval_seconds,learning_rate"
     );
     let rows = metrics(&run);
     assert!(number(&rows[20], "test_mae") < 0.3 * number(&rows[0], "test_mae"), "{rows:?}");
@@ -532,7 +532,7 @@ fn regression_reports_its_errors_in_the_table_and_in_curves() {
     let read: Value =
         serde_json::from_str(&common::run_python(&python, "check_run.py", &[&run])).unwrap();
     for part in ["train", "test"] {
-        for metric in ["mae", "mape"] {
+        for metric in ["mae", "mape", "r2"] {
             let curve: Vec<(u64, f64)> =
                 serde_json::from_value(read["scalars"][format!("{metric}/{part}")].clone())
                     .unwrap();

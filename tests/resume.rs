@@ -841,7 +841,7 @@ fn changes_of_a_runs_configuration_are_refused_or_remarked_on() {
     ] {
         let (code, error) = edited(from, to);
         assert_eq!(code, Some(2), "{error}");
-        assert!(error.contains(&format!("config.yaml: `{key}` is")), "{error}");
+        assert!(error.contains("config.yaml, line ") && error.contains(&format!(": `{key}` is")), "{error}");
         assert!(error.contains("with which the run began"), "{error}");
     }
     let (code, said) = edited("threads: 1 ", "threads: 2 ");

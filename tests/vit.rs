@@ -30,7 +30,7 @@ fn experiment(algorithm: &str, seed: u64) -> Run {
 
 fn on_test_set(run: &Run) -> Evaluation {
     let (layers, data, loss) = (run.state.trainer.layers(), &run.data, run.settings.loss);
-    evaluate(|inputs| layers.forward(inputs), &data.test, &data.measured_by(loss), 200).unwrap()
+    evaluate(|batches| layers.forward_all(batches), &data.test, &data.measured_by(loss), 200).unwrap()
 }
 
 #[test]

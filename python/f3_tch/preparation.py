@@ -34,22 +34,38 @@ class Inputs:
     def column(self, column, cells):
         """The numbers [N, width] that a column of cells becomes."""
         name, coding = column["name"], column["coding"]
+        cells = [None if self.is_missing(cell) else cell for cell in cells]
         if coding == "number":
-            numbers = np.asarray(cells, dtype=self.number).astype(np.float64)[:, None]
+            fill = column.get("fill", np.nan)
+            filled = [fill if cell is None else cell for cell in cells]
+            numbers = np.asarray(filled, dtype=self.number).astype(np.float64)[:, None]
             if not np.isfinite(numbers).all():
                 raise ValueError(f"column `{name}`: holds what is not a finite number")
         else:
             (kind, values), = coding.items()
             places = {value: place for place, value in enumerate(values)}
-            wrong = next((cell for cell in cells if str(cell) not in places), None)
-            if wrong is not None:
-                raise ValueError(f"column `{name}`: is `{wrong}`; expected one of {', '.join(values)}")
-            found = np.array([places[str(cell)] for cell in cells])
-            numbers = np.eye(len(values))[found] if kind == "one_hot" else found[:, None].astype(np.float64)
+            unseen = len(values) if column.get("unseen") else None
+            found = []
+            for cell in cells:
+                place = places.get(self.name_of_missing() if cell is None else str(cell), unseen)
+                if place is None:
+                    raise ValueError(f"column `{name}`: is `{cell}`; expected one of {', '.join(values)}")
+                found.append(place)
+            found = np.array(found)
+            width = len(values) + (unseen is not None)
+            numbers = np.eye(width)[found] if kind == "one_hot" else found[:, None].astype(np.float64)
         if column["scaling"]:
             means, deviations = constants(column["scaling"])
             numbers = (numbers - means) / deviations
         return numbers.astype(np.float32)
+
+    def is_missing(self, cell):
+        """Whether a cell is empty, NaN, or one of the markers of the training set."""
+        return cell is None or cell != cell or str(cell) in self.about.get("missing", [])
+
+    def name_of_missing(self):
+        """What a missing value of a column of names is called."""
+        return next(iter(self.about.get("missing", [])), "") or "(missing)"
 
 
 class Targets:

@@ -10,14 +10,14 @@ use crate::settings::Refusal;
 impl Plan<'_> {
     /// Refuses what does not go with the data, or cannot be in memory.
     pub(super) fn check(&self) -> Result<()> {
-        let Plan { config, shape } = self;
+        let Plan { config, shape, .. } = self;
         let samples = config.data.selection().training_samples(shape.samples)?;
         let batch_size = config.data.batch_size;
         if batch_size > samples {
             let expected = format!("at most the {samples} training samples");
             bail!(Refusal::new("data.batch_size", batch_size, expected));
         }
-        if let Some(init) = config.algorithm.feedback_init() {
+        if let Some(init) = self.rule.feedback_init() {
             for width in config.model.hidden_widths().unwrap_or_default() {
                 if let Err(reason) = init.check(shape.outputs, width) {
                     let expected = format!("a width that the feedback allows: {reason}");
@@ -32,7 +32,7 @@ impl Plan<'_> {
     /// Refuses a network that cannot be in memory, before it takes all there is.
     fn check_memory(&self, weights: f64) -> Result<()> {
         let config = self.config;
-        let states = match config.algorithm.teaches_hidden_layers() {
+        let states = match self.rule.teaches_hidden_layers() {
             true => config.optimizer.settings.states(),
             false => 0,
         };
@@ -52,13 +52,13 @@ impl Plan<'_> {
 
     /// The network that is asked for, on data of so many inputs.
     pub(super) fn architecture(&self, inputs: i64) -> Result<Architecture, Refusal> {
-        let Plan { config, shape } = self;
+        let Plan { config, shape, .. } = self;
         config.model.architecture(Ends {
             inputs,
             image: shape.image,
             outputs: shape.outputs,
             output_activation: config.loss.output_activation(),
-            bias: config.algorithm.has_biases(),
+            bias: self.rule.has_biases(),
         })
     }
 }

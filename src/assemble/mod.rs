@@ -17,6 +17,7 @@ use crate::model::{self, Description};
 use crate::process::use_threads;
 use crate::run::{ConfigText, Run, Settings};
 use crate::settings::Refusal;
+use crate::trainer::Rule;
 
 /// Where the samples of a run come from.
 pub enum DataFrom<'a> {
@@ -47,7 +48,7 @@ pub fn assemble(config: &Config, source: &Source, data: DataFrom) -> Result<(Run
 /// As [`assemble`].
 pub fn check(config: &Config, source: &Source) -> Result<()> {
     let Some(shape) = config.data.set.about().training_shape else { return Ok(()) };
-    Plan { config, shape }.check().map_err(|error| placed(error, source))
+    Plan::new(config, shape).check().map_err(|error| placed(error, source))
 }
 
 /// Names the place of what is refused.
@@ -60,16 +61,16 @@ fn placed(error: anyhow::Error, source: &Source) -> anyhow::Error {
 
 fn put_together(config: &Config, data: DataFrom) -> Result<(Run, Option<String>)> {
     let (directory, progress) = match data {
-        DataFrom::Memory(data) => return Ok((make(config, data, config.threads)?, None)),
+        DataFrom::Memory(data) => return Ok((Run::new(config, data)?, None)),
         DataFrom::Files(directory, progress) => (directory, progress),
     };
     if let Some(shape) = config.data.set.about().training_shape {
-        Plan { config, shape }.check()?; // before anything is fetched
+        Plan::new(config, shape).check()?; // before anything is fetched
     }
     let cores = || available_parallelism().map_or(1, usize::from);
     let threads = Some(config.threads.unwrap_or_else(cores));
     let (data, remark) = load(config, threads, directory, progress)?;
-    Ok((make(config, data, threads)?, remark))
+    Ok((make(config, &*config.algorithm, data, threads)?, remark))
 }
 
 /// The data of a configuration in full, on the device that it says, and a remark on the device, if there
@@ -111,7 +112,22 @@ impl Run {
     /// # Errors
     /// As [`assemble`].
     pub fn new(config: &Config, data: impl Into<Arc<Dataset>>) -> Result<Run> {
-        make(config, data.into(), config.threads)
+        make(config, &*config.algorithm, data.into(), config.threads)
+    }
+
+    /// A run as a configuration says, but trained by a rule of the caller's own in place of the
+    /// configuration's. `examples/own_rule.rs` has one.
+    ///
+    /// The program cannot resume it, since no configuration names the rule.
+    ///
+    /// # Errors
+    /// As [`assemble`].
+    pub fn with_rule(
+        config: &Config,
+        data: impl Into<Arc<Dataset>>,
+        rule: &dyn Rule,
+    ) -> Result<Run> {
+        Ok(Run { config: None, ..make(config, rule, data.into(), config.threads)? })
     }
 }
 
@@ -123,29 +139,37 @@ impl ConfigText {
     }
 }
 
-/// A configuration, and the shape of the data that it is to go with.
+/// A configuration, the rule that trains, and the shape of the data that they are to go with.
 struct Plan<'a> {
     config: &'a Config,
+    rule: &'a dyn Rule,
     shape: TrainingShape,
 }
 
+impl Plan<'_> {
+    /// With the configuration's own rule.
+    fn new(config: &Config, shape: TrainingShape) -> Plan<'_> {
+        Plan { config, rule: &*config.algorithm, shape }
+    }
+}
+
 /// Draws the network, and puts together what the run needs.
-fn make(config: &Config, data: Arc<Dataset>, threads: Option<usize>) -> Result<Run> {
+fn make(
+    config: &Config,
+    rule: &dyn Rule,
+    data: Arc<Dataset>,
+    threads: Option<usize>,
+) -> Result<Run> {
     let _threads = use_threads(threads);
-    let plan = Plan { config, shape: data.training_shape() };
+    let plan = Plan { config, rule, shape: data.training_shape() };
     plan.check()?;
     let data = config.data.selection().of(data)?;
-    let longest = data.parts().map(|(_, split)| split.len()).max().unwrap_or(0);
     let settings = Settings {
         seed: config.seed,
         epochs: config.epochs,
         evaluate_every: config.evaluate_every,
         batch_size: config.data.batch_size,
-        // A network that lives in files is gone through once.
-        eval_batch_size: match config.schedule.offload {
-            Some(_) => longest,
-            None => config.data.eval_batch_size,
-        },
+        eval_batch_size: config.data.eval_batch_size,
         loss: config.loss,
         learning_rate: config.optimizer.rate(),
         threads,

@@ -7,6 +7,7 @@ use serde_yaml::Value;
 use super::{DataFrom, assemble};
 use crate::config::{Config, Source};
 use crate::learning_rate::Decay;
+use crate::settings::parse_yaml;
 use crate::run::{Checkpoint, Checkpoints, ConfigText, Event, Folder, Observer, Run};
 
 impl Run {
@@ -88,11 +89,10 @@ fn check(config: &Config, source: &Source, checkpoint: &Checkpoint, note: Note) 
         let expected = format!("at least {epoch}, which is how many epochs are done");
         return Err(source.refuse("epochs", config.epochs, &expected).into());
     }
-    let parse = |text: &str| serde_yaml::from_str::<Value>(text);
-    let Some(Ok(then)) = checkpoint.config().map(parse) else {
+    let Some(Ok(then)) = checkpoint.config().map(parse_yaml) else {
         return Ok(());
     };
-    let now = parse(&config.to_yaml())?;
+    let now = parse_yaml(&config.to_yaml())?;
     let shown = |value: &Value| serde_json::to_string(value).unwrap_or_default();
     for key in ["seed", "model", "loss", "algorithm", "precision"] {
         if now[key] != then[key] {

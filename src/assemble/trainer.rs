@@ -37,7 +37,7 @@ impl Plan<'_> {
             precision: config.precision,
             offload: config.schedule.offload.as_deref().map(Offload::new).transpose()?,
         };
-        let blocks = config.algorithm.blocks(architecture, generator, device)?;
+        let blocks = self.rule.blocks(architecture, generator, device)?;
         let blocks = blocks.map(|block| offloaded(block?, settings.offload.as_ref()));
         let blocks = blocks.collect::<Result<Vec<_>>>()?;
         if let Some(devices) = &config.schedule.devices {
@@ -53,14 +53,14 @@ impl Plan<'_> {
             let expected = "float32, or `device: cuda`, where tf32 is computed";
             bail!(Refusal::new("precision", "tf32", expected));
         }
-        let layers = Layers::new(blocks, config.algorithm.feedback_init(), &settings, generator)?;
+        let layers = Layers::new(blocks, self.rule.feedback_init(), &settings, generator)?;
         if let Some(path) = &config.init_from {
             model::init(&layers, &model::of(path))?;
         }
         let schedule = self.schedule(layers.as_slice(), &data.train, kernels);
         let parts = Parts { layers, data: &data.train, loss: config.loss, generator };
-        let mut trainer = config.algorithm.trainer(parts)?;
-        if config.algorithm.learns_forward() {
+        let mut trainer = self.rule.trainer(parts)?;
+        if self.rule.learns_forward() {
             trainer.set_schedule(schedule)?;
         }
         if !config.cuda_graph {
@@ -77,8 +77,8 @@ impl Plan<'_> {
     /// fused kernels' on the way back (by a third on 1,000 samples, not at all on 250; two cores of an Intel
     /// Xeon); rules that learn on the way forward gain more by the fused step.
     fn kernels(&self, architecture: &Architecture) -> Kernels {
-        let Config { kernels, algorithm, data, .. } = self.config;
-        let goes_back = !algorithm.learns_forward() && architecture.mlp().is_ok();
+        let Config { kernels, data, .. } = self.config;
+        let goes_back = !self.rule.learns_forward() && architecture.mlp().is_ok();
         match kernels {
             Kernels::Auto if goes_back && data.batch_size >= LARGE_BATCH => Kernels::Aten,
             kernels => *kernels,

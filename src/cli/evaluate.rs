@@ -11,6 +11,8 @@ use f3_tch::device::DeviceChoice;
 use f3_tch::metrics::{Evaluation, evaluate};
 use f3_tch::model::Model;
 
+use tch::Tensor;
+
 use super::new_table::NewTable;
 use super::saved::SavedNetwork;
 use super::progress::show_fetching;
@@ -61,7 +63,7 @@ impl EvaluateArgs {
             data = selection.of(data)?;
         }
         let batch_size = own.map_or(1000, |own| own.eval_batch_size);
-        let forward = |inputs: &_| model.forward(inputs);
+        let forward = |batches: &[Tensor]| batches.iter().map(|it| model.forward(it)).collect();
         let mut found = Vec::new();
         for (part, split) in data.parts() {
             let evaluation = evaluate(forward, split, &data.measured_by(about.loss), batch_size)?;

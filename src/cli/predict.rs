@@ -68,6 +68,9 @@ impl PredictArgs {
             count += found.size()[0] as usize;
             refused.extend(part.refused.into_values());
         }
+        if count > 0 && refused.len() == count {
+            return Err(refused.swap_remove(0).context("no sample can be answered"));
+        }
         table.finish()?;
         report(&refused);
         match NewTable::is_output(&self.output) {

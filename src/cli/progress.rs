@@ -32,7 +32,8 @@ impl Progress {
             return Progress { lines: true, epochs, ..Progress::quiet() };
         }
         let samples = epochs * run.data.train.len() as u64;
-        let bar = bar(samples, "{wide_bar} {percent:>3} %  {msg}  {eta} left");
+        // A line as wide as the window would be two in a narrower one; this one is cut off at its edge.
+        let bar = bar(samples, "{bar:24} {percent:>3} %  {eta:>4} left  {wide_msg}");
         Progress { bar, lines: false, epochs }
     }
 

@@ -11,6 +11,7 @@ use f3_tch::files::At;
 use f3_tch::messages::text_of;
 use f3_tch::metrics::Better;
 use f3_tch::run::{EndState, Folder, RunResult, ValueName};
+use f3_tch::settings::parse_yaml;
 use serde_json::{Value, json};
 
 use super::{print, say};
@@ -182,7 +183,8 @@ impl Listed {
     fn begun(folder: &Path, state: State) -> Result<Listed> {
         let place = Folder::config_of(folder)?;
         let text = fs::read_to_string(&place).at(&place, "cannot be read")?;
-        let settings: Value = serde_yaml::from_str(&text).at(&place, "is no configuration")?;
+        let settings = parse_yaml(&text).at(&place, "is no configuration")?;
+        let settings = serde_json::to_value(settings).at(&place, "is no configuration")?;
         let numbers = last_numbers(&folder.join("metrics.csv"))?;
         let value = |name: &str| Some(numbers.iter().find(|(column, _)| column == name)?.1);
         let done = value("epoch").unwrap_or(0.0) as u64;

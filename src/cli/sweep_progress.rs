@@ -60,7 +60,7 @@ impl SweepProgress {
                 shown.all = to_do;
                 if let Some(bars) = &shown.bars {
                     let epochs = runs.iter().map(|run| run.epochs).sum();
-                    let template = "{wide_bar} {percent:>3} %  {msg}  {eta} left";
+                    let template = "{bar:24} {percent:>3} %  {eta:>4} left  {wide_msg}";
                     shown.whole = bars.add(bar(epochs, template));
                     shown.whole.set_message(format!("0/{to_do} runs"));
                 }

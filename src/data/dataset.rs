@@ -12,6 +12,19 @@ use crate::native::{self, SharedTensor};
 /// Samples to train on, to choose by, and to test on.
 ///
 /// Nothing writes to its tensors, so threads can share one data set (`Arc<Dataset>`).
+///
+/// ```no_run
+/// use f3_tch::data::{Dataset, Split, Task};
+/// use f3_tch::tch::{Device, Kind, Tensor};
+///
+/// let split = |count: i64| {
+///     let pixels = Tensor::rand([count, 3 * 32 * 32], (Kind::Float, Device::Cpu));
+///     let classes = Tensor::randint(10, [count], (Kind::Int64, Device::Cpu));
+///     Split::new(pixels, classes.onehot(10))
+/// };
+/// let data = Dataset::new("noise", Task::Classification, split(1000), split(200));
+/// let data = Dataset { image: Some([3, 32, 32]), ..data }; // for `cnn` and `vit`
+/// ```
 pub struct Dataset {
     /// Its name in configurations, or that of its file.
     pub name: String,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 
 use super::file::{File, Wanted, find};
 use super::sources::{Publication, Sources};
@@ -15,7 +15,7 @@ pub type Report<'a> = &'a mut dyn FnMut(Progress);
 /// What happens while files are fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress<'a> {
-    /// A line of text: where a file is fetched from, or that a damaged one was set aside.
+    /// A line of text: where a file is fetched from, or what a person should know of the data.
     Note(&'a str),
     /// A file is being written. When all of its bytes are there, its hash is still to be checked.
     Transfer {
@@ -108,7 +108,8 @@ pub struct Files {
 
 /// Gets hold of the published files of the data set of this name, fetching those that are missing.
 ///
-/// A file whose hash is wrong is set aside: it is renamed, with `.altered` at the end.
+/// A file whose hash is wrong stays as it is: it may be the user's own. It is an error, unless a good one
+/// stands beside it.
 pub(super) fn fetch(
     name: &str,
     publication: Option<&'static Publication>,
@@ -122,8 +123,18 @@ pub(super) fn fetch(
         let mut sources = Sources::new(publication);
         for file in publication.files {
             let mut wanted = Wanted { file, folder: &folder, report };
-            let reason = format!("is truncated or altered (its SHA-256 is not that of {name})");
-            let mut found = find(&folder, file, |path| wanted.set_aside(path, &reason))?;
+            let mut altered = Vec::new();
+            let mut found = find(&folder, file, |path| {
+                altered.push(path.to_path_buf());
+                Ok(())
+            })?;
+            if let (None, [path, ..]) = (&found, &*altered) {
+                bail!(
+                    "{}: is truncated or altered (its SHA-256 is not that of {name}); rename or delete it, \
+                     and it is fetched anew",
+                    path.display()
+                );
+            }
             if found.is_none() {
                 fs::create_dir_all(&folder).at(&folder, "cannot be created")?;
                 let fetched = sources.get(&mut wanted);

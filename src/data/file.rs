@@ -92,17 +92,6 @@ pub(super) struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// Renames a file that cannot be used, with `.altered` at the end.
-    pub fn set_aside(&mut self, path: &Path, reason: &str) -> Result<()> {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".altered");
-        let aside = Path::new(&name);
-        fs::rename(path, aside).at(path, "is altered and cannot be renamed")?;
-        let note = format!("{}: {reason}; set aside as {}", path.display(), aside.display());
-        (self.report)(Progress::Note(&note));
-        Ok(())
-    }
-
     /// Writes what a reader gives to the file's place.
     ///
     /// # Errors

@@ -105,8 +105,9 @@ impl Sources {
             Place::Archive { mirror, name, most_bytes } => {
                 let local = wanted.folder.join(name);
                 if local.is_file() {
-                    let Err(error) = wanted.unpack(&local) else { return Ok(true) };
-                    wanted.set_aside(&local, &format!("{error:#}"))?;
+                    let remedy = "rename or delete it, and it is fetched anew";
+                    wanted.unpack(&local).with_context(|| format!("{}: {remedy}", local.display()))?;
+                    return Ok(true);
                 }
                 let address = format!("{mirror}{name}");
                 let archive = self.archive(name, |agent| {
@@ -267,6 +268,7 @@ mod tests {
                     assert_eq!((file, of), (FILE.name, 10));
                     transferred = bytes;
                 }
+                Progress::Work { .. } => panic!("nothing is decoded"),
             };
             let report = &mut progress;
             let wanted = &mut Wanted { file: &FILE, folder: folder.path(), report };

@@ -21,6 +21,24 @@ use crate::network::Block;
 use crate::tensor_file::TensorFile;
 
 /// A network with what it takes to use it. There is nothing of a trainer in it.
+///
+/// ```no_run
+/// # fn main() -> anyhow::Result<()> {
+/// use std::path::Path;
+///
+/// use f3_tch::data::Samples;
+/// use f3_tch::model::Model;
+/// use f3_tch::tch::Device;
+///
+/// let model = Model::open(Path::new("runs/mnist/001/model.safetensors"), Device::Cpu)?;
+/// let about = model.description();
+/// let mut samples = Samples::open(Path::new("digits.png"), about.table, &about.preparation)?;
+/// while let Some(part) = samples.next(100)? {
+///     model.answer(&part.inputs)?.print(); // scores [b, C]
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub struct Model {
     blocks: Vec<Box<dyn Block>>,
     fused: bool, // whether fused kernels compute them

@@ -65,7 +65,8 @@ impl Dense {
         self.bias.as_ref()
     }
 
-    pub(crate) fn activation(&self) -> Activation {
+    /// σ.
+    pub fn activation(&self) -> Activation {
         self.activation
     }
 

@@ -13,6 +13,7 @@ use crate::files::At;
 use crate::messages::text_of;
 use crate::metrics::Better;
 use crate::run::{EndState, Folder, RunResult, ValueName};
+use crate::settings::parse_yaml;
 
 /// How a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -220,7 +221,10 @@ fn read_result(folder: &Path) -> Result<Option<RunResult>> {
 pub fn settings_of(folder: &Path) -> Result<Json> {
     let place = folder.join("config.yaml");
     match fs::read_to_string(&place) {
-        Ok(text) => serde_yaml::from_str(&text).at(&place, "is no configuration"),
+        Ok(text) => {
+            let value = parse_yaml(&text).at(&place, "is no configuration")?;
+            serde_json::to_value(value).at(&place, "is no configuration")
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => {
             Ok(read_result(folder)?.map_or(Json::Null, |result| result.settings))
         }

@@ -28,6 +28,7 @@ use crate::machine::processor;
 use crate::messages::counted;
 use crate::metrics::Evaluation;
 use crate::model::Description;
+use crate::settings::parse_yaml;
 use crate::tensor_file::{self, CHECKPOINT as HEADER, TensorFile, bytes_of};
 
 /// Checkpoint format version; any other version is refused.
@@ -97,7 +98,12 @@ impl Checkpoints {
                 Err(error) => return Err(error),
             }
         }
-        first.map_or(Ok(None), |error| Err(error.context("no checkpoint is whole")))
+        let begin = self.folder.with_file_name("config.yaml");
+        let remedy = || {
+            let config = begin.display();
+            format!("no checkpoint is whole, so that the run can only begin anew (`f3-tch train {config}`)")
+        };
+        first.map_or(Ok(None), |error| Err(error.context(remedy())))
     }
 
     /// Epochs and paths, in the epochs' order.
@@ -214,7 +220,7 @@ impl Checkpoint {
             damage!("{shown}: is a safetensors file, but no checkpoint of f3-tch");
         };
         let unread = || format!("{shown}: has a header that cannot be read");
-        let value: Value = serde_yaml::from_str(text).with_context(unread)?;
+        let value: Value = parse_yaml(text).with_context(unread)?;
         let version = value.get("version").and_then(Value::as_u64);
         if version != Some(VERSION) {
             bail!(

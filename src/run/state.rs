@@ -16,6 +16,21 @@ use crate::trainer::{self, Trainer};
 /// Everything that a run needs, ready to start or to continue.
 ///
 /// It can be sent to another thread; runs on different threads may share their data set.
+///
+/// ```no_run
+/// # fn main() -> anyhow::Result<()> {
+/// use f3_tch::config::{Config, Source};
+/// use f3_tch::data::DataDirectory;
+/// use f3_tch::run::{Run, on_epoch};
+/// use f3_tch::tch::Device;
+///
+/// let (config, _) = Config::read(&Source::open("digits")?)?;
+/// let data = config.data.set.load(&DataDirectory::locate(None), Device::Cpu, &mut |_| {})?;
+/// let mut run = Run::new(&config, data)?;
+/// run.train(&mut on_epoch(|row| println!("{}: {:?}", row.epoch, row.value("test_loss"))))?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Run {
     /// What it is called in its results.
     pub name: String,

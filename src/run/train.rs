@@ -221,7 +221,7 @@ impl Run {
     }
 
     fn evaluate(&self, split: &Split) -> Result<Evaluation> {
-        let forward = |inputs: &_| self.state.trainer.layers().forward(inputs);
+        let forward = |batches: &[_]| self.state.trainer.layers().forward_all(batches);
         let settings = &self.settings;
         evaluate(forward, split, &self.data.measured_by(settings.loss), settings.eval_batch_size)
     }

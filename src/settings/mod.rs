@@ -15,6 +15,7 @@ mod render;
 mod schema;
 mod section;
 mod source;
+mod yaml;
 
 pub use carried::names as carried_names;
 pub use domain::Domain;
@@ -28,6 +29,7 @@ pub use schema::schema;
 pub(crate) use section::section;
 pub use source::{Source, key_and_value};
 pub(crate) use source::{is_at_or_below, lay_over, lookup};
+pub use yaml::parse as parse_yaml;
 
 use std::fmt::{self, Display};
 

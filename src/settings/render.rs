@@ -10,12 +10,16 @@ pub fn render(value: &Value, keys: &[Key]) -> String {
     let mut lines = Vec::new();
     collect(value, "", keys, &mut lines);
     let widest = lines.iter().map(|(text, _)| text.chars().count()).max().unwrap_or(0);
+    let widest = widest.min(WIDEST); // behind longer lines comments are not aligned
     let line = |(text, comment): &(String, Option<String>)| match comment {
         Some(comment) => format!("{text:widest$}  # {comment}\n"),
         None => format!("{text}\n"),
     };
     lines.iter().map(line).collect()
 }
+
+/// The column up to which comments are aligned.
+const WIDEST: usize = 60;
 
 /// The lines of a mapping at a path, and the comment beside each.
 fn collect(value: &Value, path: &str, keys: &[Key], lines: &mut Vec<(String, Option<String>)>) {

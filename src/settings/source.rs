@@ -11,9 +11,21 @@ use crate::files::{self, At};
 
 use super::carried::{self, CARRIED};
 use super::domain::show;
-use super::{ConfigError, Result};
+use super::{ConfigError, Result, yaml};
 
 /// The layers of a configuration: each says what differs from the one before.
+///
+/// ```no_run
+/// # fn main() -> anyhow::Result<()> {
+/// use f3_tch::config::{Config, Source};
+///
+/// let mut source = Source::open("mnist")?; // a file, or one that the library carries
+/// source.set("model.hidden_layers=3")?;
+/// let (config, remarks) = Config::read(&source)?;
+/// assert_eq!(config.epochs, 100);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Source {
     layers: Vec<Layer>, // files, each of which extends the one before, then `--set`s
@@ -111,7 +123,7 @@ impl Source {
         let value = if punctuation || value.starts_with('#') {
             Value::from(value)
         } else {
-            serde_yaml::from_str(value)
+            yaml::parse(value)
                 .map_err(|error| ConfigError(format!("{shown}: the value is not YAML: {error}")))?
         };
         self.set_option(path, value, &shown)
@@ -220,11 +232,11 @@ impl Layer {
         let indent = |line: &str| line[..line.len() - line.trim_start().len()].contains('\t');
         if let Some((number, _)) = (1..).zip(text.lines()).find(|(_, line)| indent(line)) {
             let remedy = "is indented with a tab; YAML wants spaces";
-            if serde_yaml::from_str::<Value>(text).is_err() {
+            if yaml::parse(text).is_err() {
                 return Err(ConfigError(format!("{name}, line {number}: {remedy}")));
             }
         }
-        let values = match serde_yaml::from_str(text) {
+        let values = match yaml::parse(text) {
             Ok(Value::Mapping(values)) => values,
             Ok(Value::Null) => Mapping::new(),
             Ok(_) => return Err(ConfigError(format!("{name}: holds no mapping of keys"))),

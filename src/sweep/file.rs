@@ -11,7 +11,7 @@ use crate::config::run_name;
 use crate::report::ReportSettings;
 use crate::settings::domain::{any, show, text};
 use crate::settings::{
-    ConfigError, Domain, Result, Source, is_at_or_below, key_and_value, section,
+    ConfigError, Domain, Result, Source, is_at_or_below, key_and_value, parse_yaml, section,
 };
 
 section! {
@@ -240,7 +240,7 @@ impl SweepFile {
         let key = key.to_string();
         let varied = self.vary.iter().any(|varied| varied.key == key);
         let text = if varied { format!("[{value}]") } else { value.to_string() };
-        let value = serde_yaml::from_str(&text)
+        let value = parse_yaml(&text)
             .map_err(|error| ConfigError(format!("{origin}: the value is not YAML: {error}")))?;
         self.put(Setting { key, value, origin })
     }

@@ -232,8 +232,14 @@ impl Plan {
                 Ok(run)
                     if !counted.insert((run.group.clone(), run.row.clone(), run.name.clone())) => {}
                 Ok(run) => self.runs.push(run),
-                Err(error) if complaints.contains(&error.0) => {}
-                Err(error) => complaints.push(error.0),
+                Err(error) => {
+                    // All complaints about a run, of which others may have some, too.
+                    for line in error.0.lines().map(str::to_string) {
+                        if !complaints.contains(&line) {
+                            complaints.push(line);
+                        }
+                    }
+                }
             }
         }
         if complaints.is_empty() {

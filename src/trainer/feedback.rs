@@ -23,6 +23,41 @@ use crate::schedule::{self, Chunk, Head, LayerMajor, Schedule, Stage};
 /// [`ErrorInfo`] chooses e, and with it the algorithm: with information from the previous epoch
 /// this is F³, with the targets DRTP, with the current error DFA. A network whose hidden layers
 /// have no feedback matrix trains its output layer only (LLO).
+///
+/// ```no_run
+/// # fn main() -> anyhow::Result<()> {
+/// use f3_tch::Generator;
+/// use f3_tch::data::Split;
+/// use f3_tch::engine::EngineSettings;
+/// use f3_tch::error_info::ErrorInfo;
+/// use f3_tch::feedback::FeedbackInit;
+/// use f3_tch::layers::Layers;
+/// use f3_tch::loss::Loss;
+/// use f3_tch::network::{Activation, Block, Dense};
+/// use f3_tch::optimizer::{AdamSettings, OptimizerSettings};
+/// use f3_tch::tch::{Device, Kind, Tensor};
+/// use f3_tch::trainer::{Epoch, FeedbackTrainer, Trainer};
+///
+/// let mut generator = Generator::new(1)?;
+/// let inputs = generator.uniform(&[60, 8], 0.0, 1.0)?;
+/// let targets = generator.integers(&[60], 3)?.onehot(3).to_kind(Kind::Float);
+/// let data = Split::new(inputs, targets);
+///
+/// let blocks: Vec<Box<dyn Block>> = vec![
+///     Box::new(Dense::new(8, 20, Activation::Tanh, &mut generator, Device::Cpu)?),
+///     Box::new(Dense::new(20, 3, Activation::Sigmoid, &mut generator, Device::Cpu)?),
+/// ];
+/// let adam = EngineSettings::new(OptimizerSettings::Adam(AdamSettings::default()));
+/// let layers = Layers::new(blocks, Some(&FeedbackInit::KaimingUniform), &adam, &mut generator)?;
+///
+/// let loss = Loss::BinaryCrossEntropy;
+/// let mut trainer = FeedbackTrainer::new(layers, ErrorInfo::DelayedError, loss, &data)?;
+/// let order = Tensor::arange(60, (Kind::Int64, Device::Cpu));
+/// let epoch = Epoch { data: &data, order: &order, batch_size: 10, learning_rate: 1e-3 };
+/// trainer.train_epoch(&epoch, &mut |samples| println!("{samples} done"))?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct FeedbackTrainer {
     layers: Layers,
     error_info: ErrorInfo,
