@@ -27,9 +27,12 @@ fn image(number: usize) -> (Vec<f32>, i64) {
     let (class, place) = (number % 4, number / 4);
     let row = place % 4 + if class < 2 { 0 } else { SIDE / 2 };
     let column = place / 4 % 4 + if class % 2 == 0 { 0 } else { SIDE / 2 };
-    let is_bright = |r: usize, c: usize| (row..row + 3).contains(&r) && (column..column + 3).contains(&c);
+    let is_bright =
+        |r: usize, c: usize| (row..row + 3).contains(&r) && (column..column + 3).contains(&c);
     let noise = |at: usize| (at * 37 + number * 101) % 60;
-    let pixel = |at: usize| (noise(at) + if is_bright(at / SIDE, at % SIDE) { 190 } else { 0 }) as f32 / 255.0;
+    let pixel = |at: usize| {
+        (noise(at) + if is_bright(at / SIDE, at % SIDE) { 190 } else { 0 }) as f32 / 255.0
+    };
     ((0..SIDE * SIDE).map(pixel).collect(), class as i64)
 }
 
@@ -61,7 +64,10 @@ pub fn train() -> Result<(f64, f64)> {
 
     // What it makes of a single image.
     let scores = run.state.trainer.layers().forward(&run.data.test.inputs.narrow(0, 0, 1))?;
-    println!("scores of the first test image: {:?}", Vec::<f32>::try_from(scores.view(-1).to_kind(Kind::Float))?);
+    println!(
+        "scores of the first test image: {:?}",
+        Vec::<f32>::try_from(scores.view(-1).to_kind(Kind::Float))?
+    );
     Ok((before, accuracy(&run)?))
 }
 

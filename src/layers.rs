@@ -236,7 +236,9 @@ impl Layers {
             return batches.iter().map(|inputs| self.forward(inputs)).collect();
         }
         let (first, others) = self.0.split_first().expect("made with an output layer");
-        let outputs = others.iter().try_fold(first.forward_all(batches)?, |h, layer| layer.forward_all(&h))?;
+        let outputs = others
+            .iter()
+            .try_fold(first.forward_all(batches)?, |h, layer| layer.forward_all(&h))?;
         let device = |(h, inputs): (Tensor, &Tensor)| h.to_device(inputs.device());
         Ok(outputs.into_iter().zip(batches).map(device).collect())
     }

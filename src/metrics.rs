@@ -11,8 +11,8 @@ use tch::{Kind, Tensor};
 
 use self::Better::{Higher, Lower};
 pub use self::auroc::macro_auroc;
-use crate::data::{Scaling, Split};
 use crate::data::Task::{self, Classification, Regression};
+use crate::data::{Scaling, Split};
 use crate::loss::Loss;
 use crate::process::use_threads;
 

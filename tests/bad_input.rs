@@ -428,7 +428,8 @@ fn checkpoints_that_cannot_be_used_are_refused() {
         for at in [header * part / 10, header + (good.len() - header) * part / 10] {
             let name = format!("cut_{at}");
             copy(&bench, &name, Some(&good[..at]));
-            let signs = [&name[..], "epoch-000003.safetensors", "no checkpoint is whole", "begin anew"];
+            let signs =
+                [&name[..], "epoch-000003.safetensors", "no checkpoint is whole", "begin anew"];
             bench.refuses(&name, &["resume", &name], 1, &signs);
 
             let name = format!("flipped_{at}");
@@ -583,7 +584,7 @@ fn samples_that_cannot_be_predicted_are_refused() {
         ("cut.idx", idx(images, [2, 8, 8], 127), "ends before the last image"),
         ("longer.idx", idx(images, [2, 8, 8], 129), "is longer than it says"),
         ("cut.idx.gz", gzip(&idx(images, [2, 8, 8], 128))[..30].to_vec(), "cut.idx.gz"),
-        ("wide.png", fs::read(&wide).unwrap(), "is 28 x 28; the network was trained on 8 x 8"),
+        ("wide.png", fs::read(&wide).unwrap(), "is 28 x 28; pictures of 8 x 8 are needed"),
         ("huge.png", png(1 << 30, 1 << 30), "huge.png"),
         ("cut.png", png(8, 8), "cannot be read as a picture"),
         ("text.png", b"no picture".to_vec(), "cannot be read as a picture"),
@@ -623,7 +624,7 @@ fn samples_that_cannot_be_predicted_are_refused() {
         1,
         &["folder: holds no PNG or JPEG files"],
     );
-    bench.refuses("no input", &predict("none.idx", "out.csv"), 1, &["none.idx: cannot be read"]);
+    bench.refuses("no input", &predict("none.idx", "out.csv"), 1, &["none.idx: cannot be opened"]);
     bench.refuses("output", &predict("cut.idx", "table.csv"), 1, &["table.csv: exists already"]);
     bench.refuses(
         "output's folder",

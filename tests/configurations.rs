@@ -122,7 +122,11 @@ fn complaints_name_the_file_that_is_wrong() {
     for (config, sets, expected) in [
         ("top.yaml", vec![], "error: base.yaml, line 4: `model.width` is `0`"),
         ("top.yaml", vec!["model.width=-1"], "error: --set model.width=-1: `model.width` is `-1`"),
-        ("typo.yaml", vec![], "error: typo.yaml, line 2: unknown key `epoch` (did you mean `epochs`?)"),
+        (
+            "typo.yaml",
+            vec![],
+            "error: typo.yaml, line 2: unknown key `epoch` (did you mean `epochs`?)",
+        ),
         ("lost.yaml", vec![], "error: lost.yaml: `extends` is `mnits`; expected a file, or a conf"),
         ("list.yaml", vec![], "error: list.yaml: `extends` is `[mnist]`; expected the path"),
         ("x/a.yaml", vec![], "x/a.yaml extends x/b.yaml extends x/../x/a.yaml"),

@@ -37,7 +37,11 @@ fn table(path: &Path) {
     let mut text = "size,weight,trade,pay\n".to_string();
     for index in 0..80 {
         let trade = ["smith", "baker", "poet"][index % 3];
-        let weight = if index % 7 == 3 { "?".to_string() } else { format!("{}", 0.01 * (index % 11) as f64) };
+        let weight = if index % 7 == 3 {
+            "?".to_string()
+        } else {
+            format!("{}", 0.01 * (index % 11) as f64)
+        };
         let pay = 1000 + 37 * index + 100 * (index % 3);
         text += &format!("{},{weight},{trade},{pay}\n", 100_000 + 13 * (index * index % 97));
     }
@@ -91,7 +95,8 @@ fn exported_networks_answer_as_the_program_does() {
         // Python takes half a minute for a program.
         let endings = if name == "vit" { vec!["onnx", "py", "pt2"] } else { vec!["onnx", "py"] };
         for ending in endings {
-            let said = succeeds(path, &["export", name, "-o", &format!("{name}_{ending}.{ending}")]);
+            let said =
+                succeeds(path, &["export", name, "-o", &format!("{name}_{ending}.{ending}")]);
             assert!(said.contains("in: ") && said.contains("[N, "), "{said}");
         }
         if data.contains("people") {
@@ -100,11 +105,23 @@ fn exported_networks_answer_as_the_program_does() {
     }
     let script = common::root().join("tests/python/export.py");
     let package = common::root().join("python");
-    let output = Command::new(&python).arg(&script).arg(&package).current_dir(path).output().unwrap();
+    let output =
+        Command::new(&python).arg(&script).arg(&package).current_dir(path).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
     // The best epoch, and a checkpoint of which the network alone is taken.
-    succeeds(path, &["train", "mlp.yaml", "--quiet", "--run-dir", "best", "--set", "checkpoint.best=test_loss"]);
+    succeeds(
+        path,
+        &[
+            "train",
+            "mlp.yaml",
+            "--quiet",
+            "--run-dir",
+            "best",
+            "--set",
+            "checkpoint.best=test_loss",
+        ],
+    );
     succeeds(path, &["export", "best", "--at", "best", "-o", "best.py"]);
     let names = |file: &str| {
         let mut names: Vec<String> = tch::Tensor::read_safetensors(path.join(file))
@@ -129,10 +146,14 @@ fn exported_networks_answer_as_the_program_does() {
         assert!(said.contains(reason), "{said}");
     }
     let said = fails(path, &["export", "mlp", "--at", "best", "-o", "b.onnx"]);
-    assert!(said.contains("a run keeps its best epoch if `checkpoint.best` names a metric"), "{said}");
+    assert!(
+        said.contains("a run keeps its best epoch if `checkpoint.best` names a metric"),
+        "{said}"
+    );
     let mut command = Command::new(env!("CARGO_BIN_EXE_f3-tch"));
     let command = command.args(["export", "mlp", "-o", "c.pt2"]).current_dir(path);
-    for (other, reason) in [("/nowhere/python", "cannot be started"), ("false", "could not export")] {
+    for (other, reason) in [("/nowhere/python", "cannot be started"), ("false", "could not export")]
+    {
         let output = command.env("F3_PYTHON", other).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(said.contains(reason) && said.contains("F3_PYTHON"), "{said}");

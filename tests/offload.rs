@@ -90,7 +90,8 @@ fn evaluation_in_batches_gives_the_same_digits() {
         let (inside, outside) = (format!("inside_{kernels}"), format!("outside_{kernels}"));
         let found = train(path, &inside, None, &common);
         assert!(found.status.success(), "{found:?}");
-        let found = train(path, &outside, None, &[&common[..], &["schedule.offload=files"]].concat());
+        let found =
+            train(path, &outside, None, &[&common[..], &["schedule.offload=files"]].concat());
         assert!(found.status.success(), "{found:?}");
         assert_eq!(metrics(&path.join(outside)), metrics(&path.join(inside)), "{kernels}");
     }

@@ -65,7 +65,8 @@ fn config(folder: &Path, name: &str, data: &str, model: &str) {
 }
 
 const CNN: &str = "{name: cnn, topology: 4C3-pool-10FC}";
-const VIT: &str = "{name: vit, patch_size: 4, token_width: 8, blocks: 2, heads: 2, head_size: 4, mlp_width: 8}";
+const VIT: &str =
+    "{name: vit, patch_size: 4, token_width: 8, blocks: 2, heads: 2, head_size: 4, mlp_width: 8}";
 
 fn result(run: &Path) -> Value {
     serde_json::from_slice(&fs::read(run.join("result.json")).unwrap()).unwrap()
@@ -111,7 +112,10 @@ fn pictures_in_folders_are_learned_and_predicted() {
         fs::write(&cache, bytes).unwrap();
     }
     let said = succeeds(path, &["train", "pets/cnn.yaml", "--quiet", "--run-dir", "damaged"]);
-    assert!(said.contains("has changed since it was written; the pictures are read again"), "{said}");
+    assert!(
+        said.contains("has changed since it was written; the pictures are read again"),
+        "{said}"
+    );
     assert_eq!(last("damaged"), last("cnn"));
 
     // A picture that has changed is another data set.
@@ -143,7 +147,10 @@ fn pictures_are_prepared_with_the_training_sets_mean_and_deviation() {
         config(path, "c.yaml", &format!("{sets}{more}"), "{width: 2}");
         let _ = fs::remove_dir_all(path.join("run"));
         let one_by_one = ["--batch-size", "1"];
-        succeeds(path, &[&["train", "c.yaml", "--quiet", "--run-dir", "run"], &one_by_one[..]].concat());
+        succeeds(
+            path,
+            &[&["train", "c.yaml", "--quiet", "--run-dir", "run"], &one_by_one[..]].concat(),
+        );
         let file = fs::read(path.join("run/model.safetensors")).unwrap();
         let header = &file[8..8 + u64::from_le_bytes(file[..8].try_into().unwrap()) as usize];
         let header: Value = serde_json::from_slice(header).unwrap();
@@ -171,9 +178,18 @@ fn pictures_that_cannot_be_used_are_refused_by_name() {
         ("name: folder, train: nowhere, test: test", "nowhere: no such folder"),
         ("name: folder, train: train/above, test: test", "train/above: has 1 folder(s) in it"),
         ("name: folder, train: train", "`data.test` is missing"),
-        (&format!("{sets}, size: 0"), "`data.size` is `0`; expected null or a number from 1 to 4096"),
-        (&format!("{sets}, color: blue"), "`data.color` is `blue`; expected one of auto, grey, rgb"),
-        (&format!("{sets}, mean: [1, 2, 3]"), "`data.mean` is `a list of 3`; expected one number, or 1"),
+        (
+            &format!("{sets}, size: 0"),
+            "`data.size` is `0`; expected null or a number from 1 to 4096",
+        ),
+        (
+            &format!("{sets}, color: blue"),
+            "`data.color` is `blue`; expected one of auto, grey, rgb",
+        ),
+        (
+            &format!("{sets}, mean: [1, 2, 3]"),
+            "`data.mean` is `a list of 3`; expected one number, or 1",
+        ),
     ] {
         let error = complaint(data);
         assert!(error.contains(expected), "{data}: {error}");
@@ -188,7 +204,10 @@ fn pictures_that_cannot_be_used_are_refused_by_name() {
     fs::remove_file(path.join("train/below/zzz.png")).unwrap();
     fs::create_dir_all(path.join("test/sideways")).unwrap();
     let error = complaint(sets);
-    assert!(error.contains("test/sideways: is a class that the training set does not have"), "{error}");
+    assert!(
+        error.contains("test/sideways: is a class that the training set does not have"),
+        "{error}"
+    );
 }
 
 /// Saves arrays with NumPy.
@@ -312,19 +331,28 @@ fn networks_and_results_are_read_in_python() {
         table += &format!("{};{kind};{city};{}\n", 20 + index, 1000 + 37 * index);
     }
     fs::write(path.join("people.csv"), &table).unwrap();
-    for (name, more) in [("numbers", "targets: pay, task: regression"), ("classes", "targets: kind, task: classification")] {
+    for (name, more) in [
+        ("numbers", "targets: pay, task: regression"),
+        ("classes", "targets: kind, task: classification"),
+    ] {
         let categorical = if name == "numbers" { "[kind, city]" } else { "[city]" };
         let ignore = if name == "numbers" { "[]" } else { "[pay]" };
         let data = format!(
             "name: csv, path: people.csv, delimiter: ;, {more}, categorical: {categorical}, \
              encoding: one_hot, ignore: {ignore}"
         );
-        config(path, &format!("{name}.yaml"), &data.replace("delimiter: ;", "delimiter: \";\""), "{width: 5}");
+        config(
+            path,
+            &format!("{name}.yaml"),
+            &data.replace("delimiter: ;", "delimiter: \";\""),
+            "{width: 5}",
+        );
     }
     for name in ["cnn", "vit", "mlp", "numbers", "classes"] {
         let run = format!("runs/{name}");
         succeeds(path, &["train", &format!("{name}.yaml"), "--quiet", "--run-dir", &run]);
-        let input = if ["numbers", "classes"].contains(&name) { "people.csv" } else { "test/below" };
+        let input =
+            if ["numbers", "classes"].contains(&name) { "people.csv" } else { "test/below" };
         succeeds(path, &["predict", &run, input, "-o", &format!("{name}.csv")]);
     }
     let script = "

@@ -62,7 +62,8 @@ fn preparation(run: &Path) -> Value {
     let bytes = fs::read(run.join("model.safetensors")).unwrap();
     let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
-    let about: Value = serde_json::from_str(header["__metadata__"]["f3_tch_model"].as_str().unwrap()).unwrap();
+    let about: Value =
+        serde_json::from_str(header["__metadata__"]["f3_tch_model"].as_str().unwrap()).unwrap();
     about["preparation"].clone()
 }
 
@@ -77,24 +78,40 @@ fn missing_values_are_left_out_or_filled_in() {
 
     config(path, "dropped.yaml", "missing: ['?', NA]");
     let said = succeeds(path, &["train", "dropped.yaml", "--run-dir", "dropped", "--quiet"]);
-    let expected = format!("people.csv: {lacking} of 60 rows left out, in which a value is missing");
+    let expected =
+        format!("people.csv: {lacking} of 60 rows left out, in which a value is missing");
     assert!(said.contains(&expected), "{said}");
-    assert!(said.contains("1 column with one value in all training rows, from which nothing can be learnt: same"), "{said}");
-    assert!(said.contains("1 column of names that become 0, 1, 2, …") && said.contains(": trade"), "{said}");
+    assert!(
+        said.contains(
+            "1 column with one value in all training rows, from which nothing can be learnt: same"
+        ),
+        "{said}"
+    );
+    assert!(
+        said.contains("1 column of names that become 0, 1, 2, …") && said.contains(": trade"),
+        "{said}"
+    );
 
     config(path, "category.yaml", "missing: ['?', NA], impute: category, encoding: one_hot");
     let said = succeeds(path, &["train", "category.yaml", "--run-dir", "category", "--quiet"]);
-    assert!(said.contains("6 of 60 rows left out") && said.contains("5 missing values filled in"), "{said}");
+    assert!(
+        said.contains("6 of 60 rows left out") && said.contains("5 missing values filled in"),
+        "{said}"
+    );
     assert!(!said.contains("alphabetical"), "{said}");
     let columns = preparation(&path.join("category"))["inputs"]["table"]["columns"].clone();
-    let trade = columns.as_array().unwrap().iter().find(|it| it["name"] == "trade").unwrap().clone();
+    let trade =
+        columns.as_array().unwrap().iter().find(|it| it["name"] == "trade").unwrap().clone();
     assert_eq!(trade["coding"]["one_hot"], serde_json::json!(["?", "baker", "poet", "smith"]));
 
     for (impute, expected) in [("mean", true), ("median", false)] {
         let name = format!("{impute}.yaml");
         config(path, &name, &format!("missing: ['?', NA], impute: {impute}, encoding: one_hot"));
         let said = succeeds(path, &["train", &name, "--run-dir", impute, "--quiet"]);
-        assert!(said.contains("11 missing values filled in") && !said.contains("left out"), "{said}");
+        assert!(
+            said.contains("11 missing values filled in") && !said.contains("left out"),
+            "{said}"
+        );
         let columns = preparation(&path.join(impute))["inputs"]["table"]["columns"].clone();
         let fill = columns[0]["fill"].as_f64().unwrap();
         assert!(columns[0]["name"] == "age" && (20.0..61.0).contains(&fill), "{columns}");
@@ -103,7 +120,12 @@ fn missing_values_are_left_out_or_filled_in() {
 
     config(path, "wrong.yaml", "impute: mean");
     let said = fails(path, &["train", "wrong.yaml", "--run-dir", "wrong"]);
-    assert!(said.contains("`data.impute` is `mean`; expected null, since `data.missing` names no marker"), "{said}");
+    assert!(
+        said.contains(
+            "`data.impute` is `mean`; expected null, since `data.missing` names no marker"
+        ),
+        "{said}"
+    );
 }
 
 #[test]
@@ -150,7 +172,11 @@ fn every_row_that_can_be_answered_is() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("standard input, line 3"));
 
     // A place for names that training did not have, and a number for ages that are missing.
-    config(path, "b.yaml", "missing: ['?', NA], impute: median, unseen: own_place, encoding: one_hot");
+    config(
+        path,
+        "b.yaml",
+        "missing: ['?', NA], impute: median, unseen: own_place, encoding: one_hot",
+    );
     succeeds(path, &["train", "b.yaml", "--run-dir", "b", "--quiet"]);
     let said = succeeds(path, &["predict", "b", "new.csv", "-o", "all.csv"]);
     assert!(said.contains("1 sample without an answer"), "{said}");
@@ -173,7 +199,10 @@ fn a_table_of_its_own_for_testing_may_have_new_names() {
     config("refuse");
     let said = fails(path, &["train", "a.yaml", "--run-dir", "a"]);
     let expected = "test.csv, line 2, column `b`: is `z`; expected a value that occurs in";
-    assert!(said.contains(expected) && said.contains("`data.unseen: own_place` gives others a place"), "{said}");
+    assert!(
+        said.contains(expected) && said.contains("`data.unseen: own_place` gives others a place"),
+        "{said}"
+    );
     config("own_place");
     succeeds(path, &["train", "a.yaml", "--run-dir", "a", "--quiet"]);
     let columns = preparation(&path.join("a"))["inputs"]["table"]["columns"].clone();
@@ -189,7 +218,8 @@ fn a_table_of_its_own_for_testing_may_have_new_names() {
 fn metrics_are_in_the_targets_own_units() {
     let folder = TempDir::new().unwrap();
     let path = folder.path();
-    let rows_of: String = (0..50).map(|index| format!("{index},{}\n", 5000 + 100 * index)).collect();
+    let rows_of: String =
+        (0..50).map(|index| format!("{index},{}\n", 5000 + 100 * index)).collect();
     fs::write(path.join("people.csv"), format!("age,pay\n{rows_of}")).unwrap();
     let text = "data: {name: csv, path: people.csv, task: regression, targets: pay, batch_size: 5}\n\
                 model: {width: 6}\nalgorithm: {name: f3}\noptimizer: {learning_rate: 1e-2}\nepochs: 5\n";
@@ -221,7 +251,8 @@ fn metrics_are_in_the_targets_own_units() {
     }
     let shown = f3_tch(path, &["evaluate", "a"]);
     let shown = String::from_utf8(shown.stdout).unwrap();
-    let first: Vec<&str> = shown.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
+    let first: Vec<&str> =
+        shown.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
     assert_eq!(first, ["train", "samples", "loss", "mae", "mape", "r2"], "{shown}");
 }
 

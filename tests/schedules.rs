@@ -46,7 +46,8 @@ fn outcome(mut experiment: Run, epochs: usize) -> Vec<(String, Vec<f64>)> {
     let (layers, data) = (experiment.state.trainer.layers(), &experiment.data);
     let loss = experiment.settings.loss;
     let found_metrics =
-        evaluate(|batches| layers.forward_all(batches), &data.test, &data.measured_by(loss), 7).unwrap();
+        evaluate(|batches| layers.forward_all(batches), &data.test, &data.measured_by(loss), 7)
+            .unwrap();
     found.push(("loss".into(), vec![found_metrics.loss]));
     found
         .extend(found_metrics.metrics.iter().map(|(name, value)| (name.to_string(), vec![*value])));

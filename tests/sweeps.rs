@@ -184,7 +184,7 @@ fn every_complaint_names_its_place_before_anything_is_trained() {
     }
     let error =
         plan("base: digits\nvary: {model.width: [x, y], algorithm.name: [z]}").err().unwrap();
-    assert_eq!(error.lines().count(), 2, "each complaint once: {error}");
+    assert_eq!(error.lines().count(), 3, "each complaint once: {error}");
 }
 
 #[test]

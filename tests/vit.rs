@@ -30,7 +30,8 @@ fn experiment(algorithm: &str, seed: u64) -> Run {
 
 fn on_test_set(run: &Run) -> Evaluation {
     let (layers, data, loss) = (run.state.trainer.layers(), &run.data, run.settings.loss);
-    evaluate(|batches| layers.forward_all(batches), &data.test, &data.measured_by(loss), 200).unwrap()
+    evaluate(|batches| layers.forward_all(batches), &data.test, &data.measured_by(loss), 200)
+        .unwrap()
 }
 
 #[test]

@@ -7,8 +7,8 @@ use serde_yaml::Value;
 use super::{DataFrom, assemble};
 use crate::config::{Config, Source};
 use crate::learning_rate::Decay;
-use crate::settings::parse_yaml;
 use crate::run::{Checkpoint, Checkpoints, ConfigText, Event, Folder, Observer, Run};
+use crate::settings::parse_yaml;
 
 impl Run {
     /// The run of a folder, as it was when it was cut off; from the beginning if it had no checkpoint

@@ -14,8 +14,8 @@ use f3_tch::model::Model;
 use tch::Tensor;
 
 use super::new_table::NewTable;
-use super::saved::SavedNetwork;
 use super::progress::show_fetching;
+use super::saved::SavedNetwork;
 use super::{DataDirArgs, print};
 
 #[derive(Args)]
@@ -91,7 +91,8 @@ impl EvaluateArgs {
 fn shown_table(task: Task, found: &[(&str, i64, Evaluation)]) -> String {
     let row = |name: &str, unit: &str, cell: &dyn Fn(&(&str, i64, Evaluation)) -> String| {
         let cells: Vec<String> = found.iter().map(|it| format!("{:>12}", cell(it))).collect();
-        format!("{name:10}{}{}{unit}", cells.concat(), if unit.is_empty() { "" } else { " " }) + "\n"
+        format!("{name:10}{}{}{unit}", cells.concat(), if unit.is_empty() { "" } else { " " })
+            + "\n"
     };
     let number = |value: f64| format_number(value);
     let mut table = row("", "", &|(part, ..)| part.to_string());

@@ -105,7 +105,10 @@ fn report(refused: &[Error]) {
     if refused.is_empty() {
         return;
     }
-    say(format_args!("note: {} without an answer, whose cells are empty:", counted(refused.len(), "sample")));
+    say(format_args!(
+        "note: {} without an answer, whose cells are empty:",
+        counted(refused.len(), "sample")
+    ));
     for error in &refused[..refused.len().min(MOST_SHOWN)] {
         say(format_args!("  {}", text_of(error)));
     }
@@ -152,7 +155,8 @@ impl Answers<'_> {
         let single = answers.kind() == Kind::Float;
         let rows = Vec::<Vec<f64>>::try_from(answers.to_kind(Kind::Double))?;
         // As float32 they have fewer digits.
-        let text = |value: &f64| if single { (*value as f32).to_string() } else { value.to_string() };
+        let text =
+            |value: &f64| if single { (*value as f32).to_string() } else { value.to_string() };
         for (place, (row, best)) in rows.iter().zip(best).enumerate() {
             let mut cells = part.others.get(place).cloned().unwrap_or_default();
             let class = match self.targets {

@@ -94,7 +94,8 @@ pub fn show_fetching() -> impl FnMut(Fetching) {
             shown = (bytes != of).then_some(bar);
         }
         Fetching::Work { what, done, of } => {
-            let new = || bar(of, "{msg:25} {bar:40} {pos:>10} of {len}").with_message(what.to_string());
+            let new =
+                || bar(of, "{msg:25} {bar:40} {pos:>10} of {len}").with_message(what.to_string());
             let bar = shown.take().filter(|bar| bar.message() == what).unwrap_or_else(new);
             bar.set_position(done);
             shown = (done != of).then_some(bar);

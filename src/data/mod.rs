@@ -30,8 +30,8 @@ pub use samples::{Part, Samples};
 pub use selection::{DataSelection, ValidationSize, ValidationSplit};
 pub use set::{About, DataSet};
 pub use sets::{
-    Cifar10, Csv, CsvFiles, Digits, Encoding, FashionMnist, Folder, Impute, KnownDataSet, Mnist, Npz,
-    Sgemm, Unseen, WineQuality,
+    Cifar10, Csv, CsvFiles, Digits, Encoding, FashionMnist, Folder, Impute, KnownDataSet, Mnist,
+    Npz, Sgemm, Unseen, WineQuality,
 };
 pub use sources::{Place, Publication};
 pub use table::{Header, TableFormat};

@@ -50,7 +50,8 @@ pub(super) fn read(path: &Path, form: Form) -> Result<Vec<u8>> {
              `data.size`)"
         );
     }
-    let mut picture = DynamicImage::from_decoder(decoder).at(path, "cannot be read as a picture")?;
+    let mut picture =
+        DynamicImage::from_decoder(decoder).at(path, "cannot be read as a picture")?;
     if !fits {
         picture = picture.resize_exact(width as u32, height as u32, FilterType::Triangle);
     }

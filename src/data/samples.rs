@@ -252,10 +252,7 @@ fn open_idx(
 }
 
 /// Pictures are told by their files' names.
-fn open_pictures(
-    mut left: Vec<PathBuf>,
-    inputs: &Inputs,
-) -> Result<(Vec<String>, Source<'_>)> {
+fn open_pictures(mut left: Vec<PathBuf>, inputs: &Inputs) -> Result<(Vec<String>, Source<'_>)> {
     let Inputs::Image { shape, scaling, resized, .. } = inputs else {
         bail!("images were given to a network that was trained on rows of a table");
     };

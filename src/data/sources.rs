@@ -106,7 +106,9 @@ impl Sources {
                 let local = wanted.folder.join(name);
                 if local.is_file() {
                     let remedy = "rename or delete it, and it is fetched anew";
-                    wanted.unpack(&local).with_context(|| format!("{}: {remedy}", local.display()))?;
+                    wanted
+                        .unpack(&local)
+                        .with_context(|| format!("{}: {remedy}", local.display()))?;
                     return Ok(true);
                 }
                 let address = format!("{mirror}{name}");

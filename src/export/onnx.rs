@@ -121,7 +121,11 @@ fn prepare(graph: &mut Graph, about: &Description) -> (String, String) {
 /// The columns' names.
 fn listed(columns: &[Column]) -> String {
     let names: Vec<&str> = columns.iter().take(20).map(|it| it.name.as_str()).collect();
-    if names.len() < columns.len() { format!("{}, …", names.join(", ")) } else { names.join(", ") }
+    if names.len() < columns.len() {
+        format!("{}, …", names.join(", "))
+    } else {
+        names.join(", ")
+    }
 }
 
 /// Cells `[N, n_0]`, all numbers, filled and scaled in float64 as `prepare` does it.
@@ -160,8 +164,7 @@ fn answer(graph: &mut Graph, about: &Description, outputs: &str) -> String {
                     let values: Vec<f64> = scaling.iter().map(constant).collect();
                     Tensor::from_slice(&values).reshape([1, -1])
                 };
-                let deviation =
-                    graph.constant("unit_deviation", &row(|it| it.standard_deviation));
+                let deviation = graph.constant("unit_deviation", &row(|it| it.standard_deviation));
                 let mean = graph.constant("unit_mean", &row(|it| it.mean));
                 value = cast(graph, &value, Kind::Double);
                 value = graph.node("Mul", &[&value, &deviation], &[]);

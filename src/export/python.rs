@@ -55,7 +55,8 @@ pub fn write_program(model: &Model, source: &Path, path: &Path) -> Result<Export
     })?;
     if !ended.status.success() {
         let said = String::from_utf8_lossy(&ended.stderr);
-        let reason = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+        let reason =
+            said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
         bail!(
             "`{}` could not export the network: {reason}; .pt2 takes a Python with PyTorch and safetensors, \
              which F3_PYTHON may name",

@@ -30,7 +30,9 @@ pub fn best_of(run: &Path) -> Result<PathBuf> {
     let best = run.join("checkpoints").join("best.safetensors");
     if !best.is_file() {
         let shown = best.display();
-        bail!("{shown}: is not there; a run keeps its best epoch if `checkpoint.best` names a metric");
+        bail!(
+            "{shown}: is not there; a run keeps its best epoch if `checkpoint.best` names a metric"
+        );
     }
     Ok(best)
 }
@@ -46,7 +48,8 @@ pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>> {
     let (_, header) = SafeTensors::read_metadata(&content).at(path, unread)?;
     let key = super::description::KEY.to_string();
     let text = header.metadata().as_ref().and_then(|texts| texts.get(&key)).cloned();
-    let text = text.with_context(|| format!("{}: does not say what network it holds", path.display()))?;
+    let text =
+        text.with_context(|| format!("{}: does not say what network it holds", path.display()))?;
     let network = tensors.iter().filter(|(name, _)| name.starts_with(NETWORK));
     safetensors::serialize(network, Some(HashMap::from([(key, text)]))).at(path, "cannot be copied")
 }

@@ -6,8 +6,8 @@ mod description;
 mod file;
 
 pub use description::{Description, VERSION};
-pub use file::{best_of, init, of, save};
 pub(crate) use file::bytes;
+pub use file::{best_of, init, of, save};
 
 use std::path::Path;
 

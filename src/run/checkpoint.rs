@@ -101,7 +101,9 @@ impl Checkpoints {
         let begin = self.folder.with_file_name("config.yaml");
         let remedy = || {
             let config = begin.display();
-            format!("no checkpoint is whole, so that the run can only begin anew (`f3-tch train {config}`)")
+            format!(
+                "no checkpoint is whole, so that the run can only begin anew (`f3-tch train {config}`)"
+            )
         };
         first.map_or(Ok(None), |error| Err(error.context(remedy())))
     }

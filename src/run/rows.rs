@@ -45,7 +45,8 @@ impl Rows {
     /// Makes the file begin with these rows; they are on disk when this returns. They are those of the last
     /// call and further ones, or the process has just begun or gone back.
     pub fn write(&mut self, rows: &[EpochRow]) -> Result<Part> {
-        let goes_on = |open: &Open| open.count <= rows.len() && files::is_at(&open.file, &self.path);
+        let goes_on =
+            |open: &Open| open.count <= rows.len() && files::is_at(&open.file, &self.path);
         let mut open = match self.open.take().filter(goes_on) {
             Some(open) => open,
             None => self.start(rows)?,

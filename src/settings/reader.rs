@@ -108,11 +108,8 @@ impl Source {
 /// What an unknown key may have been meant for: one of those known in its place, or one of another section.
 fn meant(path: &str, known: &[&str], keys: &[Key]) -> String {
     let key = path.rsplit('.').next().unwrap_or_default();
-    const OTHER_NAMES: [(&str, &str); 3] = [
-        ("lr", "optimizer.learning_rate"),
-        ("dataset", "data.name"),
-        ("network", "model.name"),
-    ];
+    const OTHER_NAMES: [(&str, &str); 3] =
+        [("lr", "optimizer.learning_rate"), ("dataset", "data.name"), ("network", "model.name")];
     let other = OTHER_NAMES.iter().find(|(name, _)| *name == key).map(|(_, path)| *path);
     let mut elsewhere = keys.iter().map(|it| it.path.as_str());
     let elsewhere =

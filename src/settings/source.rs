@@ -249,7 +249,8 @@ impl Layer {
     fn find(files: Vec<PathBuf>, name: &str) -> Result<Option<Layer>> {
         if let Some(path) = files.iter().find(|path| path.exists() && !path.is_dir()) {
             let name = path.display().to_string();
-            let text = files::open(path).and_then(|file| read_to_string(file).at(path, "cannot be read"));
+            let text =
+                files::open(path).and_then(|file| read_to_string(file).at(path, "cannot be read"));
             let text = text.map_err(|error| ConfigError(format!("{error:#}")))?;
             return Layer::parse(name, path.parent().map(Path::to_path_buf), &text).map(Some);
         }
@@ -358,9 +359,9 @@ fn line_of(text: &str, path: &str) -> Option<usize> {
 
 /// What stands behind a key and its colon.
 fn behind_key<'a>(content: &'a str, key: &str) -> Option<&'a str> {
-    let quoted = ['"', '\''].iter().find_map(|quote| {
-        content.strip_prefix(*quote)?.strip_prefix(key)?.strip_prefix(*quote)
-    });
+    let quoted = ['"', '\'']
+        .iter()
+        .find_map(|quote| content.strip_prefix(*quote)?.strip_prefix(key)?.strip_prefix(*quote));
     quoted.or_else(|| content.strip_prefix(key))?.trim_start().strip_prefix(':')
 }
 

@@ -40,7 +40,8 @@ struct Bounded<'a> {
 impl Bounded<'_> {
     fn take<E: Error>(&self, count: usize) -> Result<(), E> {
         let left = self.left.get().checked_sub(count);
-        let reason = "it holds more values than any configuration; do its aliases repeat one another?";
+        let reason =
+            "it holds more values than any configuration; do its aliases repeat one another?";
         self.left.set(left.ok_or_else(|| E::custom(reason))?);
         Ok(())
     }
@@ -122,7 +123,11 @@ mod tests {
         let text = "a: {b: [1, -2, 3.5, true, ~, x, '7']}\nc: &it {d: e}\nf: *it\n2: 18446744073709551615\n";
         assert_eq!(parse(text).unwrap(), serde_yaml::from_str::<Value>(text).unwrap());
         for text in ["", "~", "a", "[]", "- - 1", "a: .inf"] {
-            assert_eq!(parse(text).unwrap(), serde_yaml::from_str::<Value>(text).unwrap(), "{text}");
+            assert_eq!(
+                parse(text).unwrap(),
+                serde_yaml::from_str::<Value>(text).unwrap(),
+                "{text}"
+            );
         }
         for (text, reason) in [
             ("a: 1\nb: 2\na: 3", "duplicate entry with key \"a\""),

@@ -13,7 +13,11 @@ fn main() -> anyhow::Result<()> {
     let mut run = Run::new(&config, data)?;
     run.train(&mut ())?;
     for row in &run.state.history {
-        println!("{}: test accuracy {:.1} %", row.epoch, row.value("test_accuracy").unwrap_or(f64::NAN));
+        println!(
+            "{}: test accuracy {:.1} %",
+            row.epoch,
+            row.value("test_accuracy").unwrap_or(f64::NAN)
+        );
     }
     Ok(())
 }

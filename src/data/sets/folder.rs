@@ -18,8 +18,8 @@ use super::csv::file;
 use crate::data::picture::{self, Form, is_picture};
 use crate::data::preparation::channel_statistics;
 use crate::data::{
-    About, DataDirectory, DataSet, Dataset, Files, Inputs, Preparation, Progress, RawDataset, Report,
-    Scaling, Split, Targets,
+    About, DataDirectory, DataSet, Dataset, Files, Inputs, Preparation, Progress, RawDataset,
+    Report, Scaling, Split, Targets,
 };
 use crate::files::At;
 use crate::settings::domain::{any, choice};
@@ -73,9 +73,11 @@ fn size() -> Domain<Size> {
     let sides = json!({"type": "array", "items": side, "minItems": 2, "maxItems": 2});
     let schema = json!({"anyOf": [side, sides]});
     let valid = |side: &u16| (1..=4096).contains(side);
-    any("a number from 1 to 4096, or a list of two: height, width", schema).only(move |size| match size {
-        Size::Square(side) => valid(side),
-        Size::Sides(sides) => sides.iter().all(valid),
+    any("a number from 1 to 4096, or a list of two: height, width", schema).only(move |size| {
+        match size {
+            Size::Square(side) => valid(side),
+            Size::Sides(sides) => sides.iter().all(valid),
+        }
     })
 }
 
@@ -263,7 +265,9 @@ fn pixels(
     if place.exists() {
         match cached(&place, shapes) {
             Ok(found) => return Ok(found),
-            Err(error) => report(Progress::Note(&format!("{error:#}; the pictures are read again"))),
+            Err(error) => {
+                report(Progress::Note(&format!("{error:#}; the pictures are read again")))
+            }
         }
     }
     let all: Vec<&Picture> = parts.iter().flatten().collect();
@@ -275,7 +279,8 @@ fn pixels(
     let tensors = NAMES.into_iter().zip(&found);
     let tensors = tensors.map(|(name, it)| (name.to_string(), it.shallow_clone())).collect();
     let kept = fs::create_dir_all(cache).at(cache, "cannot be created");
-    if let Err(error) = kept.and_then(|()| tensor_file::write(&place, tensors, Default::default())) {
+    if let Err(error) = kept.and_then(|()| tensor_file::write(&place, tensors, Default::default()))
+    {
         report(Progress::Note(&format!("{error:#}; the pictures will be read again next time")));
     }
     Ok(found)

@@ -86,6 +86,10 @@ mod tests {
             let keys = serde_yaml::to_value(&set).unwrap();
             assert_eq!(keys["name"], name);
         }
-        assert_eq!(KnownDataSet::all().count(), KnownDataSet::NAMES.len() - 3, "all but those of your own");
+        assert_eq!(
+            KnownDataSet::all().count(),
+            KnownDataSet::NAMES.len() - 3,
+            "all but those of your own"
+        );
     }
 }

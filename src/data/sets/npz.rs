@@ -94,7 +94,8 @@ impl NpzFiles {
 
     /// The four arrays, and the name of the first file.
     fn read(&self, directory: &DataDirectory) -> Result<([Array; 4], String)> {
-        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name =
+            |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         match self {
             NpzFiles::One(OneArchive { path }) => {
                 let path = directory.find(path)?;
@@ -104,7 +105,11 @@ impl NpzFiles {
                     let entry = archive.by_name(&format!("{name}.npy"));
                     let entry = entry.map_err(|_| {
                         let has: Vec<String> = archive_names(&path);
-                        anyhow!("{}: has no array `{name}`; it has {}", path.display(), has.join(", "))
+                        anyhow!(
+                            "{}: has no array `{name}`; it has {}",
+                            path.display(),
+                            has.join(", ")
+                        )
                     })?;
                     Array::read(format!("{}, `{name}`", path.display()), entry)
                 });
@@ -159,9 +164,12 @@ impl Array {
             (TypeChar::Int, 4) => whole(file.into_vec::<i32>().with_context(unread)?),
             (TypeChar::Int, 8) => whole(file.into_vec::<i64>().with_context(unread)?),
             (TypeChar::Float, 4) => {
-                Tensor::from_slice(&file.into_vec::<f32>().with_context(unread)?).to_kind(Kind::Double)
+                Tensor::from_slice(&file.into_vec::<f32>().with_context(unread)?)
+                    .to_kind(Kind::Double)
             }
-            (TypeChar::Float, 8) => Tensor::from_slice(&file.into_vec::<f64>().with_context(unread)?),
+            (TypeChar::Float, 8) => {
+                Tensor::from_slice(&file.into_vec::<f64>().with_context(unread)?)
+            }
             _ => bail!("{origin}: holds {kind}; whole numbers, float32 or float64 are needed"),
         };
         let values = match order {
@@ -205,7 +213,13 @@ impl DataSet for Npz {
         let parts = [Split::new(flat(&x_train), y_train), Split::new(flat(&x_test), y_test)];
         let Some(shape) = image(&x_train)? else {
             let columns = (0..parts[0].input_count()).map(|it| Column::number(it.to_string()));
-            return Ok(RawDataset::rows(&name, columns.collect(), targets, parts, self.standardize));
+            return Ok(RawDataset::rows(
+                &name,
+                columns.collect(),
+                targets,
+                parts,
+                self.standardize,
+            ));
         };
         let largest = if x_train.values.kind() == Kind::Uint8 { 255.0 } else { 1.0 };
         let scaling = match self.standardize {
@@ -222,13 +236,22 @@ impl DataSet for Npz {
 fn check_samples(x: &Array, y: &Array) -> Result<()> {
     let (x_shape, y_shape) = (x.shape(), y.shape());
     if x_shape.len() < 2 || x_shape.iter().any(|size| *size == 0) {
-        bail!("{}: is {x_shape:?}; inputs are [N, m], [N, height, width] or [N, channels, height, width]", x.origin);
+        bail!(
+            "{}: is {x_shape:?}; inputs are [N, m], [N, height, width] or [N, channels, height, width]",
+            x.origin
+        );
     }
     if y_shape.is_empty() || y_shape.len() > 2 || y_shape[0] != x_shape[0] {
-        bail!("{}: is {y_shape:?}; of {} samples the targets are [N] or [N, C]", y.origin, x_shape[0]);
+        bail!(
+            "{}: is {y_shape:?}; of {} samples the targets are [N] or [N, C]",
+            y.origin,
+            x_shape[0]
+        );
     }
     for array in [x, y] {
-        if array.values.kind() == Kind::Double && array.values.isfinite().all().int64_value(&[]) == 0 {
+        if array.values.kind() == Kind::Double
+            && array.values.isfinite().all().int64_value(&[]) == 0
+        {
             bail!("{}: holds numbers that are NaN or infinite", array.origin);
         }
     }
@@ -241,7 +264,11 @@ fn image(x: &Array) -> Result<Option<[i64; 3]>> {
         [_] => Ok(None),
         [height, width] => Ok(Some([1, height, width])),
         [channels, height, width] => Ok(Some([channels, height, width])),
-        _ => bail!("{}: is {:?}; images are [N, height, width] or [N, channels, height, width]", x.origin, x.shape()),
+        _ => bail!(
+            "{}: is {:?}; images are [N, height, width] or [N, channels, height, width]",
+            x.origin,
+            x.shape()
+        ),
     }
 }
 
@@ -257,7 +284,12 @@ impl Npz {
             let rows = |array: &Array| array.values.reshape([array.shape()[0], -1]);
             let (train_rows, test_rows) = (rows(train), rows(test));
             if train_rows.size()[1] != test_rows.size()[1] {
-                bail!("{}: has {} numbers a sample; the training set has {}", test.origin, test_rows.size()[1], train_rows.size()[1]);
+                bail!(
+                    "{}: has {} numbers a sample; the training set has {}",
+                    test.origin,
+                    test_rows.size()[1],
+                    train_rows.size()[1]
+                );
             }
             return Ok((Targets::numbers(0..train_rows.size()[1]), train_rows, test_rows));
         }
@@ -266,7 +298,11 @@ impl Npz {
         let last = |labels: &Tensor| labels.max().int64_value(&[]);
         let classes = width(train).unwrap_or(last(&train_labels) + 1);
         if last(&test_labels) >= classes {
-            bail!("{}: has label {}; the training set has {classes} classes, from 0", test.origin, last(&test_labels));
+            bail!(
+                "{}: has label {}; the training set has {classes} classes, from 0",
+                test.origin,
+                last(&test_labels)
+            );
         }
         if classes < 2 {
             bail!("{}: holds one class only; two are needed", train.origin);
