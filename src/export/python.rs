@@ -89,7 +89,7 @@ fn text(path: &Path) -> String {
          network = load()                             # a torch.nn.Module\n    \
          outputs = network(network.prepare(samples))  # or network.predict(samples)\n\"\"\"\n\n"
     );
-    [head.as_str(), &code(PREPARATION), "\n\n", network.trim_start()].concat()
+    [head.as_str(), code(PREPARATION), "\n\n", network.trim_start()].concat()
 }
 
 /// A file of the package without what it says about itself.

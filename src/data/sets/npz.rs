@@ -235,7 +235,7 @@ impl DataSet for Npz {
 /// Refuses inputs and targets that do not go together.
 fn check_samples(x: &Array, y: &Array) -> Result<()> {
     let (x_shape, y_shape) = (x.shape(), y.shape());
-    if x_shape.len() < 2 || x_shape.iter().any(|size| *size == 0) {
+    if x_shape.len() < 2 || x_shape.contains(&0) {
         bail!(
             "{}: is {x_shape:?}; inputs are [N, m], [N, height, width] or [N, channels, height, width]",
             x.origin
