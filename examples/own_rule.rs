@@ -32,6 +32,7 @@ struct SignSymmetryTrainer {
 
 impl Trainer for SignSymmetryTrainer {
     fn train_batch(&mut self, batch: &Batch, step: &Step) -> Result<()> {
+        let _no_grad = tch::no_grad_guard(); // these gradients are our own
         let tapes = self.layers.record(&batch.inputs)?; // x [b, m] and h [b, n] of each layer
         let outputs = &tapes.last().context("a network has layers")?.output;
         let mut gradient = self.loss.gradient(outputs, &batch.targets); // ∂L/∂h [b, n]
@@ -60,7 +61,7 @@ pub fn train() -> Result<(f64, f64)> {
     let directory = DataDirectory::locate(None);
     let data = config.data.set.load(&directory, Device::Cpu, &mut |_| {})?;
     let mut run = Run::with_rule(&config, data, &SignSymmetry)?;
-    tch::no_grad(|| run.train(&mut ()))?;
+    run.train(&mut ())?;
     let rows = &run.state.history;
     let accuracy = |row: usize| rows[row].value("test_accuracy").unwrap_or(f64::NAN);
     Ok((accuracy(0), accuracy(rows.len() - 1)))

@@ -58,6 +58,20 @@ pub(crate) fn open(place: &Path) -> Result<fs::File> {
     options.open(place).at(place, "cannot be opened")
 }
 
+/// The text of a file.
+///
+/// # Errors
+/// As [`open`], and if it is no text in UTF-8.
+pub fn read_to_string(place: &Path) -> Result<String> {
+    io::read_to_string(open(place)?).at(place, "cannot be read")
+}
+
+/// Whether an error comes of a file that is not there.
+pub fn is_not_found(error: &anyhow::Error) -> bool {
+    let cause = error.downcast_ref::<io::Error>();
+    cause.is_some_and(|cause| cause.kind() == ErrorKind::NotFound)
+}
+
 /// Says where something went wrong: `runs/1/metrics.csv: cannot be written`, in front of the cause.
 pub trait At<T> {
     /// Names the file or folder, and what cannot be done with it.
@@ -183,9 +197,13 @@ pub(crate) fn link(file: &Path, place: &Path) -> Result<()> {
     let temporary = temporary_beside(place)?;
     let path = temporary.path().to_path_buf();
     let linked = fs::remove_file(&path).and_then(|()| fs::hard_link(file, &path));
-    let made = linked.or_else(|_| fs::copy(file, &path).map(|_| ()));
-    made.at(place, "cannot be written")?;
-    persist(temporary, place)
+    if linked.is_ok() {
+        return persist(temporary, place);
+    }
+    let mut copy = temporary_beside(place)?;
+    let copied = fs::File::open(file).and_then(|mut file| io::copy(&mut file, &mut copy));
+    copied.at(place, "cannot be written")?;
+    persist(copy, place)
 }
 
 /// Gives a file whose data others have too, by a link of either kind, data of its own: who writes to it

@@ -142,7 +142,7 @@ fn of_table() -> Preparation {
 
 fn of_images() -> Preparation {
     let scaling = vec![Scaling::NONE];
-    let inputs = Inputs::Image { shape: [1, 4, 4], largest: 255.0, scaling, resized: false };
+    let inputs = Inputs::image([1, 4, 4], 255.0, scaling);
     Preparation { inputs, ..of_table() }
 }
 

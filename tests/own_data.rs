@@ -187,7 +187,7 @@ fn pictures_that_cannot_be_used_are_refused_by_name() {
             "`data.color` is `blue`; expected one of auto, grey, rgb",
         ),
         (
-            &format!("{sets}, mean: [1, 2, 3]"),
+            &format!("{sets}, mean: [0.1, 0.2, 0.3]"),
             "`data.mean` is `a list of 3`; expected one number, or 1",
         ),
     ] {
@@ -249,7 +249,7 @@ for name, array in dict(x_train=x, y_train=y, x_test=u, y_test=v).items():
         ("name: npz, path: hot.npz", CNN),
         (each, CNN),
         ("name: npz, path: flat.npz", "{width: 20}"),
-        ("name: npz, path: numbers.npz", "{width: 20}"),
+        ("name: npz, path: numbers.npz, task: regression", "{width: 20}"),
     ] {
         config(path, "c.yaml", data, model);
         let _ = fs::remove_dir_all(path.join("run"));
@@ -258,7 +258,7 @@ for name, array in dict(x_train=x, y_train=y, x_test=u, y_test=v).items():
         let last = |name: &str| found["metrics"][name]["last"].as_f64();
         match last("test_accuracy") {
             Some(accuracy) => assert!(accuracy > 90.0, "{data}: {accuracy} %"),
-            None => assert!(last("test_loss").unwrap() < 0.3, "{data}: {found}"),
+            None => assert!(last("test_r2").unwrap() > 0.2, "{data}: {found}"),
         }
         losses.push(last("test_loss").unwrap());
     }
@@ -290,20 +290,28 @@ save('more.npz', y_test=y + 5)
 save('negative.npz', y_train=y - 1)
 save('text.npz', y_train=np.array(['a'] * 20))
 save('five.npz', x_train=np.zeros((20, 2, 2, 2, 2)), x_test=np.zeros((20, 2, 2, 2, 2)))
+save('prices.npz', y_train=y * 300000, y_test=y * 300000)
+save('fractions.npz', y_train=x[:, 0], y_test=x[:, 0])
+save('empty.npz', y_train=np.zeros((20, 0)), y_test=np.zeros((20, 0)))
+save('mixed.npz', x_train=np.zeros((20, 4, 4), np.uint8), x_test=np.zeros((20, 4, 4)))
 open('broken.npz', 'wb').write(b'PK no zip')
 ",
     );
     for (file, expected) in [
         ("missing", "has no array `y_test`; it has x_train, y_train, x_test"),
         ("long", "`y_train`: is [21]; of 20 samples the targets are [N] or [N, C]"),
-        ("nan", "`x_test`: holds numbers that are NaN or infinite"),
+        ("nan", "`x_test`: holds numbers that are NaN, infinite"),
+        ("prices", "to predict numbers, set `data.task: regression`"),
+        ("fractions", "to predict numbers, set `data.task: regression`"),
+        ("empty", "`y_train`: is [20, 0]; of 20 samples"),
+        ("mixed", "`x_test`: holds numbers that are no bytes; training inputs are bytes"),
         ("other", "`x_test`: is [20, 5]; training inputs are [20, 4]"),
         ("complex", "`x_train`: holds "),
         ("one", "`y_train`: holds one class only"),
         ("more", "`y_test`: has label 6; the training set has 2 classes"),
-        ("negative", "`y_train`: holds labels that are not whole numbers from 0"),
+        ("negative", "`y_train`: labels are whole numbers from 0"),
         ("text", "`y_train`: holds "),
-        ("five", "images are [N, height, width] or [N, channels, height, width]"),
+        ("five", "inputs are [N, m], [N, height, width] or [N, channels, height, width]"),
         ("broken", "broken.npz: is no .npz file"),
         ("absent", "absent.npz: no such file"),
     ] {

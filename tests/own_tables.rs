@@ -142,7 +142,7 @@ fn every_row_that_can_be_answered_is() {
     for part in [
         "3 samples without an answer",
         "line 3, column `trade`: is `tailor`; expected one of baker, poet, smith",
-        "line 4, column `age`: is `?`; expected a finite number",
+        "line 4, column `age`: is `?`; expected a number: none was missing in training",
         "line 5: has 1 column(s); 5 were expected",
     ] {
         assert!(said.contains(part), "{part}: {said}");
@@ -170,6 +170,20 @@ fn every_row_that_can_be_answered_is() {
     assert!(output.status.success());
     assert_eq!(output.stdout, fs::read(path.join("out.csv")).unwrap());
     assert!(String::from_utf8_lossy(&output.stderr).contains("standard input, line 3"));
+
+    // A marker that reads as a number is none.
+    fs::write(path.join("marked.csv"), people().replace("?", "-1").replace("NA", "-1")).unwrap();
+    config(path, "m.yaml", "missing: -1, encoding: one_hot");
+    let marked =
+        fs::read_to_string(path.join("m.yaml")).unwrap().replace("people.csv", "marked.csv");
+    fs::write(path.join("m.yaml"), marked).unwrap();
+    succeeds(path, &["train", "m.yaml", "--run-dir", "m", "--quiet"]);
+    fs::write(path.join("new1.csv"), "trade,age,same\nsmith,30,7\nsmith,-1,7\n").unwrap();
+    let said = succeeds(path, &["predict", "m", "new1.csv", "-o", "marked_out.csv"]);
+    assert!(
+        said.contains("line 3, column `age`: is `-1`; expected a number: none was missing"),
+        "{said}"
+    );
 
     // A place for names that training did not have, and a number for ages that are missing.
     config(

@@ -107,11 +107,15 @@ def modules(architecture, state):
         if names[number] == ["feedback_weight"]:
             yield Feedback(state[prefix + "feedback_weight"])
             continue
-        block = next(made)
+        block = next(made, None)
+        if block is None:
+            raise ValueError(f"`layers.{number}` has no place in the network that the file describes")
         for rest in names[number]:
             if rest.endswith("backward_weight"):
                 block.register_buffer("backward_weight", torch.empty_like(state[prefix + rest]))
         yield nn.Sequential(nn.Flatten(), block) if number == 0 else nn.Sequential(block)
+    if next(made, None) is not None:
+        raise ValueError("the file has fewer blocks than the network that it describes")
 
 
 def blocks(architecture):

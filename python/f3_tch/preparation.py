@@ -15,10 +15,12 @@ class Inputs:
         return self.image(samples) if self.kind == "image" else self.table(samples)
 
     def image(self, pixels):
-        channels, *_ = shape = self.about["shape"]
+        channels, height, width = shape = self.about["shape"]
         pixels = torch.as_tensor(pixels)
-        if pixels.dim() < 2 or pixels[0].numel() != shape[0] * shape[1] * shape[2]:
-            raise ValueError(f"pixels {list(pixels.shape)}; expected [N, …] with images of {shape}")
+        shapes = [shape, [channels * height * width], *([[height, width]] if channels == 1 else [])]
+        if pixels.dim() < 2 or list(pixels.shape[1:]) not in shapes:
+            expected = " or ".join(str(["N", *it]).replace("'", "") for it in shapes)
+            raise ValueError(f"pixels {list(pixels.shape)}; expected {expected}")
         scaling = self.about["scaling"]
         means, deviations = (
             torch.tensor([it[name] for it in scaling], dtype=torch.float32).view(-1, 1)
@@ -34,7 +36,7 @@ class Inputs:
     def column(self, column, cells):
         """The numbers [N, width] that a column of cells becomes."""
         name, coding = column["name"], column["coding"]
-        cells = [None if self.is_missing(cell) else cell for cell in cells]
+        cells = [None if self.is_missing(cell) else cell for cell in cells]  # None: the value is missing
         if coding == "number":
             fill = column.get("fill", np.nan)
             filled = [fill if cell is None else cell for cell in cells]
@@ -60,8 +62,13 @@ class Inputs:
         return numbers.astype(np.float32)
 
     def is_missing(self, cell):
-        """Whether a cell is empty, NaN, or one of the markers of the training set."""
-        return cell is None or cell != cell or str(cell) in self.about.get("missing", [])
+        """Whether a cell is None, NaN, pandas.NA, or one of the markers of the training set."""
+        if cell is None or type(cell).__name__ in ("NAType", "NaTType"):
+            return True
+        markers = self.about.get("missing", [])
+        if isinstance(cell, (int, float, np.number)):
+            return cell != cell or any(is_number(it) and float(it) == cell for it in markers)
+        return str(cell) in markers
 
     def name_of_missing(self):
         """What a missing value of a column of names is called."""
@@ -83,6 +90,13 @@ class Targets:
             return outputs
         means, deviations = constants(self.about["scaling"])
         return outputs.double().cpu() * torch.from_numpy(deviations) + torch.from_numpy(means)
+
+
+def is_number(text):
+    try:
+        return float(text) == float(text)
+    except ValueError:
+        return False
 
 
 def cells(samples, name):

@@ -18,7 +18,9 @@ def runs(folder="runs"):
         folders[:] = sorted(it for it in folders if not it.startswith(".") and it != "checkpoints")
         if "result.json" in files:
             place = pathlib.Path(place)
-            found.append(row(place, json.loads((place / "result.json").read_text())))
+            result = json.loads((place / "result.json").read_text(encoding="utf-8"))
+            if "metrics" in result:  # else it is no run's
+                found.append(row(place, result))
     return sorted(found, key=lambda run: run["folder"])
 
 

@@ -30,6 +30,7 @@ use std::sync::LazyLock;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use f3_tch::config::{Config, ConfigError, Source};
+use f3_tch::settings::parse_yaml;
 use serde_yaml::Value;
 
 /// Trains neural networks with F³, an algorithm without backpropagation, and with its rivals.
@@ -168,7 +169,10 @@ impl ConfigArgs {
             source.set(assignment)?;
         }
         for (option, key, text) in self.short.given() {
-            let value = serde_yaml::from_str(text).unwrap_or_else(|_| Value::from(text));
+            let value = match text {
+                "" => Value::from(""),
+                _ => parse_yaml(text).unwrap_or_else(|_| Value::from(text)),
+            };
             source.set_option(key, value, &format!("{option} {text}"))?;
         }
         let (config, remarks) = Config::read(&source)?;
@@ -206,7 +210,10 @@ fn as_called(text: &str) -> String {
 fn called() -> &'static str {
     static CALLED: LazyLock<String> = LazyLock::new(|| {
         let by_script = std::env::var("F3_TCH_CALLED").ok();
-        let by_path = || std::env::args().next().filter(|name| name.contains('/'));
+        let by_path = || {
+            let path = std::env::args_os().next()?.into_string().ok()?;
+            Some(path).filter(|name| name.contains('/'))
+        };
         by_script.or_else(by_path).unwrap_or_else(|| "f3-tch".to_string())
     });
     &CALLED

@@ -1,9 +1,10 @@
 //! A table of results that is written whole or not at all, and over nothing; or to standard output.
 
-use std::io::{self, Stdout, Write, stdout};
+use std::fs::File;
+use std::io::{self, Seek, Write, stdout};
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use f3_tch::files::{self, At};
 use tempfile::NamedTempFile;
 
@@ -15,7 +16,8 @@ pub struct NewTable {
 
 enum Place {
     File(NamedTempFile),
-    Output(Stdout),
+    /// Standard output, which gets the table in one piece.
+    Output(File),
 }
 
 impl Write for Place {
@@ -48,7 +50,7 @@ impl NewTable {
     /// Starts a table, to be called so in the end.
     pub fn start(path: &Path) -> Result<NewTable> {
         let place = match NewTable::is_output(path) {
-            true => Place::Output(stdout()),
+            true => Place::Output(tempfile::tempfile().context("no temporary file can be made")?),
             false => Place::File(files::temporary_beside(path)?),
         };
         Ok(NewTable { path: path.to_path_buf(), writer: csv::Writer::from_writer(place) })
@@ -64,7 +66,11 @@ impl NewTable {
         let place = self.writer.into_inner().map_err(|error| error.into_error());
         match place.at(&self.path, "cannot be written")? {
             Place::File(file) => files::persist_new(file, &self.path),
-            Place::Output(mut output) => output.flush().at(&self.path, "cannot be written"),
+            Place::Output(mut table) => {
+                let mut output = stdout().lock();
+                let copied = table.rewind().and_then(|()| io::copy(&mut table, &mut output));
+                copied.and_then(|_| output.flush()).context("cannot write to standard output")
+            }
         }
     }
 }

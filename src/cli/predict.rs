@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Error, Result, anyhow};
 use clap::Args;
-use f3_tch::data::{Part, Samples, Targets};
+use f3_tch::data::{SampleBatch, Samples, Targets};
 use f3_tch::device::DeviceChoice;
 use f3_tch::messages::{counted, text_of};
 use f3_tch::model::Model;
@@ -55,7 +55,7 @@ impl PredictArgs {
         let answers = Answers { targets: &preparation.targets };
         let mut table = NewTable::start(&self.output)?;
         table.write(answers.header(&samples.others))?;
-        let (mut count, mut refused) = (0, Vec::new());
+        let (mut count, mut refused) = (0, Refused::default());
         while let Some(mut part) = samples.next(self.batch_size as usize)? {
             let found = model.answer(&part.inputs.to_device(device))?.to_device(Device::Cpu);
             self.refuse_infinite(&found, count, &mut part);
@@ -66,22 +66,23 @@ impl PredictArgs {
             }
             answers.write(&mut table, &found, &part)?;
             count += found.size()[0] as usize;
-            refused.extend(part.refused.into_values());
+            part.refused.into_values().for_each(|error| refused.add(error));
         }
-        if count > 0 && refused.len() == count {
-            return Err(refused.swap_remove(0).context("no sample can be answered"));
+        if count > 0 && refused.count == count {
+            return Err(refused.shown.swap_remove(0).context("no sample can be answered"));
         }
         table.finish()?;
-        report(&refused);
+        refused.report();
+        let answers = counted(count - refused.count, "answer");
         match NewTable::is_output(&self.output) {
             true => Ok(()),
-            false => print(&summary(count, refused.len(), &self.output.display().to_string())),
+            false => print(&format!("{answers} in {}\n", self.output.display())),
         }
     }
 
     /// Refuses samples to which the network answers with what is no number; `before` samples came before
     /// this part.
-    fn refuse_infinite(&self, answers: &Tensor, before: usize, part: &mut Part) {
+    fn refuse_infinite(&self, answers: &Tensor, before: usize, part: &mut SampleBatch) {
         let is_good = answers.isfinite().all_dim(-1, false);
         if is_good.all().int64_value(&[]) != 0 {
             return;
@@ -100,31 +101,41 @@ impl PredictArgs {
     }
 }
 
-/// Says which samples have no answer, and why.
-fn report(refused: &[Error]) {
-    if refused.is_empty() {
-        return;
-    }
-    say(format_args!(
-        "note: {} without an answer, whose cells are empty:",
-        counted(refused.len(), "sample")
-    ));
-    for error in &refused[..refused.len().min(MOST_SHOWN)] {
-        say(format_args!("  {}", text_of(error)));
-    }
-    if refused.len() > MOST_SHOWN {
-        say(format_args!("  and {} more", refused.len() - MOST_SHOWN));
-    }
+/// Samples without an answer.
+#[derive(Default)]
+struct Refused {
+    count: usize,
+    shown: Vec<Error>, // the first ones
 }
 
-fn summary(count: usize, refused: usize, place: &str) -> String {
-    format!("{} in {place}\n", counted(count - refused, "answer"))
+impl Refused {
+    fn add(&mut self, error: Error) {
+        self.count += 1;
+        if self.shown.len() < MOST_SHOWN {
+            self.shown.push(error);
+        }
+    }
+
+    /// Says how many there are, and why.
+    fn report(&self) {
+        if self.count == 0 {
+            return;
+        }
+        let samples = counted(self.count, "sample");
+        say(format_args!("note: {samples} without an answer, whose cells are empty:"));
+        for error in &self.shown {
+            say(format_args!("  {}", text_of(error)));
+        }
+        if self.count > self.shown.len() {
+            say(format_args!("  and {} more", self.count - self.shown.len()));
+        }
+    }
 }
 
 fn delimiter(text: &str) -> Result<u8, String> {
     match text.as_bytes() {
         b"\\t" => Ok(b'\t'),
-        [byte] if byte.is_ascii() => Ok(*byte),
+        [byte] if byte.is_ascii() && !b"\n\r\"".contains(byte) => Ok(*byte),
         _ => Err("expected one ASCII character, or \\t".to_string()),
     }
 }
@@ -150,7 +161,7 @@ impl Answers<'_> {
     }
 
     /// A row for each sample.
-    fn write(&self, table: &mut NewTable, answers: &Tensor, part: &Part) -> Result<()> {
+    fn write(&self, table: &mut NewTable, answers: &Tensor, part: &SampleBatch) -> Result<()> {
         let best = Vec::<i64>::try_from(answers.argmax(-1, false))?;
         let single = answers.kind() == Kind::Float;
         let rows = Vec::<Vec<f64>>::try_from(answers.to_kind(Kind::Double))?;

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use f3_tch::files::At;
+use f3_tch::files::{self, At};
 use f3_tch::messages::text_of;
 use f3_tch::metrics::Better;
 use f3_tch::run::{EndState, Folder, RunResult, ValueName};
@@ -182,7 +182,7 @@ impl Listed {
     /// A run without a result, as its configuration and its table say.
     fn begun(folder: &Path, state: State) -> Result<Listed> {
         let place = Folder::config_of(folder)?;
-        let text = fs::read_to_string(&place).at(&place, "cannot be read")?;
+        let text = files::read_to_string(&place)?;
         let settings = parse_yaml(&text).at(&place, "is no configuration")?;
         let settings = serde_json::to_value(settings).at(&place, "is no configuration")?;
         let numbers = last_numbers(&folder.join("metrics.csv"))?;

@@ -26,12 +26,13 @@ pub use fetch::{DataDirectory, Files, Progress, Report};
 pub use file::{File, KnownFile};
 pub use preparation::{Coding, Column, Inputs, Preparation, Scaling, Targets};
 pub use raw::RawDataset;
-pub use samples::{Part, Samples};
+pub use samples::{SampleBatch, Samples};
 pub use selection::{DataSelection, ValidationSize, ValidationSplit};
 pub use set::{About, DataSet};
 pub use sets::{
-    Cifar10, Csv, CsvFiles, Digits, Encoding, FashionMnist, Folder, Impute, KnownDataSet, Mnist,
-    Npz, Sgemm, Unseen, WineQuality,
+    Cifar10, Color, Csv, CsvFiles, Digits, EachArray, Encoding, FashionMnist, Folder, Impute,
+    KnownDataSet, Mnist, Npz, NpzFiles, OneArchive, OneFile, Sgemm, Size, TwoFiles, Unseen,
+    WineQuality,
 };
 pub use sources::{Place, Publication};
 pub use table::{Header, TableFormat};

@@ -24,6 +24,9 @@ pub(super) struct Form {
     pub resized: bool,
 }
 
+/// What a picture may take in memory: some 16,000 x 16,000 in grey.
+const MOST_BYTES: u64 = 256 << 20;
+
 /// Height and width of a picture, and whether it has colours.
 ///
 /// # Errors
@@ -34,7 +37,7 @@ pub(super) fn about(path: &Path) -> Result<([i64; 2], bool)> {
     Ok(([height.into(), width.into()], decoder.color_type().has_color()))
 }
 
-/// The pixels of a picture: planes of rows.
+/// The pixels `[c, r, s]` of a picture, bytes. Grey is the luma of a colour (the weights of Rec. 709).
 ///
 /// # Errors
 /// If the file is no picture, or is of another size and not to be scaled.
@@ -49,6 +52,9 @@ pub(super) fn read(path: &Path, form: Form) -> Result<Vec<u8>> {
             "{shown}: is {h} x {w}; pictures of {height} x {width} are needed (to scale them, train with \
              `data.size`)"
         );
+    }
+    if decoder.total_bytes() > MOST_BYTES {
+        bail!("{shown}: is {h} x {w}, which is larger than any picture to learn from");
     }
     let mut picture =
         DynamicImage::from_decoder(decoder).at(path, "cannot be read as a picture")?;

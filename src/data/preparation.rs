@@ -31,6 +31,9 @@ pub enum Inputs {
         /// Whether pictures of another size are scaled to this one.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         resized: bool,
+        /// Whether pixels are any numbers, also below 0 and above the largest.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        unbounded: bool,
     },
     /// A row of a table.
     Table {
@@ -160,6 +163,11 @@ impl Column {
 }
 
 impl Inputs {
+    /// Images of this shape (channels, height, width) and size, with pixels from 0 to `largest`.
+    pub fn image(shape: [i64; 3], largest: f64, scaling: Vec<Scaling>) -> Inputs {
+        Inputs::Image { shape, largest, scaling, resized: false, unbounded: false }
+    }
+
     /// n_0.
     pub(super) fn width(&self) -> i64 {
         match self {
@@ -221,19 +229,21 @@ fn scale_columns(columns: &Tensor, scaling: &[Scaling]) -> Tensor {
 pub(super) fn channel_statistics(pixels: &Tensor, channels: i64, largest: f64) -> Vec<Scaling> {
     let planes = pixels.reshape([pixels.size()[0], channels, -1]);
     let statistics = (0..channels).map(|channel| {
-        let (mut count, mut sum, mut squares) = (0.0, 0.0, 0.0);
+        let plane = planes.select(1, channel);
         // Some at a time: as doubles all of them would take eight times the memory.
-        for part in planes.select(1, channel).split(4096, 0) {
-            let part = part.to_kind(Kind::Double) / largest;
-            count += part.numel() as f64;
-            sum += part.sum(Kind::Double).double_value(&[]);
-            squares += part.square().sum(Kind::Double).double_value(&[]);
-        }
-        let mean = sum / count;
-        let deviation = (squares / count - mean * mean).max(0.0).sqrt();
+        let sum = |of: &dyn Fn(Tensor) -> Tensor| -> f64 {
+            let parts = plane.split(4096, 0);
+            let sums = parts.iter().map(|part| of(part.to_kind(Kind::Double) / largest));
+            sums.map(|part| part.sum(Kind::Double).double_value(&[])).sum()
+        };
+        let count = plane.numel() as f64;
+        let mean = sum(&|pixels| pixels) / count;
+        let deviation = (sum(&|pixels| (pixels - mean).square()) / count).sqrt();
         // Rounded to float32, in which pixels are scaled.
         let rounded = |value: f64| f64::from(value as f32);
-        let standard_deviation = if deviation > 1e-6 { rounded(deviation) } else { 1.0 };
+        // A constant differs from its mean by rounding.
+        let is_constant = deviation <= 1e-9 * mean.abs() || rounded(deviation) == 0.0;
+        let standard_deviation = if is_constant { 1.0 } else { rounded(deviation) };
         Scaling { mean: rounded(mean), standard_deviation }
     });
     statistics.collect()

@@ -160,11 +160,17 @@ fn inputs(raw: &Tensor, found: &Inputs, wanted: &Inputs) -> Result<Tensor> {
             });
             Ok(Tensor::stack(&cells.collect::<Result<Vec<_>>>()?, 1))
         }
-        (Inputs::Image { shape, .. }, Inputs::Image { shape: wanted, .. }) => {
+        (
+            Inputs::Image { shape, largest, .. },
+            Inputs::Image { shape: wanted, largest: wanted_largest, .. },
+        ) => {
             if shape != wanted {
                 bail!("holds images of {shape:?}; the network was trained on {wanted:?}");
             }
-            Ok(raw.shallow_clone())
+            Ok(match largest == wanted_largest {
+                true => raw.shallow_clone(),
+                false => raw.to_kind(Kind::Double) * (wanted_largest / largest),
+            })
         }
         _ => bail!("images and rows of tables cannot stand for each other"),
     }

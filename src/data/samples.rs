@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, stdin};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, bail};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::file::open;
 use super::picture::{self, Form, is_picture};
@@ -26,7 +27,7 @@ pub struct Samples<'a> {
 }
 
 /// Some samples.
-pub struct Part {
+pub struct SampleBatch {
     /// `[b, n_0]`, with zeros for those that cannot be used.
     pub inputs: Tensor,
     /// What stands in the other columns: a row for each sample, or nothing.
@@ -36,7 +37,7 @@ pub struct Part {
 }
 
 /// Gives up to so many further samples; none at the end.
-type Source<'a> = Box<dyn FnMut(usize) -> Result<Option<Part>> + 'a>;
+type Source<'a> = Box<dyn FnMut(usize) -> Result<Option<SampleBatch>> + 'a>;
 
 impl<'a> Samples<'a> {
     /// Opens a table (CSV), an IDX file of images, both also with `.gz`, a PNG or JPEG file, or a folder
@@ -87,7 +88,7 @@ impl<'a> Samples<'a> {
     ///
     /// # Errors
     /// If the file cannot be read any further, with the place.
-    pub fn next(&mut self, most: usize) -> Result<Option<Part>> {
+    pub fn next(&mut self, most: usize) -> Result<Option<SampleBatch>> {
         (self.source)(most.clamp(1, self.most))
     }
 }
@@ -143,7 +144,7 @@ fn open_table<'a>(
             });
             if let Err(error) = read {
                 refused.insert(kept.len(), error);
-                numbers.resize(start, 0.0);
+                numbers.truncate(start);
                 numbers.resize(start + places.len(), 0.0);
             }
             let text = |&place: &usize| String::from_utf8_lossy(rows.cell(place)).into_owned();
@@ -154,7 +155,7 @@ fn open_table<'a>(
         }
         let raw = Tensor::from_slice(&numbers).reshape([kept.len() as i64, -1]);
         let inputs = inputs.encode(&raw.to_kind(format.kind));
-        Ok(Some(Part { inputs, others: kept, refused }))
+        Ok(Some(SampleBatch { inputs, others: kept, refused }))
     };
     Ok((names, Box::new(source)))
 }
@@ -163,14 +164,15 @@ fn open_table<'a>(
 enum Cells<'a> {
     /// For each column the places of its values, unless it has numbers.
     Table { columns: Vec<(&'a Column, HashMap<&'a [u8], usize>)>, missing: &'a [String] },
-    /// The largest pixel.
-    Pixels(f64),
+    /// What pixels can be.
+    Pixels(RangeInclusive<f64>),
 }
 
 impl<'a> Cells<'a> {
     fn of(inputs: &'a Inputs) -> Cells<'a> {
         match inputs {
-            Inputs::Image { largest, .. } => Cells::Pixels(*largest),
+            Inputs::Image { unbounded: true, .. } => Cells::Pixels(f64::MIN..=f64::MAX),
+            Inputs::Image { largest, .. } => Cells::Pixels(0.0..=*largest),
             Inputs::Table { columns, missing } => {
                 let places = |column: &'a Column| {
                     let values = column.coding.values().unwrap_or_default();
@@ -186,9 +188,9 @@ impl<'a> Cells<'a> {
     fn number(&self, rows: &Rows, place: usize, index: usize) -> Result<f64> {
         let (columns, missing) = match self {
             Cells::Table { columns, missing } => (columns, missing),
-            Cells::Pixels(largest) => match rows.number(place)? {
-                pixel if (0.0..=*largest).contains(&pixel) => return Ok(pixel),
-                _ => return Err(rows.refuse(place, &format!("a pixel, 0 to {largest}"))),
+            Cells::Pixels(range) => match rows.number(place)? {
+                pixel if range.contains(&pixel) => return Ok(pixel),
+                _ => return Err(rows.refuse(place, &format!("a pixel, 0 to {}", range.end()))),
             },
         };
         let ((column, places), cell) = (&columns[index], rows.cell(place));
@@ -196,6 +198,9 @@ impl<'a> Cells<'a> {
         let Some(values) = column.coding.values() else {
             return match column.fill {
                 Some(_) if is_missing => Ok(f64::NAN),
+                None if is_missing => {
+                    Err(rows.refuse(place, "a number: none was missing in training"))
+                }
                 _ => rows.number(place),
             };
         };
@@ -213,7 +218,7 @@ fn open_idx(
     mut content: impl Read + 'static,
     inputs: &Inputs,
 ) -> Result<Source<'_>> {
-    let Inputs::Image { shape: [channels, height, width], .. } = *inputs else {
+    let Inputs::Image { shape: [channels, height, width], largest, .. } = *inputs else {
         bail!("{origin}: holds images; the network was trained on rows of a table");
     };
     let mut header = [0u8; 16];
@@ -246,8 +251,13 @@ fn open_idx(
         if (bytes.len() as u64) < size {
             bail!("{origin}: ends before the last image");
         }
-        let inputs = inputs.encode(&Tensor::from_slice(&bytes).reshape([count as i64, -1]));
-        Ok(Some(Part { inputs, others: Vec::new(), refused: BTreeMap::new() }))
+        let bytes = Tensor::from_slice(&bytes).reshape([count as i64, -1]);
+        // Where pixels are fractions, those of a file of bytes are 0 to 255.
+        let inputs = match largest {
+            1.0 => inputs.encode(&(bytes.to_kind(Kind::Double) / 255.0)),
+            _ => inputs.encode(&bytes),
+        };
+        Ok(Some(SampleBatch { inputs, others: Vec::new(), refused: BTreeMap::new() }))
     }))
 }
 
@@ -274,7 +284,7 @@ fn open_pictures(mut left: Vec<PathBuf>, inputs: &Inputs) -> Result<(Vec<String>
             return Ok(None);
         }
         let pixels = Tensor::from_slice(&pixels).reshape([others.len() as i64, -1]);
-        Ok(Some(Part { inputs: scale_pixels(&pixels, 255.0, scaling), others, refused }))
+        Ok(Some(SampleBatch { inputs: scale_pixels(&pixels, 255.0, scaling), others, refused }))
     };
     Ok((vec!["file".to_string()], Box::new(source)))
 }

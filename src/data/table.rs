@@ -32,7 +32,7 @@ pub struct TableFormat {
     pub others: usize,
 }
 
-/// Numbers separated by commas, under the columns' names.
+/// Commas between doubles; the first row has the columns' names; no comments, and no columns but the inputs.
 impl Default for TableFormat {
     fn default() -> TableFormat {
         let (kind, header) = (Kind::Double, Header::Names);

@@ -38,9 +38,9 @@ impl Format {
 
 /// A network that has been exported.
 pub struct Exported {
-    /// What its inputs are.
+    /// Its inputs, with shape and kind: `pixels [N, 1, 28, 28], float32, 0 to 255`.
     pub inputs: String,
-    /// What its outputs are.
+    /// Its outputs, with shape and kind: `scores [N, 10], float32`.
     pub outputs: String,
 }
 

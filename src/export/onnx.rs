@@ -10,7 +10,7 @@ use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
 use super::Exported;
-use super::onnx_file::{Attribute, Graph, Size};
+use super::onnx_file::{Attribute, Dimension, Graph};
 use crate::data::{Coding, Column, Inputs, Scaling, Targets};
 use crate::files;
 use crate::loss::Loss;
@@ -78,11 +78,11 @@ pub fn write(model: &Model, path: &Path) -> Result<Exported> {
 
 /// The graph's input, and how it becomes inputs `[N, n_0]`: their name, and what the input is.
 fn prepare(graph: &mut Graph, about: &Description) -> (String, String) {
-    let samples = Size::Open("samples");
+    let samples = Dimension::Open("samples");
     match &about.preparation.inputs {
-        Inputs::Image { shape, largest, scaling, .. } => {
+        Inputs::Image { shape, largest, scaling, unbounded, .. } => {
             let [c, r, s] = *shape;
-            let sizes = [samples, Size::Of(c), Size::Of(r), Size::Of(s)];
+            let sizes = [samples, Dimension::Of(c), Dimension::Of(r), Dimension::Of(s)];
             graph.input("pixels", Kind::Float, &sizes);
             let all = |constant: fn(&Scaling) -> f64| {
                 let values: Vec<f32> = scaling.iter().map(|it| constant(it) as f32).collect();
@@ -96,19 +96,20 @@ fn prepare(graph: &mut Graph, about: &Description) -> (String, String) {
             let value = graph.node("Sub", &[&value, &mean], &[]);
             let value = graph.node("Div", &[&value, &deviation], &[]);
             let value = graph.node("Flatten", &[&value], &[]);
-            (value, format!("pixels [N, {c}, {r}, {s}], float32, 0 to {range}"))
+            let bounds = if *unbounded { String::new() } else { format!(", 0 to {range}") };
+            (value, format!("pixels [N, {c}, {r}, {s}], float32{bounds}"))
         }
         Inputs::Table { columns, .. } if columns.iter().all(|it| it.coding == Coding::Number) => {
             let count = columns.len();
             let kind = about.table.kind;
-            graph.input("cells", kind, &[samples, Size::Of(count as i64)]);
+            graph.input("cells", kind, &[samples, Dimension::Of(count as i64)]);
             let name = if kind == Kind::Float { "float32" } else { "float64" };
             let text = format!("cells [N, {count}], {name}: {}", listed(columns));
-            (scale_cells(graph, columns), text)
+            (scale_cells(graph, columns, kind), text)
         }
         Inputs::Table { .. } => {
             let n = about.preparation.widths().0;
-            graph.input("inputs", Kind::Float, &[samples, Size::Of(n)]);
+            graph.input("inputs", Kind::Float, &[samples, Dimension::Of(n)]);
             let text = format!(
                 "inputs [N, {n}], float32, prepared already: columns of names have no place in ONNX's \
                  numbers (`f3_tch.load(…).prepare` prepares them)"
@@ -129,11 +130,13 @@ fn listed(columns: &[Column]) -> String {
 }
 
 /// Cells `[N, n_0]`, all numbers, filled and scaled in float64 as `prepare` does it.
-fn scale_cells(graph: &mut Graph, columns: &[Column]) -> String {
+fn scale_cells(graph: &mut Graph, columns: &[Column], kind: Kind) -> String {
     let row = |values: Vec<f64>| Tensor::from_slice(&values).reshape([1, -1]);
     let mut value = cast(graph, "cells", Kind::Double);
     if columns.iter().any(|it| it.fill.is_some()) {
-        let fill = columns.iter().map(|it| it.fill.unwrap_or(f64::NAN)).collect();
+        // Rounded as a number of the table is.
+        let rounded = |fill: f64| if kind == Kind::Float { f64::from(fill as f32) } else { fill };
+        let fill = columns.iter().map(|it| rounded(it.fill.unwrap_or(f64::NAN))).collect();
         let fill = graph.constant("fill", &row(fill));
         let missing = graph.node("IsNaN", &[&value], &[]);
         value = graph.node("Where", &[&missing, &fill, &value], &[]);
@@ -174,7 +177,7 @@ fn answer(graph: &mut Graph, about: &Description, outputs: &str) -> String {
             "numbers"
         }
     };
-    graph.output(name, &value, Kind::Float, &[Size::Open("samples"), Size::Of(c)]);
+    graph.output(name, &value, Kind::Float, &[Dimension::Open("samples"), Dimension::Of(c)]);
     format!("{name} [N, {c}], float32")
 }
 
@@ -190,13 +193,13 @@ fn parameter(graph: &mut Graph, block: &dyn Block, name: &str) -> Option<String>
 }
 
 /// A parameter that the block has.
-fn own(graph: &mut Graph, block: &dyn Block, name: &str) -> String {
+fn required(graph: &mut Graph, block: &dyn Block, name: &str) -> String {
     parameter(graph, block, name).expect("every block of this kind has it")
 }
 
 /// σ(x Wᵀ + b): `[N, m]` to `[N, n]`.
 fn dense(graph: &mut Graph, block: &dyn Block, x: &str, activation: Activation) -> String {
-    let mut inputs = vec![x.to_string(), own(graph, block, "weight")];
+    let mut inputs = vec![x.to_string(), required(graph, block, "weight")];
     inputs.extend(parameter(graph, block, "bias"));
     let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
     let z = graph.node("Gemm", &inputs, &[Attribute::Integer("transB", 1)]);
@@ -213,7 +216,7 @@ fn convolution(
     (kernel, pool, activation): (i64, bool, Activation),
 ) -> String {
     let image = reshape(graph, x, &[-1, c, r, s]);
-    let inputs = [image, own(graph, block, "weight"), own(graph, block, "bias")];
+    let inputs = [image, required(graph, block, "weight"), required(graph, block, "bias")];
     let pads = [kernel / 2; 4];
     let sizes = [kernel; 2];
     let z = graph.node(
@@ -273,7 +276,7 @@ impl Transformer<'_> {
         let mut x = x.to_string();
         if let Some(weight) = parameter(graph, self.block, "embedding.weight") {
             let patches = self.patches(graph, &x);
-            let bias = own(graph, self.block, "embedding.bias");
+            let bias = required(graph, self.block, "embedding.bias");
             let product = [Attribute::Integer("transB", 1)];
             x = graph.node("Gemm", &[&patches, &weight, &bias], &product);
         }
@@ -330,8 +333,8 @@ impl Transformer<'_> {
     }
 
     fn normalise(&self, graph: &mut Graph, name: &str, x: &str) -> String {
-        let weight = own(graph, self.block, &format!("{name}.weight"));
-        let bias = own(graph, self.block, &format!("{name}.bias"));
+        let weight = required(graph, self.block, &format!("{name}.weight"));
+        let bias = required(graph, self.block, &format!("{name}.bias"));
         let attributes = [Attribute::Integer("axis", -1), Attribute::Float("epsilon", 1e-5)];
         graph.node("LayerNormalization", &[x, &weight, &bias], &attributes)
     }

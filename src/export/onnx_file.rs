@@ -85,7 +85,7 @@ fn kind_number(kind: Kind) -> i64 {
 }
 
 /// A dimension: a size, or what it is called where it is open.
-pub enum Size {
+pub enum Dimension {
     Of(i64),
     Open(&'static str),
 }
@@ -130,12 +130,12 @@ impl Graph {
     }
 
     /// Adds an input of the graph.
-    pub fn input(&mut self, name: &str, kind: Kind, sizes: &[Size]) {
+    pub fn input(&mut self, name: &str, kind: Kind, sizes: &[Dimension]) {
         self.inputs.push(value(name, kind, sizes));
     }
 
     /// Adds an output of the graph: a value, under a name of its own.
-    pub fn output(&mut self, name: &str, of: &str, kind: Kind, sizes: &[Size]) {
+    pub fn output(&mut self, name: &str, of: &str, kind: Kind, sizes: &[Dimension]) {
         let node = Message::default().text(1, of).text(2, name).text(3, name).text(4, "Identity");
         self.nodes.push(node);
         self.outputs.push(value(name, kind, sizes));
@@ -178,13 +178,13 @@ impl Graph {
 }
 
 /// What an input or output is.
-fn value(name: &str, kind: Kind, sizes: &[Size]) -> Message {
+fn value(name: &str, kind: Kind, sizes: &[Dimension]) -> Message {
     let shape = Message::default().each(sizes, |it, size| {
         it.message(
             1,
             match size {
-                Size::Of(size) => Message::default().integer(1, *size),
-                Size::Open(name) => Message::default().text(2, name),
+                Dimension::Of(size) => Message::default().integer(1, *size),
+                Dimension::Open(name) => Message::default().text(2, name),
             },
         )
     });

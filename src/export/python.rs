@@ -31,15 +31,32 @@ torch.export.save(program, path)
 ";
 
 /// Writes a module, and its weights beside it as `.safetensors`.
+///
+/// # Errors
+/// If the name is none of a module, if something has one of the two names, or they cannot be written.
 pub fn write_module(model: &Model, source: &Path, path: &Path) -> Result<Exported> {
+    let name = path.file_stem().and_then(|it| it.to_str()).unwrap_or_default();
+    let part = |it: char| it.is_ascii_alphanumeric() || it == '_';
+    if name.is_empty()
+        || name.starts_with(|it: char| it.is_ascii_digit())
+        || !name.chars().all(part)
+    {
+        bail!(
+            "{}: expected a name that Python can import: letters, digits and _, a letter first",
+            path.display()
+        );
+    }
     let weights = path.with_extension("safetensors");
-    files::refuse_existing(path)?;
+    [path, &weights].into_iter().try_for_each(files::refuse_existing)?;
     files::write_new(&weights, &model::bytes(source)?)?;
     files::write_new(path, text(path).as_bytes())?;
     Ok(about(model))
 }
 
 /// Writes an exported program.
+///
+/// # Errors
+/// If there is no Python that can make it, or something has the name.
 pub fn write_program(model: &Model, source: &Path, path: &Path) -> Result<Exported> {
     files::refuse_existing(path)?;
     let folder = files::temporary_folder()?;
@@ -81,7 +98,7 @@ fn text(path: &Path) -> String {
     let open = "def load(path, map_location=\"cpu\"):";
     let beside = "def load(path=pathlib.Path(__file__).with_suffix(\".safetensors\"), map_location=\"cpu\"):";
     let relative = "from .preparation import Inputs, Targets\n";
-    let network = code(NETWORK).replacen(open, beside, 1).replacen(relative, "", 1);
+    let network = without_docstring(NETWORK).replacen(open, beside, 1).replacen(relative, "", 1);
     let head = format!(
         "\"\"\"A network that f3-tch has trained, as a module of PyTorch. It needs PyTorch, NumPy and safetensors,\n\
          and its weights in {name}.safetensors beside it.\n\n    \
@@ -89,11 +106,11 @@ fn text(path: &Path) -> String {
          network = load()                             # a torch.nn.Module\n    \
          outputs = network(network.prepare(samples))  # or network.predict(samples)\n\"\"\"\n\n"
     );
-    [head.as_str(), code(PREPARATION), "\n\n", network.trim_start()].concat()
+    [head.as_str(), without_docstring(PREPARATION), "\n\n", network.trim_start()].concat()
 }
 
 /// A file of the package without what it says about itself.
-fn code(file: &str) -> &str {
+fn without_docstring(file: &str) -> &str {
     file.splitn(3, "\"\"\"").last().unwrap_or(file).trim_start()
 }
 

@@ -1,15 +1,13 @@
 //! What the folder of a run tells, also while the run is under way.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde_json::Value as Json;
 
 use super::Entry;
-use crate::files::At;
+use crate::files::{self, At};
 use crate::messages::text_of;
 use crate::metrics::Better;
 use crate::run::{EndState, Folder, RunResult, ValueName};
@@ -220,15 +218,15 @@ fn read_result(folder: &Path) -> Result<Option<RunResult>> {
 /// The configuration of the run in a folder, or the settings of one that was made without.
 pub fn settings_of(folder: &Path) -> Result<Json> {
     let place = folder.join("config.yaml");
-    match fs::read_to_string(&place) {
+    match files::read_to_string(&place) {
         Ok(text) => {
             let value = parse_yaml(&text).at(&place, "is no configuration")?;
             serde_json::to_value(value).at(&place, "is no configuration")
         }
-        Err(error) if error.kind() == ErrorKind::NotFound => {
+        Err(error) if files::is_not_found(&error) => {
             Ok(read_result(folder)?.map_or(Json::Null, |result| result.settings))
         }
-        Err(error) => Err(error).at(&place, "cannot be read"),
+        Err(error) => Err(error),
     }
 }
 
@@ -245,9 +243,9 @@ impl Columns {
     /// Reads a table, or nothing where there is none. A last line that is still being written is left
     /// out.
     pub fn read(place: &Path) -> Result<Columns> {
-        let text = match fs::read_to_string(place) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Columns::default()),
-            text => text.at(place, "cannot be read")?,
+        let text = match files::read_to_string(place) {
+            Err(error) if files::is_not_found(&error) => return Ok(Columns::default()),
+            text => text?,
         };
         let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
         let mut reader = csv::Reader::from_reader(whole.as_bytes());

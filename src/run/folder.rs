@@ -72,7 +72,7 @@ impl Folder {
 
     /// Whether a process is training in a folder.
     pub fn is_locked(path: &Path) -> bool {
-        let lock = File::open(path.join(".lock"));
+        let lock = files::open(&path.join(".lock"));
         lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 

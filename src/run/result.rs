@@ -117,8 +117,8 @@ impl RunResult {
     pub fn read(folder: &Path) -> Result<RunResult> {
         let place = folder.join(NAME);
         let (shown, unread) = (place.display(), "is no result of a run");
-        let text = fs::read(&place).at(&place, "cannot be read")?;
-        let value: Value = serde_json::from_slice(&text).at(&place, unread)?;
+        let text = files::read_to_string(&place)?;
+        let value: Value = serde_json::from_str(&text).at(&place, unread)?;
         match value.get("version").and_then(Value::as_u64) {
             Some(VERSION) => serde_json::from_value(value).at(&place, unread),
             Some(other) => bail!(

@@ -96,13 +96,13 @@ impl Rows {
 pub(super) fn read(folder: &Path, part: Part) -> Result<Vec<EpochRow>> {
     let path = folder.join(NAME);
     let mut bytes = Vec::new();
-    match File::open(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound && part.bytes == 0 => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => {
+    match files::open(&path) {
+        Err(error) if files::is_not_found(&error) && part.bytes == 0 => {}
+        Err(error) if files::is_not_found(&error) => {
             damage!("{}: is not there; it has the results of the epochs so far", path.display())
         }
         file => {
-            let read = file.and_then(|file| file.take(part.bytes).read_to_end(&mut bytes));
+            let read = file?.take(part.bytes).read_to_end(&mut bytes);
             read.at(&path, "cannot be read")?;
         }
     }

@@ -118,6 +118,9 @@ impl Source {
     pub fn set_shown(&mut self, assignment: &str, option: &str) -> Result<()> {
         let shown = format!("{option} {assignment}");
         let (path, value) = key_and_value(assignment, option)?;
+        if path.matches('.').count() > DEEPEST {
+            return Err(ConfigError(format!("{option}: no key has so many parts")));
+        }
         // What YAML would take for punctuation is a text here.
         let punctuation = value.len() == 1 && value.starts_with(|c: char| c.is_ascii_punctuation());
         let value = if punctuation || value.starts_with('#') {
@@ -286,6 +289,9 @@ pub fn key_and_value<'a>(assignment: &'a str, option: &str) -> Result<(&'a str, 
         ConfigError(format!("{option} {assignment}: has no `=`; write {option} key=value"))
     })
 }
+
+/// No key has more parts.
+const DEEPEST: usize = 10;
 
 /// Puts values over others; mappings are merged.
 pub fn lay_over(values: &mut Mapping, above: &Mapping) {

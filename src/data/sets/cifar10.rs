@@ -32,7 +32,7 @@ impl DataSet for Cifar10 {
             Ok(Split::new(Tensor::cat(&pixels, 0), Tensor::cat(&labels, 0)))
         };
         let (train, test) = files.contents.split_at(5);
-        let inputs = Inputs::Image { shape: [3, 32, 32], largest: 255.0, scaling, resized: false };
+        let inputs = Inputs::image([3, 32, 32], 255.0, scaling);
         let parts = [part(train)?, part(test)?];
         Ok(RawDataset::new(NAME, inputs, Targets::classes(CLASSES), parts))
     }

@@ -147,9 +147,9 @@ impl Csv {
             let expected = "null, since the targets are numbers";
             return Err(reader.refuse("class_suffix", suffix, expected));
         }
-        if self.impute.is_some() && self.missing.is_empty() {
+        if let (Some(impute), []) = (self.impute, &*self.missing) {
             let expected = "null, since `data.missing` names no marker";
-            return Err(reader.refuse("impute", self.impute.unwrap_or(Impute::Mean), expected));
+            return Err(reader.refuse("impute", impute, expected));
         }
         if self.encoding == Encoding::OneHot && self.categorical.is_empty() {
             let expected = "ordinal, since no column is listed as `data.categorical`";

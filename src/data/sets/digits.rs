@@ -32,7 +32,7 @@ impl DataSet for Digits {
             all.select(&positions.collect::<Vec<_>>())
         });
         let scaling = vec![Scaling::NONE];
-        let inputs = Inputs::Image { shape: [1, 8, 8], largest: 16.0, scaling, resized: false };
+        let inputs = Inputs::image([1, 8, 8], 16.0, scaling);
         Ok(RawDataset::new(NAME, inputs, Targets::classes(0..10), parts))
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! Legend: N pictures of c channels with r x s pixels.
 
+use std::collections::HashSet;
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread::{self, available_parallelism};
@@ -39,10 +41,11 @@ standardized! {
         /// Whether pictures become grey or coloured.
         color: Color = Color::Auto, choice();
         /// Mean of the pixels in [0, 1], one or one for each channel; `null`: that of the training set.
-        mean: Option<Vec<f64>> = None, numbers("a number from 0 to 1, or a list of them").or_null();
+        mean: Option<Vec<f64>> = None,
+            numbers("a number from 0 to 1, or a list of them", 0.0..=1.0).or_null();
         /// Their standard deviation; `null`: that of the training set.
         standard_deviation: Option<Vec<f64>> = None,
-            numbers("a number above 0, or a list of them").only(|it| it.iter().all(|it| *it > 0.0)).or_null();
+            numbers("a number from 1e-6 to 1, or a list of them", 1e-6..=1.0).or_null();
     }
 }
 
@@ -81,13 +84,14 @@ fn size() -> Domain<Size> {
     })
 }
 
-fn numbers(expected: &str) -> Domain<Vec<f64>> {
+/// Numbers in a range: one, or a list.
+fn numbers(expected: &str, range: RangeInclusive<f64>) -> Domain<Vec<f64>> {
     let schema = json!({"type": ["number", "array"], "items": {"type": "number"}});
-    Domain::new(expected, schema, |value| {
+    Domain::new(expected, schema, move |value| {
         let values = value.as_sequence().map_or(std::slice::from_ref(value), Vec::as_slice);
         let numbers: Option<Vec<f64>> = values.iter().map(serde_yaml::Value::as_f64).collect();
-        let finite = numbers.filter(|it| !it.is_empty() && it.iter().all(|it| it.is_finite()));
-        finite.ok_or_else(String::new)
+        let valid = |it: &Vec<f64>| !it.is_empty() && it.iter().all(|it| range.contains(it));
+        numbers.filter(valid).ok_or_else(String::new)
     })
 }
 
@@ -119,6 +123,13 @@ impl DataSet for Folder {
 
 impl Folder {
     fn checked(self, reader: &mut Reader) -> Result<Folder, ConfigError> {
+        let given = [("mean", &self.mean), ("standard_deviation", &self.standard_deviation)];
+        if let Some((key, Some(numbers))) = given.iter().find(|(_, it)| it.is_some())
+            && !self.standardize
+        {
+            let expected = "null, since `data.standardize` is false";
+            return Err(reader.refuse(key, format!("{numbers:?}"), expected));
+        }
         let [train, test] = [&self.train, &self.test].map(|path| reader.found_beside(path));
         Ok(Folder { train, test, ..self })
     }
@@ -133,7 +144,7 @@ impl Folder {
         let [train_pixels, test_pixels] = pixels(&parts, form, &directory.folder(NAME), report)?;
         let scaling = self.scaling(&train_pixels, form.shape[0] as usize)?;
         let Form { shape, resized } = form;
-        let inputs = Inputs::Image { shape, largest: 255.0, scaling, resized };
+        let inputs = Inputs::Image { shape, largest: 255.0, scaling, resized, unbounded: false };
         let labels = |pictures: &[Picture]| {
             Tensor::from_slice(&pictures.iter().map(|it| it.class).collect::<Vec<_>>())
         };
@@ -227,10 +238,11 @@ fn pictures(folder: &Path, classes: &[String]) -> Result<Vec<Picture>> {
     let mut found = Vec::new();
     for (class, name) in (0..).zip(classes) {
         let (place, before) = (folder.join(name), found.len());
-        let mut folders = vec![place.clone()];
+        let (mut folders, mut seen) = (vec![place.clone()], HashSet::new());
         while let Some(below) = folders.pop() {
-            if !below.is_dir() {
-                continue; // a test set can do without a class
+            let Ok(whole) = below.canonicalize() else { continue }; // a test set can do without a class
+            if !seen.insert(whole) {
+                continue; // a link to a folder that has been looked at
             }
             for entry in fs::read_dir(&below).at(&below, "cannot be read")? {
                 let path = entry.at(&below, "cannot be read")?.path();

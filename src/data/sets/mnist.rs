@@ -40,7 +40,7 @@ pub(super) fn read(
 ) -> Result<RawDataset> {
     let standard = Scaling { mean: 0.1307, standard_deviation: 0.3081 };
     let scaling = vec![if standardize { standard } else { Scaling::NONE }];
-    let inputs = Inputs::Image { shape: [1, 28, 28], largest: 255.0, scaling, resized: false };
+    let inputs = Inputs::image([1, 28, 28], 255.0, scaling);
     let part = |first: usize| idx::samples(&files.contents[first], &files.contents[first + 1]);
     let parts = [part(0)?, part(2)?];
     Ok(RawDataset::new(name, inputs, targets, parts))

@@ -27,12 +27,12 @@ mod sgemm;
 mod wine_quality;
 
 pub use cifar10::Cifar10;
-pub use csv::{Csv, CsvFiles, Encoding, Impute, Unseen};
+pub use csv::{Csv, CsvFiles, Encoding, Impute, OneFile, TwoFiles, Unseen};
 pub use digits::Digits;
 pub use fashion_mnist::FashionMnist;
-pub use folder::Folder;
+pub use folder::{Color, Folder, Size};
 pub use mnist::Mnist;
-pub use npz::Npz;
+pub use npz::{EachArray, Npz, NpzFiles, OneArchive};
 pub use sgemm::Sgemm;
 pub use wine_quality::WineQuality;
 

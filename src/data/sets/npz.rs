@@ -2,15 +2,15 @@
 //!
 //! Legend: N samples, c channels of r x s pixels, C outputs.
 
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use npyz::{DType, NpyFile, Order, TypeChar};
 use serde::Serialize;
 use tch::{Kind, Tensor};
 use zip::ZipArchive;
+use zip::result::ZipError;
 
 use super::csv::file;
 use crate::data::preparation::channel_statistics;
@@ -27,9 +27,9 @@ standardized! {
         /// Where the arrays are.
         #[serde(flatten)]
         files: NpzFiles => read();
-        /// What the network is trained for; `null`: whole numbers and rows with a single 1 are classes, other
-        /// numbers are to be predicted.
-        task: Option<Task> = None, choice().or_null();
+        /// What the network is trained for: to tell classes, whole numbers or rows with a single 1, or to
+        /// predict numbers.
+        task: Task = Task::Classification, choice();
     }
 }
 
@@ -101,16 +101,21 @@ impl NpzFiles {
                 let path = directory.find(path)?;
                 let opened = ZipArchive::new(BufReader::new(files::open(&path)?));
                 let mut archive = opened.at(&path, "is no .npz file")?;
+                let names = archive.file_names().collect::<Result<Vec<_>, _>>();
+                let names: Vec<String> = names
+                    .at(&path, "is no .npz file")?
+                    .iter()
+                    .map(|name| name.trim_end_matches(".npy").to_string())
+                    .collect();
                 let arrays = ARRAYS.map(|name| {
-                    let entry = archive.by_name(&format!("{name}.npy"));
-                    let entry = entry.map_err(|_| {
-                        let has: Vec<String> = archive_names(&path);
-                        anyhow!(
-                            "{}: has no array `{name}`; it has {}",
-                            path.display(),
-                            has.join(", ")
-                        )
-                    })?;
+                    let shown = path.display();
+                    let entry = match archive.by_name(&format!("{name}.npy")) {
+                        Err(ZipError::FileNotFound) => {
+                            let names = names.join(", ");
+                            bail!("{shown}: has no array `{name}`; it has {names}")
+                        }
+                        entry => entry.with_context(|| format!("{shown}, `{name}`"))?,
+                    };
                     Array::read(format!("{}, `{name}`", path.display()), entry)
                 });
                 let [a, b, c, d] = arrays;
@@ -129,13 +134,6 @@ impl NpzFiles {
     }
 }
 
-/// The names of the arrays in a file, for a complaint.
-fn archive_names(path: &Path) -> Vec<String> {
-    let archive = File::open(path).ok().and_then(|file| ZipArchive::new(file).ok());
-    let names = archive.iter().flat_map(|archive| archive.file_names());
-    names.flatten().map(|name| name.trim_end_matches(".npy").to_string()).collect()
-}
-
 /// An array with its place, for messages.
 struct Array {
     origin: String,
@@ -147,6 +145,10 @@ impl Array {
         let unread = || format!("{origin}: cannot be read as an array of NumPy");
         let file = NpyFile::new(content).with_context(unread)?;
         let shape: Vec<i64> = file.shape().iter().map(|&size| size as i64).collect();
+        let count = shape.iter().try_fold(1i64, |count, size| count.checked_mul(*size));
+        if count.is_none_or(|count| count >= 1 << 40) {
+            bail!("{origin}: says that it is {shape:?}, which no memory holds");
+        }
         let DType::Plain(kind) = file.dtype() else {
             bail!("{origin}: has fields with names; an array of numbers is needed");
         };
@@ -186,6 +188,11 @@ impl Array {
     fn shape(&self) -> Vec<i64> {
         self.values.size()
     }
+
+    /// What the values are, for messages.
+    fn values_are(&self) -> &'static str {
+        if self.values.kind() == Kind::Uint8 { "bytes" } else { "numbers that are no bytes" }
+    }
 }
 
 fn whole<T: Into<i64>>(numbers: Vec<T>) -> Tensor {
@@ -196,7 +203,7 @@ const NAME: &str = "npz";
 
 impl DataSet for Npz {
     fn about(&self) -> About {
-        About::new(NAME)
+        About { task: self.task, ..About::new(NAME) }
     }
 
     fn read(&self, files: &Files) -> Result<RawDataset> {
@@ -211,7 +218,7 @@ impl DataSet for Npz {
         let (targets, y_train, y_test) = self.targets(&y_train, &y_test)?;
         let flat = |x: &Array| x.values.flatten(1, -1);
         let parts = [Split::new(flat(&x_train), y_train), Split::new(flat(&x_test), y_test)];
-        let Some(shape) = image(&x_train)? else {
+        let Some(shape) = image(&x_train) else {
             let columns = (0..parts[0].input_count()).map(|it| Column::number(it.to_string()));
             return Ok(RawDataset::rows(
                 &name,
@@ -221,12 +228,22 @@ impl DataSet for Npz {
                 self.standardize,
             ));
         };
-        let largest = if x_train.values.kind() == Kind::Uint8 { 255.0 } else { 1.0 };
+        let are_bytes = |x: &Array| x.values.kind() == Kind::Uint8;
+        if are_bytes(&x_train) != are_bytes(&x_test) {
+            bail!(
+                "{}: holds {}; training inputs are {}",
+                x_test.origin,
+                x_test.values_are(),
+                x_train.values_are()
+            );
+        }
+        let bytes = are_bytes(&x_train);
+        let largest = if bytes { 255.0 } else { 1.0 };
         let scaling = match self.standardize {
             true => channel_statistics(&parts[0].inputs, shape[0], largest),
             false => vec![Scaling::NONE; shape[0] as usize],
         };
-        let inputs = Inputs::Image { shape, largest, scaling, resized: false };
+        let inputs = Inputs::Image { shape, largest, scaling, resized: false, unbounded: !bytes };
         let raw = RawDataset::new(&name, inputs, targets, parts);
         Ok(if self.standardize { raw.with_standardized_targets() } else { raw })
     }
@@ -235,13 +252,13 @@ impl DataSet for Npz {
 /// Refuses inputs and targets that do not go together.
 fn check_samples(x: &Array, y: &Array) -> Result<()> {
     let (x_shape, y_shape) = (x.shape(), y.shape());
-    if x_shape.len() < 2 || x_shape.contains(&0) {
+    if !(2..=4).contains(&x_shape.len()) || x_shape.contains(&0) {
         bail!(
             "{}: is {x_shape:?}; inputs are [N, m], [N, height, width] or [N, channels, height, width]",
             x.origin
         );
     }
-    if y_shape.is_empty() || y_shape.len() > 2 || y_shape[0] != x_shape[0] {
+    if !(1..=2).contains(&y_shape.len()) || y_shape[0] != x_shape[0] || y_shape.contains(&0) {
         bail!(
             "{}: is {y_shape:?}; of {} samples the targets are [N] or [N, C]",
             y.origin,
@@ -249,38 +266,27 @@ fn check_samples(x: &Array, y: &Array) -> Result<()> {
         );
     }
     for array in [x, y] {
-        if array.values.kind() == Kind::Double
-            && array.values.isfinite().all().int64_value(&[]) == 0
-        {
-            bail!("{}: holds numbers that are NaN or infinite", array.origin);
+        let as_they_are_used = array.values.to_kind(Kind::Float);
+        if as_they_are_used.isfinite().all().int64_value(&[]) == 0 {
+            bail!("{}: holds numbers that are NaN, infinite or beyond float32", array.origin);
         }
     }
     Ok(())
 }
 
 /// Channels, height and width, if the inputs are images.
-fn image(x: &Array) -> Result<Option<[i64; 3]>> {
+fn image(x: &Array) -> Option<[i64; 3]> {
     match x.shape()[1..] {
-        [_] => Ok(None),
-        [height, width] => Ok(Some([1, height, width])),
-        [channels, height, width] => Ok(Some([channels, height, width])),
-        _ => bail!(
-            "{}: is {:?}; images are [N, height, width] or [N, channels, height, width]",
-            x.origin,
-            x.shape()
-        ),
+        [height, width] => Some([1, height, width]),
+        [channels, height, width] => Some([channels, height, width]),
+        _ => None,
     }
 }
 
 impl Npz {
     /// What the targets mean, and those of the two parts: labels `[N]` or numbers `[N, C]`.
     fn targets(&self, train: &Array, test: &Array) -> Result<(Targets, Tensor, Tensor)> {
-        let whole = |array: &Array| array.values.kind() != Kind::Double;
-        let task = self.task.unwrap_or(match whole(train) || is_one_hot(&train.values) {
-            true => Task::Classification,
-            false => Task::Regression,
-        });
-        if task == Task::Regression {
+        if self.task == Task::Regression {
             let rows = |array: &Array| array.values.reshape([array.shape()[0], -1]);
             let (train_rows, test_rows) = (rows(train), rows(test));
             if train_rows.size()[1] != test_rows.size()[1] {
@@ -322,6 +328,9 @@ fn is_one_hot(values: &Tensor) -> bool {
     all(is_bit) && all(values.sum_dim_intlist([1i64].as_slice(), false, Kind::Double).eq(1.0))
 }
 
+/// A label above this was probably meant to be a number.
+const MOST_CLASSES: i64 = 10_000;
+
 /// Labels `[N]` from 0.
 fn labels(array: &Array) -> Result<Tensor> {
     let values = &array.values;
@@ -333,11 +342,14 @@ fn labels(array: &Array) -> Result<Tensor> {
         bail!("{}: is {:?}; labels are [N], or rows with a single 1", array.origin, array.shape());
     }
     let labels = flat.to_kind(Kind::Int64);
-    let most = 1_000_000;
     let exact = labels.to_kind(Kind::Double).eq_tensor(&flat.to_kind(Kind::Double));
-    let valid = exact.logical_and(&labels.ge(0)).logical_and(&labels.lt(most));
-    match valid.all().int64_value(&[]) {
-        0 => bail!("{}: holds labels that are not whole numbers from 0", array.origin),
-        _ => Ok(labels),
+    let valid = exact.logical_and(&labels.ge(0)).logical_and(&labels.lt(MOST_CLASSES));
+    if valid.all().int64_value(&[]) == 0 {
+        bail!(
+            "{}: labels are whole numbers from 0 and below {MOST_CLASSES}; to predict numbers, set \
+             `data.task: regression`",
+            array.origin
+        );
     }
+    Ok(labels)
 }
