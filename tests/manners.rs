@@ -105,6 +105,22 @@ fn all_complaints_come_at_once_with_their_lines() {
         "{said}"
     );
 
+    // A section that cannot be read hides none of the others.
+    let wrong = "data: {name: digitz}\nmodel: {name: mpl}\nalgorithm: {error_inf: x}\n\
+                 optimizer: {name: adm, learning_rate: -1}\ncheckpoint: {evry: 3}\nepochs: 0\n";
+    fs::write(folder.path().join("c.yaml"), wrong).unwrap();
+    let said = fails(folder.path(), &["train", "c.yaml"]);
+    for part in [
+        "c.yaml, line 1: `data.name` is `digitz`",
+        "c.yaml, line 2: `model.name` is `mpl`",
+        "`algorithm.name` is missing",
+        "c.yaml, line 4: `optimizer.name` is `adm`",
+        "c.yaml, line 5: unknown key `checkpoint.evry` (did you mean `every`?)",
+        "c.yaml, line 6: `epochs` is `0`",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+
     fs::write(folder.path().join("tab.yaml"), "data:\n\tname: digits\n").unwrap();
     let said = fails(folder.path(), &["train", "tab.yaml"]);
     assert!(said.contains("tab.yaml, line 2: is indented with a tab"), "{said}");
@@ -117,6 +133,10 @@ fn pages_of_the_manual_and_completions_are_printed() {
     let folder = folder();
     let page = text(&f3_tch(folder.path(), &["man"]).stdout);
     assert!(page.contains(".TH f3-tch") && page.contains("resume"), "{page}");
+    let page = text(&f3_tch(folder.path(), &["man", "train"]).stdout);
+    assert!(page.contains("\\-\\-run\\-dir") && page.contains("batch\\-size"), "{page}");
+    let said = fails(folder.path(), &["man", "sweep", "rum"]);
+    assert!(said.contains("`rum` is no command here; expected one of run, plan, status"), "{said}");
     let script = text(&f3_tch(folder.path(), &["completions", "bash"]).stdout);
     assert!(script.contains("_f3-tch") || script.contains("_f3"), "{script}");
     let help = text(&f3_tch(folder.path(), &["train", "--help"]).stdout);

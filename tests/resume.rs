@@ -902,6 +902,16 @@ fn a_run_goes_on_from_the_newest_checkpoint_that_is_whole() {
         assert!(left_behind(&path.join("run")) == expected, "{reason}");
     }
 
+    // A copy under a later epoch's name neither counts nor pushes out what is whole.
+    fs::copy(of(4), of(99)).unwrap();
+    let config = path.join("run/config.yaml");
+    let keeps_one = fs::read_to_string(&config).unwrap().replace("keep: 2 ", "keep: 1 ");
+    fs::write(&config, keeps_one).unwrap();
+    assert_eq!(says(path, &["resume", "run", "--epochs", "5", "--quiet"]).0, Some(0));
+    assert!(of(5).is_file() && of(99).is_file());
+    assert_eq!(says(path, &["resume", "run", "--epochs", "6", "--quiet"]).0, Some(0));
+    fs::remove_file(of(99)).unwrap();
+
     // Without the rows of the epochs before, no checkpoint is whole.
     let rows = path.join("run/checkpoints/rows.yaml");
     let text = fs::read_to_string(&rows).unwrap();
@@ -915,8 +925,8 @@ fn a_run_goes_on_from_the_newest_checkpoint_that_is_whole() {
     assert!(said.contains("rows.yaml: has changed since it was written"), "{said}");
     // What a run that was killed has written behind them does no harm.
     fs::write(&rows, text + "- epoch: 9").unwrap();
-    assert_eq!(says(path, &["resume", "run", "--epochs", "5", "--quiet"]).0, Some(0));
-    assert_eq!(left_behind(&path.join("run")).0.len(), 6);
+    assert_eq!(says(path, &["resume", "run", "--epochs", "7", "--quiet"]).0, Some(0));
+    assert_eq!(left_behind(&path.join("run")).0.len(), 8);
 }
 
 #[test]

@@ -49,7 +49,7 @@ class Inputs:
             unseen = len(values) if column.get("unseen") else None
             found = []
             for cell in cells:
-                place = places.get(self.name_of_missing() if cell is None else str(cell), unseen)
+                place = places.get(self.name_of_missing() if cell is None else text(cell), unseen)
                 if place is None:
                     raise ValueError(f"column `{name}`: is `{cell}`; expected one of {', '.join(values)}")
                 found.append(place)
@@ -90,6 +90,12 @@ class Targets:
             return outputs
         means, deviations = constants(self.about["scaling"])
         return outputs.double().cpu() * torch.from_numpy(deviations) + torch.from_numpy(means)
+
+
+def text(cell):
+    """A cell as it stands in a table: a whole number without a point."""
+    is_whole = isinstance(cell, (float, np.floating)) and cell == int(cell)
+    return str(int(cell)) if is_whole else str(cell)
 
 
 def is_number(text):

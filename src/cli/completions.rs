@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Command, CommandFactory};
 use clap_complete::{Shell, generate};
@@ -26,11 +26,31 @@ impl CompletionsArgs {
     }
 }
 
-/// Prints the manual page, in the format that `man` reads.
-pub fn man() -> Result<()> {
-    let mut page = Vec::new();
-    clap_mangen::Man::new(Cli::command()).render(&mut page)?;
-    print(&String::from_utf8_lossy(&page))
+#[derive(Args)]
+pub struct ManArgs {
+    /// The command that the page is of, such as train or sweep run [default: the program itself]
+    command: Vec<String>,
+}
+
+impl ManArgs {
+    /// Prints a manual page, in the format that `man` reads.
+    pub fn run(self) -> Result<()> {
+        let mut all = Cli::command();
+        all.build();
+        let mut command = &all;
+        for name in &self.command {
+            let known = || {
+                let names: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
+                names.join(", ")
+            };
+            command = command.find_subcommand(name).with_context(|| {
+                format!("`{name}` is no command here; expected one of {}", known())
+            })?;
+        }
+        let mut page = Vec::new();
+        clap_mangen::Man::new(command.clone()).render(&mut page)?;
+        print(&String::from_utf8_lossy(&page))
+    }
 }
 
 /// A command of which every `--set`, also of the commands below, knows the keys. Only for completion:

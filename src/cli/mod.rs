@@ -70,8 +70,8 @@ enum Command {
     Config(config::ConfigCommand),
     /// Print a script that completes commands, options and keys in a shell
     Completions(completions::CompletionsArgs),
-    /// Print the manual page
-    Man,
+    /// Print a page of the manual: `f3-tch man train | man -l -`
+    Man(completions::ManArgs),
 }
 
 impl Cli {
@@ -92,7 +92,7 @@ impl Cli {
             Command::Data(command) => command.run()?,
             Command::Config(command) => command.run()?,
             Command::Completions(args) => args.run()?,
-            Command::Man => completions::man()?,
+            Command::Man(args) => args.run()?,
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -1,12 +1,14 @@
 //! A table of results that is written whole or not at all, and over nothing; or to standard output.
 
 use std::fs::File;
-use std::io::{self, Seek, Write, stdout};
+use std::io::{self, IsTerminal, Seek, Write, stdout};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use f3_tch::files::{self, At};
 use tempfile::NamedTempFile;
+
+use super::print;
 
 /// A table that has no name yet.
 pub struct NewTable {
@@ -67,8 +69,15 @@ impl NewTable {
         match place.at(&self.path, "cannot be written")? {
             Place::File(file) => files::persist_new(file, &self.path),
             Place::Output(mut table) => {
+                table.rewind().context("the table cannot be read back")?;
+                if stdout().is_terminal() {
+                    // There, cells of others' tables may not be commands.
+                    return print(
+                        &io::read_to_string(table).context("the table cannot be read back")?,
+                    );
+                }
                 let mut output = stdout().lock();
-                let copied = table.rewind().and_then(|()| io::copy(&mut table, &mut output));
+                let copied = io::copy(&mut table, &mut output);
                 copied.and_then(|_| output.flush()).context("cannot write to standard output")
             }
         }

@@ -8,8 +8,8 @@ use anyhow::{Result, anyhow};
 use clap::Args;
 use f3_tch::assemble::{DataFrom, assemble};
 use f3_tch::data::DataDirectory;
-use f3_tch::messages::text_of;
-use f3_tch::run::{Checkpoint, Checkpoints, Ending, Folder, Run};
+use f3_tch::messages::{counted, text_of};
+use f3_tch::run::{Checkpoints, Ending, Folder, Run};
 
 use super::announce::{announcement, closing_table};
 use super::progress::{Progress, show_fetching};
@@ -66,8 +66,8 @@ pub(super) fn carry_out(run: &mut Run, folder: &Folder, quiet: bool) -> Result<E
     match ending {
         Ending::Complete => {}
         Ending::NoBetter(best) => print(&format!(
-            "ended   after epoch {done}: epoch {best} was the best for {} epochs (`early_stop` in {config})\n",
-            done - best
+            "ended   after epoch {done}: epoch {best} was the best for {} (`early_stop` in {config})\n",
+            counted(done - best, "epoch")
         ))?,
         Ending::OutOfTime => {
             print(&format!("ended   after epoch {done}: `max_minutes` are over (in {config})\n"))?
@@ -88,9 +88,8 @@ pub(super) fn carry_out(run: &mut Run, folder: &Folder, quiet: bool) -> Result<E
 /// The end of an error's message: where the run can be continued.
 fn what_is_saved(run: &Run, folder: &Folder) -> String {
     let checkpoints = Checkpoints::new(&folder.checkpoints(), run.settings.checkpoint.clone());
-    let newest = checkpoints.newest().ok().flatten();
-    let saved = newest.and_then(|path| Some(Checkpoint::open(&path).ok()?.epoch()));
-    saved.map_or(String::new(), |epoch| {
+    let newest = checkpoints.newest_whole(&mut |_| Ok(())).ok().flatten();
+    newest.map(|found| found.epoch()).map_or(String::new(), |epoch| {
         let path = folder.path().display();
         format!("; the run is saved up to epoch {epoch} (`f3-tch resume {path}` goes on)")
     })

@@ -37,7 +37,7 @@ impl DataConfig {
     pub fn from_value(name: &str, section: &serde_json::Value) -> Result<DataConfig, ConfigError> {
         let source = Source::parse(name, &serde_json::json!({ "data": section }).to_string())?;
         let read = |reader: &mut Reader| reader.section("data", DataConfig::read_keys);
-        Ok(source.read(Mapping::new(), super::keys(), read)?.0)
+        Ok(source.read(Mapping::new(), super::keys(), Vec::new(), read)?.0)
     }
 
     /// The part of the data set that is used, and how it is divided.

@@ -132,6 +132,14 @@ pub fn reference() -> String {
     settings::reference(include_str!("reference.md"), keys())
 }
 
+/// Sections that can be read where those of a configuration cannot, to find what else is wrong in it.
+const STAND_INS: [(&str, &str); 4] = [
+    ("data", "{name: digits}"),
+    ("model", "{name: mlp}"),
+    ("algorithm", "{name: f3}"),
+    ("optimizer", "{name: adam, learning_rate: 1e-3}"),
+];
+
 impl Config {
     /// Reads and checks a configuration. Beside it come remarks for people, such as on keys of the file
     /// that do not apply to what a `--set` has chosen in their place.
@@ -143,7 +151,10 @@ impl Config {
             reader.section("algorithm", section)
         });
         let defaults = rule.map(|rule| rule.defaults(&source.values)).unwrap_or_default();
-        source.read(defaults, keys(), |reader| Config::read_keys(reader, source))
+        let stand_ins = STAND_INS.map(|(section, yaml)| {
+            (section, serde_yaml::from_str(yaml).expect("the stand-ins are YAML"))
+        });
+        source.read(defaults, keys(), stand_ins.into(), |reader| Config::read_keys(reader, source))
     }
 
     /// The whole configuration as YAML, with a comment on every key.

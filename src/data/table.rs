@@ -66,7 +66,7 @@ pub enum Header {
     Names,
     /// A row; the columns are called 0, 1, 2, …
     Row,
-    /// Names if it contains no number, else a row.
+    /// Names if it contains no number, or the numbers 0, 1, 2, … as pandas names columns; else a row.
     Either,
 }
 
@@ -122,7 +122,7 @@ impl<'a> Rows<'a> {
             );
         }
         let named = match format.header {
-            Header::Either => !row.iter().any(is_number),
+            Header::Either => !row.iter().any(is_number) || are_counted(row),
             header => header == Header::Names,
         };
         rows.names = match named {
@@ -253,6 +253,12 @@ impl<'a> Rows<'a> {
     fn place(&self) -> String {
         format!("{}, line {}", self.origin, self.line)
     }
+}
+
+/// Whether the numbers of a row are 0, 1, 2, …: names of columns, as pandas counts them.
+fn are_counted(row: &csv::ByteRecord) -> bool {
+    let numbers: Vec<f64> = row.iter().filter_map(parse).collect();
+    numbers.len() > 1 && numbers.iter().zip(0..).all(|(number, place)| *number == f64::from(place))
 }
 
 /// Some names, of which not more than `most` are shown.

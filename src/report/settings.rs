@@ -161,7 +161,12 @@ impl ReportSettings {
     /// # Errors
     /// If a key is not known, or its value cannot be.
     pub fn read(source: &Source) -> crate::settings::Result<ReportSettings> {
-        let read = source.read(Mapping::new(), &ReportSettings::keys(), ReportSettings::read_keys);
+        let read = source.read(
+            Mapping::new(),
+            &ReportSettings::keys(),
+            Vec::new(),
+            ReportSettings::read_keys,
+        );
         read.map(|(settings, _)| settings)
     }
 }

@@ -145,7 +145,9 @@ impl Checkpoints {
                 // A run never goes on from an epoch before its best one, whose file would be lost then.
                 files::link(&path, &self.best())?;
             }
-            let list = self.list()?;
+            // One of a later epoch was left out when the run went on; it must not push out a whole one.
+            let mut list = self.list()?;
+            list.retain(|(of, _)| *of <= epoch);
             for (_, old) in &list[..list.len().saturating_sub(self.settings.keep)] {
                 fs::remove_file(old).at(old, "cannot be removed")?;
             }

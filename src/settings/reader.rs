@@ -36,12 +36,14 @@ impl Source {
     /// Beside it come remarks for people.
     ///
     /// # Errors
-    /// All complaints, each on a line: of sections that nobody knows, then of the others, up to a key that
-    /// is missing.
+    /// All complaints, each on a line: of sections that nobody knows, then of the others. Of a section in which
+    /// a key is missing there may be more; `stand_ins` are sections that can be read in its place, so that
+    /// the others are read, too.
     pub fn read<T>(
         &self,
         defaults: Mapping,
         keys: &[Key],
+        mut stand_ins: Vec<(&str, Value)>,
         read: impl Fn(&mut Reader) -> Result<T>,
     ) -> Result<(T, Vec<String>)> {
         let (mut source, mut complaints, mut tried) = (self.clone(), Vec::new(), HashSet::new());
@@ -64,10 +66,18 @@ impl Source {
             if is_new && !complaints.contains(&error.0) {
                 complaints.push(error.0);
             }
-            if !is_new || !source.says(&path) {
-                break;
+            if is_new && source.says(&path) {
+                source.forget(&path);
+                continue;
             }
-            source.forget(&path);
+            // A section that cannot be read without the value: another stands in for it, once.
+            let top = path.split('.').next().unwrap_or_default();
+            let Some(place) = stand_ins.iter().position(|(section, _)| *section == top) else {
+                break;
+            };
+            let (section, value) = stand_ins.swap_remove(place);
+            source.forget(section);
+            source.put(section, value);
         }
         Err(ConfigError(complaints.join("\n")))
     }
@@ -249,9 +259,15 @@ impl Reader<'_> {
         // What is not known here may be what was meant.
         let unknown = self.left.keys().map(|key| self.path_of(&show(key)));
         let unknown = unknown.filter(|path| !self.is_key(path));
-        let unknown = match unknown.map(|path| format!("`{path}`")).collect::<Vec<_>>().join(", ") {
+        let unknown: Vec<String> = unknown
+            .map(|path| {
+                let meant = meant(&path, &[key], self.keys);
+                format!("`{path}` is not known{meant}")
+            })
+            .collect();
+        let unknown = match unknown.join(", ") {
             none if none.is_empty() => none,
-            unknown => format!(" ({unknown} is not used here)"),
+            unknown => format!(" ({unknown})"),
         };
         let origin = self.source.origin(&path);
         ConfigError(format!("{origin}: `{path}`{former} is missing; expected {expected}{unknown}"))

@@ -219,6 +219,11 @@ impl Source {
         self.layers.iter_mut().for_each(|layer| remove(&mut layer.values, path));
     }
 
+    /// Puts a value at the root.
+    pub(super) fn put(&mut self, key: &str, value: Value) {
+        self.values.insert(key.into(), value);
+    }
+
     /// The folder of the configuration itself, if it is a file.
     pub(super) fn folder(&self) -> Option<&Path> {
         self.layers.iter().rfind(|layer| !layer.is_set())?.folder.as_deref()

@@ -139,8 +139,9 @@ impl SweepFile {
         let source = Source::parse(origin, text)?;
         let known = Settings::keys();
         let stem = source.stem();
-        let (settings, _) = source
-            .read(Mapping::new(), &known, |reader| Settings::read_keys(reader, stem.clone()))?;
+        let (settings, _) = source.read(Mapping::new(), &known, Vec::new(), |reader| {
+            Settings::read_keys(reader, stem.clone())
+        })?;
         let mut vary = Vec::new();
         for (key, values) in pairs(&settings.vary) {
             let refuse =

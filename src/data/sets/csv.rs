@@ -223,7 +223,7 @@ impl DataSet for Csv {
         };
         let name = paths[0].file_name().unwrap_or_default().to_string_lossy();
         if let Some(impute) = self.impute {
-            reading::fill(&mut columns, impute, &parts).with_context(|| name.to_string())?;
+            reading::fill(&mut columns, impute, &parts[0]).with_context(|| name.to_string())?;
         }
         let doubts = reading::doubts(self, &columns, &targets, &parts[0]);
         notes.extend(doubts.into_iter().map(|note| format!("{name}: {note}")));

@@ -25,6 +25,12 @@ impl Categories {
         Categories { remedy, ..Categories::default() }
     }
 
+    /// Adds a value, if it is not there.
+    pub fn add(&mut self, value: &str) {
+        let number = self.numbers.len();
+        self.numbers.entry(value.as_bytes().to_vec()).or_insert(number);
+    }
+
     /// The number of a value in this row's column; a new value gets the next number.
     ///
     /// Values that did not occur in the file that `closed` names share the next number if they may be

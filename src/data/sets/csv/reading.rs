@@ -44,6 +44,14 @@ pub(super) fn read(settings: &Csv, paths: &[PathBuf]) -> Result<Tables> {
     let mut used = used_columns(settings, &first)?;
     let mut notes = Vec::new();
     let mut tables = vec![numbers(settings, &mut first, &mut used, None, &mut notes)?];
+    if settings.impute.is_some() {
+        // Also where none is missing in training: one may be later.
+        for (_, cells) in &mut used {
+            if let Cells::Categories(known) = cells {
+                known.add(name_of_missing(&settings.missing));
+            }
+        }
+    }
     for path in &paths[1..] {
         let mut rows = open(path)?;
         check_columns(&rows, &first.names)?;
@@ -80,15 +88,16 @@ pub(super) fn read(settings: &Csv, paths: &[PathBuf]) -> Result<Tables> {
     Ok(Tables { columns, targets, splits: tables.iter().map(split).collect(), notes })
 }
 
-/// Gives the columns in which a number is missing one that stands for it.
-pub(super) fn fill(columns: &mut [Column], impute: Impute, parts: &[Split; 2]) -> Result<()> {
+/// Gives columns of numbers one that stands for a missing number.
+pub(super) fn fill(columns: &mut [Column], impute: Impute, train: &Split) -> Result<()> {
+    if impute == Impute::Category {
+        return Ok(());
+    }
     for (index, column) in (0..).zip(columns) {
-        let cells = |part: &Split| part.inputs.select(1, index).to_kind(Kind::Double);
-        let is_missing = |part: &Split| cells(part).isnan().any().int64_value(&[]) != 0;
-        if !parts.iter().any(is_missing) {
+        if column.coding != Coding::Number {
             continue;
         }
-        let known = cells(&parts[0]);
+        let known = train.inputs.select(1, index).to_kind(Kind::Double);
         let known = known.masked_select(&known.isfinite());
         if known.numel() == 0 {
             bail!("column `{}`: no training row has a value", column.name);
