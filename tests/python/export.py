@@ -84,6 +84,6 @@ for name, network_alone in alone.items():
 network = f3_tch.load("mixed")
 first = dict(rows[0])
 other = network.prepare([first, {**first, "trade": "tailor"}, {**first, "weight": None}])
-assert network.inputs.about["columns"][-1]["unseen"] and other.shape[1] == 1 + 4
+assert network.inputs.about["columns"][-1]["unseen"] and other.shape[1] == 1 + 5  # three trades, none, others
 known = [float(row["weight"]) for row in rows if row["weight"] != "?"]
 assert not torch.equal(other[0, 1:], other[1, 1:])
