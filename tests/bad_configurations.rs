@@ -46,7 +46,10 @@ const IN_FILE: &[(&str, &str, &[&str])] = &[
     (
         "learning_rate: 1e-3",
         "lr: 1e-3",
-        &["`optimizer.learning_rate` is missing", "`optimizer.lr` is not known (did you mean `optimizer.learning_rate`?)"],
+        &[
+            "`optimizer.learning_rate` is missing",
+            "`optimizer.lr` is not known (did you mean `optimizer.learning_rate`?)",
+        ],
     ),
     ("{name: adam,", "{name: adam, momentum: 0.9,", &["unknown key `optimizer.momentum`"]),
     (
