@@ -282,3 +282,18 @@ fn a_number_that_is_taken_for_a_class_is_remarked_on() {
     let said = succeeds(path, &["train", "a.yaml", "--run-dir", "a", "--quiet"]);
     assert!(said.contains("the target `price` has 300 classes, all of them numbers"), "{said}");
 }
+
+#[test]
+fn paths_are_looked_for_beside_a_configuration_and_those_that_it_extends() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    fs::create_dir_all(path.join("all/base")).unwrap();
+    fs::write(path.join("all/base/people.csv"), people()).unwrap();
+    config(&path.join("all/base"), "b.yaml", "missing: ['?', NA]");
+    fs::write(path.join("all/top.yaml"), "extends: base/b.yaml\nepochs: 2\n").unwrap();
+    for (number, name) in ["all/base/b.yaml", "all/top.yaml"].iter().enumerate() {
+        let run = format!("run{number}");
+        succeeds(path, &["train", name, "--run-dir", &run, "--quiet"]);
+        succeeds(path, &["evaluate", &run]);
+    }
+}

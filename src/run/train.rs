@@ -81,11 +81,11 @@ impl Run {
         Ok(())
     }
 
-    /// Warns once if the training loss is far above what it was before training.
+    /// Warns once if the training loss is three times what it was before training.
     fn warn_of_growth(&self, row: &EpochRow, observer: &mut dyn Observer) -> Result<()> {
         let loss = |row: &EpochRow| row.train.as_ref().map(|train| train.loss);
         let Some(before) = self.state.history.first().and_then(loss) else { return Ok(()) };
-        let is_large = |row: &EpochRow| loss(row).is_some_and(|loss| loss > 10.0 * before);
+        let is_large = |row: &EpochRow| loss(row).is_some_and(|loss| loss > 3.0 * before);
         if before <= 0.0 || !is_large(row) || self.state.history.iter().any(is_large) {
             return Ok(());
         }

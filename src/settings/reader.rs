@@ -237,11 +237,11 @@ impl Reader<'_> {
         yields
     }
 
-    /// A path as it is found from here: beside the configuration, if it is there and not in the current
-    /// folder.
+    /// A path as it is found from here: beside the configuration, or one that it extends, if it is there
+    /// and not in the current folder.
     pub fn found_beside(&self, path: &Path) -> PathBuf {
-        let beside = self.source.folder().map(|folder| folder.join(path));
-        let better = beside.filter(|beside| !path.exists() && beside.exists());
+        let mut beside = self.source.folders().map(|folder| folder.join(path));
+        let better = beside.find(|beside| !path.exists() && beside.exists());
         better.unwrap_or_else(|| path.to_path_buf())
     }
 

@@ -224,9 +224,9 @@ impl Source {
         self.values.insert(key.into(), value);
     }
 
-    /// The folder of the configuration itself, if it is a file.
-    pub(super) fn folder(&self) -> Option<&Path> {
-        self.layers.iter().rfind(|layer| !layer.is_set())?.folder.as_deref()
+    /// The folders of the configuration and of those that it extends, as far as they are files.
+    pub(super) fn folders(&self) -> impl Iterator<Item = &Path> {
+        self.layers.iter().rev().filter_map(|layer| layer.folder.as_deref())
     }
 
     fn name(&self) -> &str {
