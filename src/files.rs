@@ -61,7 +61,7 @@ pub(crate) fn open(place: &Path) -> Result<fs::File> {
 /// The text of a file.
 ///
 /// # Errors
-/// As [`open`], and if it is no text in UTF-8.
+/// If it cannot be opened, is a pipe, or is no text in UTF-8.
 pub fn read_to_string(place: &Path) -> Result<String> {
     io::read_to_string(open(place)?).at(place, "cannot be read")
 }

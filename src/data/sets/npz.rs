@@ -54,9 +54,9 @@ section! {
 section! {
     /// A file for each array.
     pub struct EachArray {
-        /// Inputs to train on, in place of `data.path`: a `.npy` of [N, …].
+        /// Inputs to train on, in place of `data.path`: a `.npy` of `[N, …]`.
         x_train: PathBuf, file();
-        /// Targets to train on: labels [N], or numbers [N] or [N, C].
+        /// Targets to train on: labels `[N]`, or numbers `[N]` or `[N, C]`.
         y_train: PathBuf, file();
         /// Inputs to test on.
         x_test: PathBuf, file();
