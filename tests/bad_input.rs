@@ -602,8 +602,11 @@ fn samples_that_cannot_be_predicted_are_refused() {
         ),
         (
             "places.csv", // as pandas names columns
-            (0..64).map(|it| it.to_string()).collect::<Vec<_>>().join(",").into_bytes(),
-            "column `17`: is `17`; expected a pixel, 0 to 16",
+            ((0..64).map(|it| it.to_string()).collect::<Vec<_>>().join(",")
+                + "\n17"
+                + &",17".repeat(63))
+                .into_bytes(),
+            "line 2, column `0`: is `17`; expected a pixel, 0 to 16",
         ),
         ("negative.csv", ("-1".to_string() + &",1".repeat(63)).into_bytes(), "expected a pixel"),
     ] {
