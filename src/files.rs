@@ -132,7 +132,8 @@ pub fn temporary_beside(place: &Path) -> Result<NamedTempFile> {
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
-    let file = builder.tempfile_in(folder).at(folder, "cannot be written to")?;
+    let made = builder.tempfile_in(folder).map_err(|error| io::Error::from(error.kind())); // no random name
+    let file = made.at(folder, "cannot be written to")?;
     temporary_files().insert(file.path().to_path_buf());
     Ok(file)
 }
@@ -217,15 +218,17 @@ pub(crate) fn unshare(place: &Path) -> Result<()> {
     let names = std::os::unix::fs::MetadataExt::nlink(&found);
     #[cfg(not(unix))]
     let names = 1;
+    if !found.is_symlink() && !found.is_file() {
+        bail!("{}: is no file", place.display());
+    }
     if !found.is_symlink() && names == 1 {
         return Ok(());
     }
     let mut copy = temporary_beside(place)?;
-    match fs::File::open(place) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {} // a link to nothing
+    match open(place) {
+        Err(error) if is_not_found(&error) => {} // a link to nothing
         original => {
-            let original = original.and_then(|mut file| io::copy(&mut file, &mut copy));
-            original.at(place, "cannot be copied")?;
+            io::copy(&mut original?, &mut copy).at(place, "cannot be copied")?;
         }
     }
     persist(copy, place)

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
+use crate::data::{Batch, Split};
 use crate::engine::{
     Engine, EngineSettings, Signal, Step, Teaching, large_state, norm, parameters,
 };
@@ -48,6 +49,13 @@ impl Layer {
 
     fn device(&self) -> Option<Device> {
         self.block().parameters().first().map(|(_, parameter)| parameter.device())
+    }
+
+    /// Small operations of libtorch beside those of the layer. Beside fused kernels they take one thread:
+    /// libtorch's OpenMP threads would go on spinning where the kernels' own threads compute next.
+    pub(crate) fn beside<T>(&self, operations: impl FnOnce() -> T) -> T {
+        let _threads = use_threads(self.engine.is_fused().then_some(1));
+        operations()
     }
 
     /// A tensor on the layer's device. A block without parameters computes where its input is.
@@ -255,12 +263,22 @@ impl Layers {
         Ok(tapes)
     }
 
-    /// Small operations of libtorch between those of the layers. Beside fused kernels they take one thread:
-    /// libtorch's OpenMP threads would go on spinning where the kernels' own threads compute next.
+    /// Small operations of libtorch between those of the layers, see [`Layer::beside`].
     pub(crate) fn between<T>(&self, operations: impl FnOnce() -> T) -> T {
-        let fused = self.0.iter().any(|layer| layer.engine.is_fused());
-        let _threads = use_threads(fused.then_some(1));
-        operations()
+        match self.0.last() {
+            Some(layer) => layer.beside(operations),
+            None => operations(),
+        }
+    }
+
+    /// Gives the samples at some positions (int64 `[r]`), for the first layer. Beside libtorch's kernels one
+    /// thread gathers them: helpers of ours would go on spinning where OpenMP's threads compute next.
+    pub(crate) fn gatherer(&self) -> impl Fn(&Split, &Tensor) -> Batch + use<> {
+        let fused = self.0.first().is_some_and(|layer| layer.engine.is_fused());
+        move |data, positions| {
+            let _threads = use_threads((!fused).then_some(1));
+            data.gather(positions)
+        }
     }
 
     /// How many numbers the optimizers train.

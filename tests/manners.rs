@@ -202,6 +202,32 @@ fn pipes_without_a_writer_are_refused() {
     assert!(f3_tch(path, &["train", "a.yaml", "--quiet", "--run-dir", "run"]).status.success());
     let said = fails(path, &["predict", "run", "pipe.yaml", "-o", "out.csv"]);
     assert!(said.contains("is a pipe; a file is needed"), "{said}");
+    let data = "{name: csv, path: pipe.yaml, task: regression, targets: a, batch_size: 2}";
+    let config = SMALL.replace("{name: digits, batch_size: 10}", data);
+    fs::write(path.join("csv.yaml"), config).unwrap();
+    let said = fails(path, &["train", "csv.yaml"]);
+    assert!(said.contains("pipe.yaml: is no file"), "{said}");
+    fs::rename(path.join("pipe.yaml"), path.join("run/metrics.csv")).unwrap();
+    let said = fails(path, &["resume", "run", "--epochs", "2"]);
+    assert!(said.contains("metrics.csv: is no file"), "{said}");
+}
+
+#[test]
+fn tables_go_where_they_can() {
+    let folder = folder();
+    let path = folder.path();
+    assert!(f3_tch(path, &["train", "a.yaml", "--quiet", "--run-dir", "run"]).status.success());
+    let row = |seed: usize| -> String {
+        (0..64).map(|it| ((it + seed) % 17).to_string()).collect::<Vec<_>>().join(",") + "\n"
+    };
+    fs::write(path.join("rows.csv"), (0..5000).map(row).collect::<String>()).unwrap();
+    let said = fails(path, &["predict", "run", "rows.csv", "-o", "nowhere/out.csv"]);
+    assert!(said.contains("nowhere: cannot be written to") && !said.contains(".f3-tch-"), "{said}");
+    // A reader that has seen enough.
+    let command = format!("{PROGRAM} predict run rows.csv -o - 2>said | head -n 2; cat said");
+    let output = Command::new("sh").args(["-c", &command]).current_dir(path).output().unwrap();
+    let said = text(&output.stdout);
+    assert!(said.starts_with("class,0,1") && said.lines().count() == 2, "{said}");
 }
 
 #[test]

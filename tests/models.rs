@@ -291,10 +291,12 @@ fn columns_without_names_are_told_by_their_places() {
     // The split's two parts together are the file.
     let number = |part: usize, column: usize| metrics[part][column].parse::<f64>().unwrap();
     let expected = (0..2).map(|part| number(part, 1) * number(part, 3)).sum::<f64>();
-    let (_, predicted) = table(&path.join("out.csv"));
+    let (header, predicted) = table(&path.join("out.csv"));
+    assert_eq!(header, ["0", "3", "predicted_0"], "columns that are no inputs are kept");
+    assert_eq!(predicted[9][..2], ["8", "note"]);
     let found = predicted.iter().enumerate().map(|(at, cells)| {
         let target = (2 * (at % 7) + at % 5) as f64;
-        (cells[0].parse::<f64>().unwrap() - target).abs()
+        (cells[2].parse::<f64>().unwrap() - target).abs()
     });
     let found: f64 = found.sum();
     assert!(common::close(found, expected, 1e-5), "{found} in place of {expected}");

@@ -267,6 +267,78 @@ for name, array in dict(x_train=x, y_train=y, x_test=u, y_test=v).items():
 }
 
 #[test]
+fn arrays_of_numpy_are_predicted() {
+    let Some(python) = common::python() else { return };
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    numpy(
+        &python,
+        path,
+        "
+y = random.randint(0, 2, 40).astype(np.uint64)
+x = random.randint(0, 100, (40, 6, 6), dtype=np.uint8)
+x[y == 1, 2] += 150
+rows = x.reshape(40, 36) / 255.0
+np.savez('images.npz', x_train=x, y_train=y, x_test=x, y_test=y)
+np.savez('rows.npz', x_train=rows, y_train=y, x_test=rows, y_test=y)
+np.savez('last.npz', x_train=np.stack([x] * 3, 3), y_train=y, x_test=np.stack([x] * 3, 3), y_test=y)
+np.save('images.npy', x[:, None])
+np.save('flat.npy', x.reshape(40, 36))
+np.savez('one.npz', anything=x)
+np.save('rows.npy', rows)
+np.save('long.npy', np.hstack([rows, rows]))
+np.savez('two.npz', a=x, b=x)
+rows[3, 5] = np.nan
+np.save('gap.npy', rows)
+",
+    );
+    config(path, "images.yaml", "name: npz, path: images.npz", CNN);
+    config(path, "rows.yaml", "name: npz, path: rows.npz", "{width: 10}");
+    let said = [("images", "4"), ("rows", "20")].map(|(name, epochs)| {
+        let file = format!("{name}.yaml");
+        succeeds(path, &["train", &file, "--quiet", "--run-dir", name, "--epochs", epochs])
+    });
+    assert!(said.iter().all(|said| !said.contains("channels")), "{said:?}");
+    let answers = |run: &str, input: &str| {
+        let _ = fs::remove_file(path.join("out.csv"));
+        let said = succeeds(path, &["predict", run, input, "-o", "out.csv"]);
+        (said, fs::read_to_string(path.join("out.csv")).unwrap())
+    };
+    let (said, images) = answers("images", "images.npz");
+    assert!(images.starts_with("class,0,1\n") && images.lines().count() == 41, "{said}{images}");
+    for other in ["images.npy", "flat.npy", "one.npz"] {
+        assert_eq!(answers("images", other).1, images, "{other}");
+    }
+    let (_, rows) = answers("rows", "rows.npz");
+    assert_eq!(answers("rows", "rows.npy").1, rows);
+    let (said, with_gap) = answers("rows", "gap.npy");
+    assert!(said.contains("gap.npy: sample 4 has numbers that are NaN"), "{said}");
+    let expected: Vec<&str> =
+        rows.lines().enumerate().map(|(line, row)| if line == 4 { ",," } else { row }).collect();
+    assert_eq!(with_gap.lines().collect::<Vec<_>>(), expected);
+    // Through a pipe.
+    let mut command = Command::new(PROGRAM);
+    command.args(["predict", "rows", "-", "-o", "-"]).current_dir(path);
+    let input = fs::File::open(path.join("rows.npy")).unwrap();
+    let output = command.stdin(input).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), rows);
+
+    for (run, input, expected) in [
+        ("images", "rows.npy", "holds numbers that are no bytes; the network was trained on bytes"),
+        ("rows", "long.npy", "long.npy: is [40, 72]; the network needs [N, 36]"),
+        ("rows", "images.npy", "images.npy: is [40, 1, 6, 6]; the network needs [N, 36]"),
+        ("images", "two.npz", "has no array `x_test` or `x`, and not a single one; it has a, b"),
+    ] {
+        let said = fails(path, &["predict", run, input, "-o", "none.csv"]);
+        assert!(said.contains(expected), "{input}: {said}");
+    }
+    // Images whose channels are last are remarked on.
+    config(path, "last.yaml", "name: npz, path: last.npz", CNN);
+    let said = succeeds(path, &["train", "last.yaml", "--quiet", "--run-dir", "last"]);
+    assert!(said.contains("is [40, 6, 6, 3]") && said.contains("with 6 channels"), "{said}");
+}
+
+#[test]
 fn arrays_that_cannot_be_used_are_refused_by_name() {
     let Some(python) = common::python() else { return };
     let folder = TempDir::new().unwrap();

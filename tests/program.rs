@@ -195,6 +195,24 @@ fn mnist_is_learned_in_two_epochs() {
     }
 }
 
+/// The quick start shows the paper's point: delayed errors teach more than targets.
+#[test]
+fn digits_are_learned_better_by_f3_than_by_drtp() {
+    let folder = TempDir::new().unwrap();
+    let mean = |algorithm: &str| {
+        let accuracies = (1..=5).map(|seed| {
+            let set = format!("algorithm.name={algorithm}");
+            let (seed, run) = (seed.to_string(), format!("{algorithm}{seed}"));
+            let train = ["train", "digits", "--quiet", "--threads", "1", "--run-dir", &run];
+            succeeds(folder.path(), &[&train[..], &["--set", &set, "--seed", &seed]].concat());
+            number(metrics(&folder.path().join(run)).last().unwrap(), "test_accuracy")
+        });
+        accuracies.sum::<f64>() / 5.0
+    };
+    let [f3, drtp] = ["f3", "drtp"].map(mean);
+    assert!(f3 > drtp, "F³ {f3} %, DRTP {drtp} %");
+}
+
 #[test]
 fn same_seed_and_threads_give_the_same_bits() {
     let folder = TempDir::new().unwrap();

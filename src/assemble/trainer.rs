@@ -9,8 +9,9 @@ use crate::device::DeviceChoice;
 use crate::engine::{EngineSettings, Kernels, Precision};
 use crate::generator::Generator;
 use crate::layers::{Layer, Layers};
+use crate::machine::is_intel;
 use crate::model;
-use crate::network::{Architecture, Block, move_to};
+use crate::network::{Architecture, Block, Mlp, move_to};
 use crate::offload::Offload;
 use crate::schedule::{
     LayerMajor, Pipelined, Schedule, best_stages, chunk_for, chunk_that_fills, stages,
@@ -20,6 +21,9 @@ use crate::trainer::{Parts, RecordedTrainer, Trainer};
 
 /// From so many samples on, libtorch computes the way back faster than the fused kernels.
 const LARGE_BATCH: i64 = 400;
+
+/// So many inputs make the products the greatest part of a step.
+const WIDE: i64 = 100;
 
 impl Plan<'_> {
     /// Draws the network and gives the rule that trains it, and the kernels that compute it.
@@ -73,14 +77,18 @@ impl Plan<'_> {
         Ok((Box::new(RecordedTrainer::new(trainer)?), kernels))
     }
 
-    /// The kernels that the configuration wants. With large batches libtorch's products are faster than the
-    /// fused kernels' on the way back (by a third on 1,000 samples, not at all on 250; two cores of an Intel
-    /// Xeon); rules that learn on the way forward gain more by the fused step.
+    /// The kernels that the configuration wants. On Intel's processors, with large batches, libtorch's
+    /// products are faster than the fused kernels' on the way back (by a third on 1,000 samples, not at all
+    /// on 250; two cores of a Xeon). On AMD's they take 2.5 times as long. Rules that learn on the way forward
+    /// gain more by the fused step, and so do layers of few inputs.
     fn kernels(&self, architecture: &Architecture) -> Kernels {
         let Config { kernels, data, .. } = self.config;
-        let goes_back = !self.rule.learns_forward() && architecture.mlp().is_ok();
+        let is_wide = |mlp: &Mlp| mlp.hidden.iter().chain([&mlp.inputs]).all(|&it| it >= WIDE);
+        let goes_back = !self.rule.learns_forward() && architecture.mlp().is_ok_and(is_wide);
         match kernels {
-            Kernels::Auto if goes_back && data.batch_size >= LARGE_BATCH => Kernels::Aten,
+            Kernels::Auto if goes_back && data.batch_size >= LARGE_BATCH && is_intel() => {
+                Kernels::Aten
+            }
             kernels => *kernels,
         }
     }

@@ -22,7 +22,7 @@ mod train;
 
 use std::borrow::Cow;
 use std::fmt::Display;
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{self, ErrorKind, IsTerminal, Write, stderr, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::LazyLock;
@@ -237,6 +237,13 @@ fn print(text: &str) -> Result<()> {
     let mut stdout = stdout().lock();
     let text = as_called(text);
     let text = if stdout.is_terminal() { harmless(&text) } else { Cow::Borrowed(&*text) };
-    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
-    written.context("cannot write to standard output")
+    written(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
+}
+
+/// What came of writing to standard output. A reader that has seen enough, such as `head`, is no error.
+fn written(outcome: io::Result<()>) -> Result<()> {
+    match outcome {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome.context("cannot write to standard output"),
+    }
 }

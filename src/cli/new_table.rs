@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use f3_tch::files::{self, At};
 use tempfile::NamedTempFile;
 
-use super::print;
+use super::{print, written};
 
 /// A table that has no name yet.
 pub struct NewTable {
@@ -77,8 +77,7 @@ impl NewTable {
                     );
                 }
                 let mut output = stdout().lock();
-                let copied = io::copy(&mut table, &mut output);
-                copied.and_then(|_| output.flush()).context("cannot write to standard output")
+                written(io::copy(&mut table, &mut output).and_then(|_| output.flush()))
             }
         }
     }

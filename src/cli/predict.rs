@@ -21,9 +21,9 @@ const MOST_SHOWN: usize = 10;
 pub struct PredictArgs {
     #[command(flatten)]
     network: SavedNetwork,
-    /// A table (CSV) with the training set's columns, an IDX file of images (both also with .gz), a PNG
-    /// or JPEG file, or a folder of these, which are taken in their names' order; - is a table or an
-    /// IDX file from standard input
+    /// A table (CSV) with the training set's columns, an IDX file of images (both also with .gz), an array
+    /// of NumPy's (.npy, or x_test or x in an .npz), a PNG or JPEG file, or a folder of these, which are
+    /// taken in their names' order; - is a table, an IDX file or a .npy from standard input
     input: PathBuf,
     /// The table of answers to write, which must not exist; - is standard output
     #[arg(short, long, value_name = "OUT.csv")]
@@ -153,9 +153,11 @@ impl Answers<'_> {
             Targets::Classes(names) => [&["class".to_string()], names.as_slice()].concat(),
             Targets::Numbers { names, .. } => names.clone(),
         };
-        let own = own.into_iter().map(|name| match others.contains(&name) {
-            true => format!("predicted_{name}"),
-            false => name,
+        let own = own.into_iter().map(|mut name| {
+            while others.contains(&name) {
+                name.insert_str(0, "predicted_");
+            }
+            name
         });
         others.iter().cloned().chain(own).collect()
     }

@@ -33,6 +33,18 @@ use schedule::device;
 
 section! {
     /// All settings of a run.
+    ///
+    /// ```no_run
+    /// # fn main() -> anyhow::Result<()> {
+    /// use f3_tch::config::{Config, Source};
+    ///
+    /// let text = "{extends: mnist, name: deep, model: {hidden_layers: 10}}";
+    /// let (config, remarks) = Config::read(&Source::parse("here", text)?)?;
+    /// assert_eq!((config.name.as_str(), config.epochs), ("deep", 100));
+    /// remarks.iter().for_each(|remark| println!("{remark}"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub struct Config(source: &Source) => checked {
         /// Name of the run, which is kept in `runs/<name>/<number>`.
         name: String = source.stem() => "the file's name", run_name();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 
 use super::file::{File, Wanted, find};
 use super::sources::{Publication, Sources};
@@ -38,6 +38,19 @@ pub enum Progress<'a> {
 }
 
 /// The folder that holds a folder for each data set.
+///
+/// ```no_run
+/// # fn main() -> anyhow::Result<()> {
+/// use f3_tch::data::{DataDirectory, DataSet, Mnist};
+/// use f3_tch::tch::Device;
+///
+/// let directory = DataDirectory::locate(None); // $F3_DATA_DIR, the checkout's data/, the user's cache
+/// let mnist = Mnist { standardize: true };
+/// let data = mnist.load(&directory, Device::Cpu, &mut |progress| eprintln!("{progress:?}"))?;
+/// assert_eq!(data.train.inputs.size(), [60_000, 784]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct DataDirectory(PathBuf);
 
@@ -75,13 +88,17 @@ impl DataDirectory {
 
     fn find_where(&self, path: &Path, is: fn(&Path) -> bool, what: &str) -> Result<PathBuf> {
         let places = [path.to_path_buf(), self.0.join(path)];
-        places.into_iter().find(|path| is(path)).ok_or_else(|| {
-            let folder = self.0.display();
-            anyhow!(
-                "{}: no such {what}, neither here nor beside the configuration nor in {folder}",
-                path.display()
-            )
-        })
+        if let Some(found) = places.iter().find(|path| is(path)) {
+            return Ok(found.clone());
+        }
+        if let Some(other) = places.iter().find(|path| path.exists()) {
+            bail!("{}: is no {what}", other.display());
+        }
+        bail!(
+            "{}: no such {what}, neither here nor beside the configuration nor in {}",
+            path.display(),
+            self.0.display()
+        )
     }
 }
 

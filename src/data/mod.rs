@@ -6,6 +6,7 @@
 //!
 //! Legend: N samples, n_0 inputs, C outputs, b batch.
 
+mod array;
 mod dataset;
 mod fetch;
 mod file;

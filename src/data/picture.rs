@@ -3,11 +3,11 @@
 use std::io::BufReader;
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, anyhow, bail};
 use image::imageops::FilterType;
-use image::{DynamicImage, ImageDecoder, ImageReader};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageReader};
 
-use crate::files::{self, At};
+use crate::files;
 
 /// Whether a file is a picture, by its name.
 pub(super) fn is_picture(path: &Path) -> bool {
@@ -17,7 +17,7 @@ pub(super) fn is_picture(path: &Path) -> bool {
 
 /// What becomes of a picture: planes of pixels, bytes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Form {
+pub(super) struct PixelFormat {
     /// Channels (1 or 3), height and width.
     pub shape: [i64; 3],
     /// Whether pictures of another size are scaled to it.
@@ -41,8 +41,8 @@ pub(super) fn about(path: &Path) -> Result<([i64; 2], bool)> {
 ///
 /// # Errors
 /// If the file is no picture, or is of another size and not to be scaled.
-pub(super) fn read(path: &Path, form: Form) -> Result<Vec<u8>> {
-    let Form { shape: [channels, height, width], resized } = form;
+pub(super) fn read(path: &Path, format: PixelFormat) -> Result<Vec<u8>> {
+    let PixelFormat { shape: [channels, height, width], resized } = format;
     let shown = path.display();
     let decoder = decoder(path)?;
     let (w, h) = decoder.dimensions();
@@ -56,8 +56,8 @@ pub(super) fn read(path: &Path, form: Form) -> Result<Vec<u8>> {
     if decoder.total_bytes() > MOST_BYTES {
         bail!("{shown}: is {h} x {w}, which is larger than any picture to learn from");
     }
-    let mut picture =
-        DynamicImage::from_decoder(decoder).at(path, "cannot be read as a picture")?;
+    let decoded = DynamicImage::from_decoder(decoder);
+    let mut picture = decoded.map_err(|error| unread(path, &error))?;
     if !fits {
         picture = picture.resize_exact(width as u32, height as u32, FilterType::Triangle);
     }
@@ -75,5 +75,11 @@ pub(super) fn read(path: &Path, form: Form) -> Result<Vec<u8>> {
 fn decoder(path: &Path) -> Result<impl ImageDecoder> {
     let reader = ImageReader::new(BufReader::new(files::open(path)?));
     let open = || reader.with_guessed_format()?.into_decoder();
-    open().at(path, "cannot be read as a picture")
+    open().map_err(|error| unread(path, &error))
+}
+
+/// What is wrong with a picture, in a line; the error's causes say it once more.
+fn unread(path: &Path, error: &ImageError) -> Error {
+    let reason = error.to_string().lines().collect::<Vec<_>>().join(" ");
+    anyhow!("{}: cannot be read as a picture: {reason}", path.display())
 }

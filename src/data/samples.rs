@@ -1,4 +1,4 @@
-//! Samples to be predicted, some at a time: rows of a table, images of an IDX file, picture files.
+//! Samples to be predicted, some at a time: rows of a table, images of an IDX file, picture files, arrays.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
@@ -6,11 +6,12 @@ use std::io::{BufRead, BufReader, Read, stdin};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
 use tch::{Kind, Tensor};
 
+use super::array::{Archive, Array};
 use super::file::open;
-use super::picture::{self, Form, is_picture};
+use super::picture::{self, PixelFormat, is_picture};
 use super::preparation::{Column, Inputs, Preparation, name_of_missing, scale_pixels};
 use super::table::{Header, Rows, TableFormat, listed};
 use crate::files::At;
@@ -19,6 +20,26 @@ use crate::files::At;
 const MOST_NUMBERS: usize = 1 << 24;
 
 /// Samples from a file or folder, prepared as a network's training set was.
+///
+/// ```no_run
+/// # fn main() -> anyhow::Result<()> {
+/// use std::path::Path;
+///
+/// use f3_tch::data::Samples;
+/// use f3_tch::model::Model;
+/// use f3_tch::tch::Device;
+///
+/// let model = Model::open(Path::new("runs/mnist/001/model.safetensors"), Device::Cpu)?;
+/// let description = model.description();
+/// let pictures = Path::new("pictures");
+/// let mut samples = Samples::open(pictures, description.table, &description.preparation)?;
+/// while let Some(part) = samples.next(1000)? {
+///     model.answer(&part.inputs)?.print(); // a row for each sample
+///     part.refused.values().for_each(|error| eprintln!("{error:#}"));
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub struct Samples<'a> {
     /// The columns that are there beside the inputs, such as an identifier.
     pub others: Vec<String>,
@@ -40,11 +61,13 @@ pub struct SampleBatch {
 type Source<'a> = Box<dyn FnMut(usize) -> Result<Option<SampleBatch>> + 'a>;
 
 impl<'a> Samples<'a> {
-    /// Opens a table (CSV), an IDX file of images, both also with `.gz`, a PNG or JPEG file, or a folder
-    /// of these; `-` is a table or an IDX file from standard input. A table must have the columns of the
-    /// training set under their names, in any order, and may have others; without names, it must have the
-    /// training set's columns and no others. For a network that was trained on images, it must have a column
-    /// for each pixel.
+    /// Opens a table (CSV), an IDX file of images, both also with `.gz`, a PNG or JPEG file, a folder of
+    /// these, or an array of NumPy's (`.npy`; of an `.npz` the one called `x_test` or `x`, or the only one);
+    /// `-` is a table, an IDX file or a `.npy` from standard input. A table must have the columns of the
+    /// training set under their names, in any order, and may have others; without names, it must have all
+    /// columns of the training set's table. For a network that was trained on images, it must have a column
+    /// for each pixel. An array is `[N, m]`, or images as `[N, height, width]` or `[N, channels, height,
+    /// width]`, of the kind of number that the network was trained on.
     ///
     /// # Errors
     /// If it cannot be read, or is not what the network was trained on.
@@ -66,6 +89,9 @@ impl<'a> Samples<'a> {
             open_pictures(pictures, inputs)?
         } else if is_picture(path) {
             open_pictures(vec![path.to_path_buf()], inputs)?
+        } else if let Some(ending @ ("npy" | "npz")) = path.extension().and_then(|it| it.to_str()) {
+            let array = if ending == "npy" { Array::open(path)? } else { inputs_of(path)? };
+            (Vec::new(), open_array(array, inputs)?)
         } else {
             let content: Box<dyn Read> = match path.to_str() {
                 Some("-") => {
@@ -75,9 +101,12 @@ impl<'a> Samples<'a> {
                 _ => open(path)?,
             };
             let mut content = BufReader::new(content);
-            match content.fill_buf().at(path, "cannot be read")?.starts_with(&[0, 0]) {
-                true => (Vec::new(), open_idx(origin, content, inputs)?),
-                false => open_table(origin, content, format, preparation)?,
+            match content.fill_buf().at(path, "cannot be read")? {
+                [0, 0, ..] => (Vec::new(), open_idx(origin, content, inputs)?),
+                [0x93, b'N', ..] => {
+                    (Vec::new(), open_array(Array::read(origin, content)?, inputs)?)
+                }
+                _ => open_table(origin, content, format, preparation)?,
             }
         };
         let most = MOST_NUMBERS / inputs.width().max(1) as usize;
@@ -126,10 +155,7 @@ fn open_table<'a>(
         }
     };
     let used: HashSet<usize> = places.iter().copied().collect();
-    let others: Vec<usize> = match format.header {
-        Header::Row => Vec::new(),
-        _ => (0..found).filter(|place| !used.contains(place)).collect(),
-    };
+    let others: Vec<usize> = (0..found).filter(|place| !used.contains(place)).collect();
     let names = others.iter().map(|&place| rows.names[place].clone()).collect();
     let cells = Cells::of(inputs);
     let source = move |most: usize| {
@@ -261,12 +287,83 @@ fn open_idx(
     }))
 }
 
+/// The array with the inputs in an `.npz` file.
+fn inputs_of(path: &Path) -> Result<Array> {
+    let mut archive = Archive::open(path)?;
+    let name = match &*archive.names {
+        [only] => only.clone(),
+        names => {
+            let called = |wanted: &&str| names.iter().any(|it| it == wanted);
+            let found = ["x_test", "x"].into_iter().find(called);
+            found
+                .with_context(|| {
+                    let names = names.join(", ");
+                    let shown = path.display();
+                    format!("{shown}: has no array `x_test` or `x`, and not a single one; it has {names}")
+                })?
+                .to_string()
+        }
+    };
+    archive.read(&name)
+}
+
+/// Rows `[N, m]` or images; the network was trained on such arrays, or on what can be given as one.
+fn open_array(array: Array, inputs: &Inputs) -> Result<Source<'_>> {
+    let (origin, shape) = (array.origin.clone(), array.shape());
+    let bytes = array.values.kind() == Kind::Uint8;
+    let wanted = match inputs {
+        Inputs::Image { shape: [channels, height, width], unbounded, .. } => {
+            if bytes == *unbounded {
+                let (found, other) = (array.values_are(), if bytes { "numbers" } else { "bytes" });
+                bail!("{origin}: holds {found}; the network was trained on {other}");
+            }
+            match channels {
+                1 if shape.len() == 3 => vec![*height, *width],
+                _ if shape.len() == 2 => vec![inputs.width()],
+                _ => vec![*channels, *height, *width],
+            }
+        }
+        Inputs::Table { columns, .. } => {
+            if let Some(column) = columns.iter().find(|it| it.coding.values().is_some()) {
+                let name = &column.name;
+                bail!(
+                    "{origin}: is an array of numbers; column `{name}` has names, which a table can have"
+                );
+            }
+            vec![columns.len() as i64]
+        }
+    };
+    if shape.len() < 2 || shape[1..] != wanted {
+        let sizes: Vec<String> = wanted.iter().map(i64::to_string).collect();
+        bail!("{origin}: is {shape:?}; the network needs [N, {}]", sizes.join(", "));
+    }
+    let values = array.values.flatten(1, -1);
+    let (count, mut start) = (shape[0], 0);
+    Ok(Box::new(move |most| {
+        let part = (count - start).min(most as i64);
+        if part == 0 {
+            return Ok(None);
+        }
+        let values = values.narrow(0, start, part);
+        let is_good = values.to_kind(Kind::Float).isfinite().all_dim(1, false);
+        let mut refused = BTreeMap::new();
+        for place in (0..part).filter(|place| is_good.int64_value(&[*place]) == 0) {
+            let sample = start + place + 1;
+            let reason = "has numbers that are NaN, infinite or beyond float32";
+            refused.insert(place as usize, anyhow!("{origin}: sample {sample} {reason}"));
+        }
+        let values = if refused.is_empty() { values } else { values.nan_to_num(0.0, 0.0, 0.0) };
+        start += part;
+        Ok(Some(SampleBatch { inputs: inputs.encode(&values), others: Vec::new(), refused }))
+    }))
+}
+
 /// Pictures are told by their files' names.
 fn open_pictures(mut left: Vec<PathBuf>, inputs: &Inputs) -> Result<(Vec<String>, Source<'_>)> {
     let Inputs::Image { shape, scaling, resized, .. } = inputs else {
         bail!("images were given to a network that was trained on rows of a table");
     };
-    let form = Form { shape: *shape, resized: *resized };
+    let form = PixelFormat { shape: *shape, resized: *resized };
     let size = shape.iter().product::<i64>() as usize;
     let source = move |most: usize| {
         let (mut pixels, mut others, mut refused) = (Vec::new(), Vec::new(), BTreeMap::new());

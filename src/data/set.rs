@@ -46,11 +46,12 @@ pub trait DataSet {
     /// What is known before its files are read.
     fn about(&self) -> About;
 
-    /// Reads the samples from the files, and says how they are to be prepared.
+    /// Reads the samples from the files, and says how they are to be prepared. Who waits for much to be
+    /// read is told of it.
     ///
     /// # Errors
     /// If the content of a file cannot be used.
-    fn read(&self, files: &Files) -> Result<RawDataset>;
+    fn read(&self, files: &Files, report: Report) -> Result<RawDataset>;
 
     /// Finds its published files in the directory, fetching those that are missing.
     ///
@@ -66,9 +67,7 @@ pub trait DataSet {
     /// # Errors
     /// If a file cannot be found or fetched, or its content cannot be used.
     fn load(&self, directory: &DataDirectory, device: Device, report: Report) -> Result<Dataset> {
-        let raw = self.read(&self.fetch(directory, report)?)?;
-        raw.notes().iter().for_each(|note| report(Progress::Note(note)));
-        Ok(raw.prepare(device))
+        Ok(raw(self, directory, report)?.prepare(device))
     }
 
     /// Loads the data set, but prepares it as another one was: the one that a network was trained on.
@@ -83,8 +82,18 @@ pub trait DataSet {
         device: Device,
         report: Report,
     ) -> Result<Dataset> {
-        let raw = self.read(&self.fetch(directory, report)?)?;
-        raw.notes().iter().for_each(|note| report(Progress::Note(note)));
-        Ok(raw.prepared_as(preparation)?.prepare(device))
+        Ok(raw(self, directory, report)?.prepared_as(preparation)?.prepare(device))
     }
+}
+
+/// The samples of a data set, and what a person should know of them.
+fn raw(
+    set: &(impl DataSet + ?Sized),
+    directory: &DataDirectory,
+    report: Report,
+) -> Result<RawDataset> {
+    let files = set.fetch(directory, report)?;
+    let raw = set.read(&files, report)?;
+    raw.notes().iter().for_each(|note| report(Progress::Note(note)));
+    Ok(raw)
 }

@@ -47,6 +47,38 @@ pub enum Ending {
 
 /// Is told what happens in a run: a log, a progress bar, a closure `|event: &Event| Ok(())`. `()` is one
 /// that does not listen.
+///
+/// ```no_run
+/// # fn main() -> anyhow::Result<()> {
+/// use f3_tch::config::{Config, Source};
+/// use f3_tch::data::DataDirectory;
+/// use f3_tch::run::{Event, Observer, Run};
+/// use f3_tch::tch::Device;
+///
+/// /// Keeps the best test accuracy, in percent.
+/// struct Best(f64);
+///
+/// impl Observer for Best {
+///     fn notice(&mut self, event: &Event) -> anyhow::Result<()> {
+///         match event {
+///             Event::Epoch { row, .. } => {
+///                 self.0 = row.value("test_accuracy").unwrap_or(0.0).max(self.0);
+///             }
+///             Event::Warning(text) => eprintln!("{text}"),
+///             _ => {}
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// let (config, _) = Config::read(&Source::open("digits")?)?;
+/// let data = config.data.set.load(&DataDirectory::locate(None), Device::Cpu, &mut |_| {})?;
+/// let mut best = Best(0.0);
+/// Run::new(&config, data)?.train(&mut best)?;
+/// println!("{} %", best.0);
+/// # Ok(())
+/// # }
+/// ```
 pub trait Observer: Send {
     /// Something has happened.
     ///

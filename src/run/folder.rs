@@ -15,6 +15,28 @@ use crate::messages::counted;
 use crate::model;
 
 /// A run's folder, locked until the value is dropped or the process ends, however it does.
+///
+/// ```no_run
+/// # fn main() -> anyhow::Result<()> {
+/// use f3_tch::assemble::DataFrom;
+/// use f3_tch::config::{Config, Source};
+/// use f3_tch::data::DataDirectory;
+/// use f3_tch::run::{Folder, Run};
+/// use f3_tch::tch::Device;
+///
+/// let (config, _) = Config::read(&Source::open("digits")?)?;
+/// let data = config.data.set.load(&DataDirectory::locate(None), Device::Cpu, &mut |_| {})?;
+/// let folder = Folder::numbered("runs/digits")?; // runs/digits/001, or the next free number
+/// Run::new(&config, data)?.train_in(&folder, &mut ())?;
+///
+/// let directory = DataDirectory::locate(None);
+/// let mut ignore = |_| {};
+/// let data = DataFrom::Files(&directory, &mut ignore);
+/// let mut longer = Run::resume(&folder, Some(200), data, &mut ())?; // up to epoch 200
+/// longer.train_in(&folder, &mut ())?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Folder {
     path: PathBuf,
     lock: File,

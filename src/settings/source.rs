@@ -52,6 +52,11 @@ impl Source {
                 .map_err(|error| ConfigError(format!("{name}: cannot be read: {error}")))?;
             return Source::of(Layer::parse(name, Some(PathBuf::new()), &text)?);
         }
+        if config.is_empty() {
+            let names = carried::names().join(", ");
+            let expected = format!("a file, or a configuration that the program carries: {names}");
+            return Err(ConfigError(format!("the configuration has no name; expected {expected}")));
+        }
         if Path::new(config).is_dir() {
             let inside = Path::new(config).join("config.yaml");
             let remedy = match inside.is_file() {

@@ -76,7 +76,8 @@ impl Trainer for BackpropTrainer {
         let _no_grad = tch::no_grad_guard();
         let tapes = self.layers.record(&batch.inputs)?;
         let output = &tapes.last().expect("made with an output layer").output;
-        let mut teaching = Some(Teaching::gradient(self.loss.gradient(output, &batch.targets)));
+        let gradient = self.layers.between(|| self.loss.gradient(output, &batch.targets));
+        let mut teaching = Some(Teaching::gradient(gradient));
 
         let layers = self.layers.as_mut_slice().iter_mut().zip(&tapes).enumerate();
         for (index, (layer, tape)) in layers.rev() {

@@ -82,8 +82,9 @@ fn learn_forward(stage: &mut Stage, mut chunk: Chunk) -> Result<Chunk> {
         chunk.bring_to(output);
         chunk.h = output.fit(&chunk.h, &chunk.targets, *loss, &chunk.step)?; // ∂L/∂y
         if let Some(info) = observed {
+            let Chunk { h, targets, step, .. } = &chunk;
             chunk.error =
-                info.observe_batches(&chunk.h, &chunk.targets, *loss, chunk.step.batch_size); // e^t
+                output.beside(|| info.observe_batches(h, targets, *loss, step.batch_size)); // e^t
         }
     }
     Ok(chunk)
@@ -112,10 +113,10 @@ impl FeedbackTrainer {
         let rows = epoch.batch_size * self.schedule.chunk() as i64;
         let stored = self.store.as_ref().map(|store| store.errors().shallow_clone());
         let (data, order) = (epoch.data.shallow_clone(), epoch.order.shallow_clone());
-        let count = epoch.len();
+        let (count, gather) = (epoch.len(), self.layers.gatherer());
         let [step, last_step] = [0, count].map(|end| epoch.step(end));
         let chunks = (0..count).step_by(rows as usize).map(move |start| {
-            let batch = data.gather(&order.narrow(0, start, rows.min(count - start)));
+            let batch = gather(&data, &order.narrow(0, start, rows.min(count - start)));
             let step = if start + rows < count { step } else { last_step };
             chunk(info, stored.as_ref(), batch, step)
         });
@@ -154,13 +155,15 @@ impl FeedbackTrainer {
     fn learn_afterwards(&mut self, batch: &Batch, step: &Step) -> Result<()> {
         let tapes = self.layers.record(&batch.inputs)?;
         let (last, others) = tapes.split_last().expect("made with an output layer");
-        let error = self.error_info.observe(&last.output, &batch.targets, self.loss);
+        let FeedbackTrainer { layers, error_info, loss, .. } = self;
+        let (y, targets) = (&last.output, &batch.targets);
+        let (error, gradient) =
+            layers.between(|| (error_info.observe(y, targets, *loss), loss.gradient(y, targets)));
 
-        let (hidden, output) = self.layers.split_output();
+        let (hidden, output) = layers.split_output();
         for (layer, tape) in hidden.iter_mut().zip(others) {
             layer.teach(tape, &error, step)?;
         }
-        let gradient = self.loss.gradient(&last.output, &batch.targets);
         output.update(last, &Teaching::gradient(gradient), step, false).map(|_| ())
     }
 }

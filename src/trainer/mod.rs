@@ -25,6 +25,37 @@ use crate::layers::Layers;
 use crate::schedule::Schedule;
 
 /// Trains the layers that it owns, batch by batch. [`Rule`] makes one from a configuration.
+///
+/// A trainer that only teaches hidden layers what the targets are, by feedback matrices (`examples/own_rule.rs`
+/// has one with gradients of its own):
+///
+/// ```no_run
+/// use f3_tch::data::Batch;
+/// use f3_tch::engine::Step;
+/// use f3_tch::layers::Layers;
+/// use f3_tch::tch;
+/// use f3_tch::trainer::Trainer;
+///
+/// struct Hidden {
+///     layers: Layers,
+/// }
+///
+/// impl Trainer for Hidden {
+///     fn train_batch(&mut self, batch: &Batch, step: &Step) -> anyhow::Result<()> {
+///         let _no_grad = tch::no_grad_guard();
+///         let tapes = self.layers.record(&batch.inputs)?; // the input and output of each layer
+///         let hidden = self.layers.as_mut_slice().len() - 1;
+///         for (layer, tape) in self.layers.as_mut_slice()[..hidden].iter_mut().zip(&tapes) {
+///             layer.teach(tape, &batch.targets, step)?; // δh_i = y* · B_i
+///         }
+///         Ok(())
+///     }
+///
+///     fn layers(&self) -> &Layers {
+///         &self.layers
+///     }
+/// }
+/// ```
 pub trait Trainer: Send {
     /// Takes one step on a batch.
     fn train_batch(&mut self, batch: &Batch, step: &Step) -> Result<()>;
@@ -102,8 +133,9 @@ fn batch_by_batch(
     on_samples: &mut dyn FnMut(i64),
 ) -> Result<()> {
     let _no_grad = tch::no_grad_guard();
-    let mut done = 0;
-    for batch in epoch.data.batches(epoch.order, epoch.batch_size) {
+    let (gather, mut done) = (trainer.layers().gatherer(), 0);
+    for positions in epoch.order.split(epoch.batch_size, 0) {
+        let batch = gather(epoch.data, &positions);
         done += batch.len();
         trainer.train_batch(&batch, &epoch.step(done))?;
         on_samples(done);

@@ -40,6 +40,31 @@ section! {
 ///
 /// To add one, write a file here with a [`Trainer`], the section of the rule's keys and this trait, and
 /// enter it above.
+///
+/// From outside, [`Run::with_rule`](crate::run::Run::with_rule) trains by it. DRTP, for example, is:
+///
+/// ```no_run
+/// use anyhow::Result;
+/// use f3_tch::error_info::ErrorInfo;
+/// use f3_tch::feedback::FeedbackInit;
+/// use f3_tch::trainer::{FeedbackTrainer, Parts, Rule, Trainer};
+///
+/// struct Targets(FeedbackInit);
+///
+/// impl Rule for Targets {
+///     fn feedback_init(&self) -> Option<&FeedbackInit> {
+///         Some(&self.0)
+///     }
+///
+///     fn learns_forward(&self) -> bool {
+///         true
+///     }
+///
+///     fn trainer(&self, Parts { layers, data, loss, .. }: Parts) -> Result<Box<dyn Trainer>> {
+///         Ok(Box::new(FeedbackTrainer::new(layers, ErrorInfo::OneHotTarget, loss, data)?))
+///     }
+/// }
+/// ```
 pub trait Rule {
     /// How the matrices B_i `[C, n_i]` are made that carry the error to the hidden layers, if the rule
     /// has any.

@@ -4,8 +4,8 @@ use anyhow::{Result, bail};
 use tch::Tensor;
 
 use crate::data::{
-    About, DataSet, File, Files, Inputs, KnownFile, Place, Publication, RawDataset, Scaling, Split,
-    Targets, TrainingShape,
+    About, DataSet, File, Files, Inputs, KnownFile, Place, Publication, RawDataset, Report,
+    Scaling, Split, Targets, TrainingShape,
 };
 
 standardized! {
@@ -21,7 +21,7 @@ impl DataSet for Cifar10 {
         About { training_shape: Some(shape), publication: Some(&PUBLICATION), ..About::new(NAME) }
     }
 
-    fn read(&self, files: &Files) -> Result<RawDataset> {
+    fn read(&self, files: &Files, _: Report) -> Result<RawDataset> {
         let scaling = match self.standardize {
             true => vec![colour(125.3, 63.0), colour(123.0, 62.1), colour(113.9, 66.7)],
             false => vec![Scaling::NONE; 3],

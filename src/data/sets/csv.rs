@@ -14,7 +14,7 @@ use serde_json::json;
 use serde_yaml::Value;
 use tch::Kind;
 
-use crate::data::{About, DataSet, Files, Header, RawDataset, TableFormat, Task};
+use crate::data::{About, DataSet, Files, Header, RawDataset, Report, TableFormat, Task};
 use crate::settings::domain::{choice, number, show, text, truth, whole};
 use crate::settings::{ConfigError, Domain, Key, Reader, named, section};
 
@@ -206,7 +206,7 @@ impl DataSet for Csv {
         }
     }
 
-    fn read(&self, files: &Files) -> Result<RawDataset> {
+    fn read(&self, files: &Files, _: Report) -> Result<RawDataset> {
         let (paths, split) = match &self.files {
             CsvFiles::One(one) => (vec![&one.path], Some(one)),
             CsvFiles::Two(two) => (vec![&two.train, &two.test], None),

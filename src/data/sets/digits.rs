@@ -4,7 +4,7 @@
 use anyhow::Result;
 
 use crate::data::{
-    About, DataSet, File, Files, Inputs, RawDataset, Scaling, Targets, TrainingShape, idx,
+    About, DataSet, File, Files, Inputs, RawDataset, Report, Scaling, Targets, TrainingShape, idx,
 };
 use crate::settings::section;
 
@@ -22,7 +22,7 @@ impl DataSet for Digits {
     }
 
     /// Every fifth sample is a test sample.
-    fn read(&self, _: &Files) -> Result<RawDataset> {
+    fn read(&self, _: &Files, _: Report) -> Result<RawDataset> {
         let images = include_bytes!("../digits/images-idx3-ubyte.gz");
         let labels = include_bytes!("../digits/labels-idx1-ubyte.gz");
         let images = File::embedded("digits (images)", images)?;

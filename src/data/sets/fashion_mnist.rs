@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::mnist;
-use crate::data::{About, DataSet, Files, Place, Publication, RawDataset, Targets};
+use crate::data::{About, DataSet, Files, Place, Publication, RawDataset, Report, Targets};
 
 standardized! {
     /// Fashion-MNIST.
@@ -20,7 +20,7 @@ impl DataSet for FashionMnist {
         mnist::about(NAME, &PUBLICATION)
     }
 
-    fn read(&self, files: &Files) -> Result<RawDataset> {
+    fn read(&self, files: &Files, _: Report) -> Result<RawDataset> {
         mnist::read(NAME, Targets::classes(CLOTHES.split(", ")), files, self.standardize)
     }
 }

@@ -17,11 +17,10 @@ use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
 
 use super::csv::file;
-use crate::data::picture::{self, Form, is_picture};
+use crate::data::picture::{self, PixelFormat, is_picture};
 use crate::data::preparation::channel_statistics;
 use crate::data::{
-    About, DataDirectory, DataSet, Dataset, Files, Inputs, Preparation, Progress, RawDataset,
-    Report, Scaling, Split, Targets,
+    About, DataSet, Files, Inputs, Progress, RawDataset, Report, Scaling, Split, Targets,
 };
 use crate::files::At;
 use crate::settings::domain::{any, choice};
@@ -102,22 +101,26 @@ impl DataSet for Folder {
         About::new(NAME)
     }
 
-    fn read(&self, files: &Files) -> Result<RawDataset> {
-        self.raw(&files.directory, &mut |_| ())
-    }
-
-    fn load(&self, directory: &DataDirectory, device: Device, report: Report) -> Result<Dataset> {
-        Ok(self.raw(directory, report)?.prepare(device))
-    }
-
-    fn load_as(
-        &self,
-        preparation: &Preparation,
-        directory: &DataDirectory,
-        device: Device,
-        report: Report,
-    ) -> Result<Dataset> {
-        Ok(self.raw(directory, report)?.prepared_as(preparation)?.prepare(device))
+    fn read(&self, files: &Files, report: Report) -> Result<RawDataset> {
+        let directory = &files.directory;
+        let [train, test] = [&self.train, &self.test].map(|path| directory.find_folder(path));
+        let (train, test) = (train?, test?);
+        let classes = classes(&train)?;
+        let parts = [pictures(&train, &classes)?, pictures(&test, &classes)?];
+        let format = self.format(&parts[0][0].path)?;
+        let [train_pixels, test_pixels] = pixels(&parts, format, &directory.folder(NAME), report)?;
+        let scaling = self.scaling(&train_pixels, format.shape[0] as usize)?;
+        let PixelFormat { shape, resized } = format;
+        let inputs = Inputs::Image { shape, largest: 255.0, scaling, resized, unbounded: false };
+        let labels = |pictures: &[Picture]| {
+            Tensor::from_slice(&pictures.iter().map(|it| it.class).collect::<Vec<_>>())
+        };
+        let splits = [
+            Split::new(train_pixels, labels(&parts[0])),
+            Split::new(test_pixels, labels(&parts[1])),
+        ];
+        let name = train.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(RawDataset::new(&name, inputs, Targets::classes(classes), splits))
     }
 }
 
@@ -134,29 +137,7 @@ impl Folder {
         Ok(Folder { train, test, ..self })
     }
 
-    /// The pictures, decoded or from the cache.
-    fn raw(&self, directory: &DataDirectory, report: Report) -> Result<RawDataset> {
-        let [train, test] = [&self.train, &self.test].map(|path| directory.find_folder(path));
-        let (train, test) = (train?, test?);
-        let classes = classes(&train)?;
-        let parts = [pictures(&train, &classes)?, pictures(&test, &classes)?];
-        let form = self.form(&parts[0][0].path)?;
-        let [train_pixels, test_pixels] = pixels(&parts, form, &directory.folder(NAME), report)?;
-        let scaling = self.scaling(&train_pixels, form.shape[0] as usize)?;
-        let Form { shape, resized } = form;
-        let inputs = Inputs::Image { shape, largest: 255.0, scaling, resized, unbounded: false };
-        let labels = |pictures: &[Picture]| {
-            Tensor::from_slice(&pictures.iter().map(|it| it.class).collect::<Vec<_>>())
-        };
-        let splits = [
-            Split::new(train_pixels, labels(&parts[0])),
-            Split::new(test_pixels, labels(&parts[1])),
-        ];
-        let name = train.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(RawDataset::new(&name, inputs, Targets::classes(classes), splits))
-    }
-
-    fn form(&self, first: &Path) -> Result<Form> {
+    fn format(&self, first: &Path) -> Result<PixelFormat> {
         let (found, colored) = picture::about(first)?;
         let [height, width] = match self.size {
             None => found,
@@ -168,7 +149,7 @@ impl Folder {
             color => color == Color::Rgb,
         };
         let channels = if colored { 3 } else { 1 };
-        Ok(Form { shape: [channels, height, width], resized: self.size.is_some() })
+        Ok(PixelFormat { shape: [channels, height, width], resized: self.size.is_some() })
     }
 
     /// For each channel, of pixels in [0, 1].
@@ -267,12 +248,12 @@ fn pictures(folder: &Path, classes: &[String]) -> Result<Vec<Picture>> {
 /// them, else decoded, and kept there.
 fn pixels(
     parts: &[Vec<Picture>; 2],
-    form: Form,
+    format: PixelFormat,
     cache: &Path,
     report: Report,
 ) -> Result<[Tensor; 2]> {
-    let place = cache.join(format!("{}.safetensors", key(parts, form)?));
-    let size: i64 = form.shape.iter().product();
+    let place = cache.join(format!("{}.safetensors", cache_key(parts, format)?));
+    let size: i64 = format.shape.iter().product();
     let shapes = parts.each_ref().map(|part| [part.len() as i64, size]);
     if place.exists() {
         match cached(&place, shapes) {
@@ -283,7 +264,7 @@ fn pixels(
         }
     }
     let all: Vec<&Picture> = parts.iter().flatten().collect();
-    let bytes = decoded(&all, form, size as usize, report)?;
+    let bytes = decoded(&all, format, size as usize, report)?;
     let all = Tensor::from_slice(&bytes).reshape([-1, size]);
     drop(bytes);
     let [train, test] = shapes.map(|[count, _]| count);
@@ -310,10 +291,10 @@ fn cached(place: &Path, shapes: [[i64; 2]; 2]) -> Result<[Tensor; 2]> {
     Ok([read(0)?, read(1)?])
 }
 
-/// What tells these pictures in this form from others: their paths, sizes and times.
-fn key(parts: &[Vec<Picture>; 2], form: Form) -> Result<String> {
+/// What tells these pictures in this format from others: their paths, sizes and times.
+fn cache_key(parts: &[Vec<Picture>; 2], format: PixelFormat) -> Result<String> {
     let mut hash = Sha256::new();
-    hash.update(format!("1 {form:?}"));
+    hash.update(format!("1 {format:?}"));
     for part in parts {
         hash.update(part.len().to_le_bytes());
         for Picture { path, class } in part {
@@ -327,13 +308,18 @@ fn key(parts: &[Vec<Picture>; 2], form: Form) -> Result<String> {
 }
 
 /// The pixels of all pictures, one behind the other, by as many threads as there are cores.
-fn decoded(pictures: &[&Picture], form: Form, size: usize, report: Report) -> Result<Vec<u8>> {
+fn decoded(
+    pictures: &[&Picture],
+    format: PixelFormat,
+    size: usize,
+    report: Report,
+) -> Result<Vec<u8>> {
     let mut bytes = vec![0; pictures.len() * size];
     let work = Mutex::new(pictures.iter().zip(bytes.chunks_exact_mut(size)));
     let next = || work.lock().unwrap_or_else(PoisonError::into_inner).next();
     let decode = |done: mpsc::Sender<Result<()>>| {
         while let Some((picture, place)) = next() {
-            let outcome = picture::read(&picture.path, form).map(|it| place.copy_from_slice(&it));
+            let outcome = picture::read(&picture.path, format).map(|it| place.copy_from_slice(&it));
             let failed = outcome.is_err();
             if done.send(outcome).is_err() || failed {
                 return; // nobody wants more

@@ -3,8 +3,8 @@
 use anyhow::Result;
 
 use crate::data::{
-    About, DataSet, Files, Inputs, KnownFile, Place, Publication, RawDataset, Scaling, Targets,
-    TrainingShape, idx,
+    About, DataSet, Files, Inputs, KnownFile, Place, Publication, RawDataset, Report, Scaling,
+    Targets, TrainingShape, idx,
 };
 
 standardized! {
@@ -19,7 +19,7 @@ impl DataSet for Mnist {
         about(NAME, &PUBLICATION)
     }
 
-    fn read(&self, files: &Files) -> Result<RawDataset> {
+    fn read(&self, files: &Files, _: Report) -> Result<RawDataset> {
         read(NAME, Targets::classes(0..10), files, self.standardize)
     }
 }

@@ -2,22 +2,19 @@
 //!
 //! Legend: N samples, c channels of r x s pixels, C outputs.
 
-use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-use npyz::{DType, NpyFile, Order, TypeChar};
+use anyhow::{Result, bail};
 use serde::Serialize;
 use tch::{Kind, Tensor};
-use zip::ZipArchive;
-use zip::result::ZipError;
 
 use super::csv::file;
+use crate::data::array::{Archive, Array};
 use crate::data::preparation::channel_statistics;
 use crate::data::{
-    About, Column, DataDirectory, DataSet, Files, Inputs, RawDataset, Scaling, Split, Targets, Task,
+    About, Column, DataDirectory, DataSet, Files, Inputs, RawDataset, Report, Scaling, Split,
+    Targets, Task,
 };
-use crate::files::{self, At};
 use crate::settings::domain::choice;
 use crate::settings::{ConfigError, Key, Reader, section};
 
@@ -99,104 +96,17 @@ impl NpzFiles {
         match self {
             NpzFiles::One(OneArchive { path }) => {
                 let path = directory.find(path)?;
-                let opened = ZipArchive::new(BufReader::new(files::open(&path)?));
-                let mut archive = opened.at(&path, "is no .npz file")?;
-                let names = archive.file_names().collect::<Result<Vec<_>, _>>();
-                let names: Vec<String> = names
-                    .at(&path, "is no .npz file")?
-                    .iter()
-                    .map(|name| name.trim_end_matches(".npy").to_string())
-                    .collect();
-                let arrays = ARRAYS.map(|name| {
-                    let shown = path.display();
-                    let entry = match archive.by_name(&format!("{name}.npy")) {
-                        Err(ZipError::FileNotFound) => {
-                            let names = names.join(", ");
-                            bail!("{shown}: has no array `{name}`; it has {names}")
-                        }
-                        entry => entry.with_context(|| format!("{shown}, `{name}`"))?,
-                    };
-                    Array::read(format!("{}, `{name}`", path.display()), entry)
-                });
-                let [a, b, c, d] = arrays;
+                let mut archive = Archive::open(&path)?;
+                let [a, b, c, d] = ARRAYS.map(|array| archive.read(array));
                 Ok(([a?, b?, c?, d?], name(&path)))
             }
             NpzFiles::Each(EachArray { x_train, y_train, x_test, y_test }) => {
-                let read = |path: &PathBuf| {
-                    let path = directory.find(path)?;
-                    let content = BufReader::new(files::open(&path)?);
-                    Array::read(path.display().to_string(), content)
-                };
+                let read = |path: &PathBuf| Array::open(&directory.find(path)?);
                 let arrays = [read(x_train)?, read(y_train)?, read(x_test)?, read(y_test)?];
                 Ok((arrays, name(x_train)))
             }
         }
     }
-}
-
-/// An array with its place, for messages.
-struct Array {
-    origin: String,
-    values: Tensor, // uint8, int64 or double
-}
-
-impl Array {
-    fn read(origin: String, content: impl Read) -> Result<Array> {
-        let unread = || format!("{origin}: cannot be read as an array of NumPy");
-        let file = NpyFile::new(content).with_context(unread)?;
-        let shape: Vec<i64> = file.shape().iter().map(|&size| size as i64).collect();
-        let count = shape.iter().try_fold(1i64, |count, size| count.checked_mul(*size));
-        if count.is_none_or(|count| count >= 1 << 40) {
-            bail!("{origin}: says that it is {shape:?}, which no memory holds");
-        }
-        let DType::Plain(kind) = file.dtype() else {
-            bail!("{origin}: has fields with names; an array of numbers is needed");
-        };
-        let (order, letter, bytes) = (file.order(), kind.type_char(), kind.size_field());
-        let flat = match (letter, bytes) {
-            (TypeChar::Bool, _) => {
-                let found: Vec<bool> = file.into_vec().with_context(unread)?;
-                Tensor::from_slice(&found.into_iter().map(u8::from).collect::<Vec<u8>>())
-            }
-            (TypeChar::Uint, 1) => Tensor::from_slice(&file.into_vec::<u8>().with_context(unread)?),
-            (TypeChar::Uint, 2) => whole(file.into_vec::<u16>().with_context(unread)?),
-            (TypeChar::Uint, 4) => whole(file.into_vec::<u32>().with_context(unread)?),
-            (TypeChar::Int, 1) => whole(file.into_vec::<i8>().with_context(unread)?),
-            (TypeChar::Int, 2) => whole(file.into_vec::<i16>().with_context(unread)?),
-            (TypeChar::Int, 4) => whole(file.into_vec::<i32>().with_context(unread)?),
-            (TypeChar::Int, 8) => whole(file.into_vec::<i64>().with_context(unread)?),
-            (TypeChar::Float, 4) => {
-                Tensor::from_slice(&file.into_vec::<f32>().with_context(unread)?)
-                    .to_kind(Kind::Double)
-            }
-            (TypeChar::Float, 8) => {
-                Tensor::from_slice(&file.into_vec::<f64>().with_context(unread)?)
-            }
-            _ => bail!("{origin}: holds {kind}; whole numbers, float32 or float64 are needed"),
-        };
-        let values = match order {
-            Order::C => flat.reshape(&shape),
-            Order::Fortran => {
-                let reversed: Vec<i64> = shape.iter().rev().copied().collect();
-                let axes: Vec<i64> = (0..shape.len() as i64).rev().collect();
-                flat.reshape(&reversed).permute(&axes).contiguous()
-            }
-        };
-        Ok(Array { origin, values })
-    }
-
-    fn shape(&self) -> Vec<i64> {
-        self.values.size()
-    }
-
-    /// What the values are, for messages.
-    fn values_are(&self) -> &'static str {
-        if self.values.kind() == Kind::Uint8 { "bytes" } else { "numbers that are no bytes" }
-    }
-}
-
-fn whole<T: Into<i64>>(numbers: Vec<T>) -> Tensor {
-    Tensor::from_slice(&numbers.into_iter().map(Into::into).collect::<Vec<i64>>())
 }
 
 const NAME: &str = "npz";
@@ -206,7 +116,7 @@ impl DataSet for Npz {
         About { task: self.task, ..About::new(NAME) }
     }
 
-    fn read(&self, files: &Files) -> Result<RawDataset> {
+    fn read(&self, files: &Files, _: Report) -> Result<RawDataset> {
         let ([x_train, y_train, x_test, y_test], name) = self.files.read(&files.directory)?;
         for (x, y) in [(&x_train, &y_train), (&x_test, &y_test)] {
             check_samples(x, y)?;
@@ -245,6 +155,7 @@ impl DataSet for Npz {
         };
         let inputs = Inputs::Image { shape, largest, scaling, resized: false, unbounded: !bytes };
         let raw = RawDataset::new(&name, inputs, targets, parts);
+        let raw = raw.with_notes(channels_seem_last(&x_train));
         Ok(if self.standardize { raw.with_standardized_targets() } else { raw })
     }
 }
@@ -281,6 +192,19 @@ fn image(x: &Array) -> Option<[i64; 3]> {
         [channels, height, width] => Some([channels, height, width]),
         _ => None,
     }
+}
+
+/// Says so if images seem to have their channels last.
+fn channels_seem_last(x: &Array) -> Option<String> {
+    let shape = x.shape();
+    let [_, a, b, 1 | 3 | 4] = shape[..] else { return None };
+    (a == b && a > 4).then(|| {
+        format!(
+            "{}: is {shape:?}, which is read as [N, channels, height, width], with {a} channels; if the \
+             channels are last, save x.transpose(0, 3, 1, 2)",
+            x.origin
+        )
+    })
 }
 
 impl Npz {

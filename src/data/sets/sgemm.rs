@@ -5,8 +5,8 @@ use anyhow::Result;
 
 use crate::data::table::Rows;
 use crate::data::{
-    About, Column, DataSet, Files, KnownFile, Place, Publication, RawDataset, Split, TableFormat,
-    Targets, Task, TrainingShape,
+    About, Column, DataSet, Files, KnownFile, Place, Publication, RawDataset, Report, Split,
+    TableFormat, Targets, Task, TrainingShape,
 };
 
 standardized! {
@@ -29,7 +29,7 @@ impl DataSet for Sgemm {
 
     /// Each setting of the kernel was measured four times, and each measurement is a sample. In the
     /// training set and in the test set all first measurements come first, then all second ones, …
-    fn read(&self, files: &Files) -> Result<RawDataset> {
+    fn read(&self, files: &Files, _: Report) -> Result<RawDataset> {
         let mut rows = Rows::of(&files.contents[0], TableFormat::default())?;
         let columns = rows.names.iter().take(14).map(Column::number).collect();
         let all = rows.numbers()?;

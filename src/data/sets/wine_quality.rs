@@ -6,8 +6,8 @@ use tch::{Device, Kind, Tensor};
 
 use crate::data::table::Rows;
 use crate::data::{
-    About, Coding, Column, DataSet, Files, KnownFile, Place, Publication, RawDataset, Split,
-    TableFormat, Targets, Task, TrainingShape,
+    About, Coding, Column, DataSet, Files, KnownFile, Place, Publication, RawDataset, Report,
+    Split, TableFormat, Targets, Task, TrainingShape,
 };
 use crate::settings::domain::choice;
 
@@ -35,7 +35,7 @@ impl DataSet for WineQuality {
 
     /// The red wines, then the white ones: 11 measurements and the colour (red 0, white 1). The
     /// target is the quality: a number, or one of the classes 0 to 10.
-    fn read(&self, files: &Files) -> Result<RawDataset> {
+    fn read(&self, files: &Files, _: Report) -> Result<RawDataset> {
         let (mut columns, mut wines) = (Vec::new(), Vec::new());
         for (colour, file) in (0..).zip(&files.contents) {
             let mut rows = Rows::of(file, self.about().table_format)?;
