@@ -36,6 +36,9 @@ named! {
         DelayedLossSoftmax = "delayed_loss_softmax",
         /// y* - sigmoid(y) of the previous epoch, for networks that put out logits.
         DelayedErrorSigmoid = "delayed_error_sigmoid",
+        /// This sample's y* - y as the layer itself predicts it from that of the previous epoch, see
+        /// [`prediction`](crate::prediction); with `loss: cross_entropy` y* - softmax(y).
+        DelayedErrorPredicted = "delayed_error_predicted",
         /// Nothing: the hidden layers get a gradient of zero.
         Zeros = "zeros",
     }
@@ -90,6 +93,10 @@ impl ErrorInfo {
                 targets - output.softmax(-1, output.kind())
             }
             DelayedErrorSigmoid => targets - output.sigmoid(),
+            DelayedErrorPredicted if loss == Loss::CrossEntropy => {
+                targets - output.softmax(-1, output.kind())
+            }
+            DelayedErrorPredicted => targets - output,
             DelayedLossSoftmax => {
                 let probabilities = output.softmax(-1, output.kind());
                 let gradient = loss.gradient(&probabilities, targets);

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
+use crate::batches::joined;
 use crate::data::{Batch, Split};
 use crate::engine::{
     Engine, EngineSettings, Signal, Step, Teaching, large_state, norm, parameters,
@@ -16,6 +17,7 @@ use crate::loss::Loss;
 use crate::native::drop_pages;
 use crate::network::{Block, Tape, tensor_names};
 use crate::optimizer::Optimizer;
+use crate::prediction::{Announced, Local, Prediction, Predictor, Rows};
 use crate::process::use_threads;
 
 /// A layer that learns from its own input and a teaching signal, and from nothing else: no weights
@@ -23,13 +25,14 @@ use crate::process::use_threads;
 pub struct Layer {
     engine: Box<dyn Engine>,
     feedback: Option<Tensor>, // B [C, n]; none: feedback does not teach this layer
-    offloaded: bool,          // whether parameters and optimizer state live in files
+    predictor: Option<Predictor>, // of the error that teaches it; none: it is taught with what is stored
+    offloaded: bool,              // whether parameters and optimizer state live in files
 }
 
 impl Layer {
     /// A layer of an engine and, if feedback teaches it, its matrix B `[C, n]`.
     pub fn new(engine: Box<dyn Engine>, feedback: Option<Tensor>) -> Layer {
-        Layer { engine, feedback, offloaded: false }
+        Layer { engine, feedback, predictor: None, offloaded: false }
     }
 
     /// What the layer computes.
@@ -101,6 +104,70 @@ impl Layer {
             None => self.engine.pass(input, step.batch_size)?,
         };
         self.rested(h)
+    }
+
+    /// As [`Layer::learn`], with errors that the layer itself predicts, if it does: from the stored ones,
+    /// and from those that the output layer has announced of earlier batches.
+    pub fn learn_predicting(
+        &mut self,
+        rows: &Rows,
+        announced: &Announced,
+        step: &Step,
+    ) -> Result<Tensor> {
+        let Layer { engine, feedback: Some(matrix), predictor: Some(predictor), .. } = self else {
+            return self.learn(&rows.input, &rows.stored, step);
+        };
+        let signal = Signal::Feedback(matrix);
+        let (batch, mut outputs, mut left) = (step.batch_size, Vec::new(), rows.len());
+        for part in rows.cut(predictor.block_rows(batch)) {
+            predictor.prepare_for(&part, batch, announced)?;
+            let h = if predictor.sees_outputs() {
+                let mut of_batches = Vec::new();
+                for rows in part.cut(batch) {
+                    left -= rows.len();
+                    let tape = engine.record(&rows.input)?;
+                    let error = predictor.predict(&rows, &tape.output)?;
+                    let step = Step { watch: step.watch && left == 0, ..*step };
+                    engine.step(&tape, &error, signal, &step, false)?;
+                    of_batches.push(tape.output);
+                }
+                joined(of_batches)
+            } else {
+                left -= part.len();
+                let error = predictor.predict(&part, &part.input)?;
+                let step = Step { watch: step.watch && left == 0, ..*step };
+                engine.learn(&part.input, &error, signal, &step)?
+            };
+            let seen = if predictor.sees_outputs() { &h } else { &part.input };
+            predictor.keep(&part, seen);
+            outputs.push(h);
+        }
+        self.rested(joined(outputs))
+    }
+
+    /// Lets the layer predict errors from now on; samples have one of `classes`, and `inputs` numbers.
+    pub(crate) fn predict_with(
+        &mut self,
+        settings: Prediction,
+        classes: i64,
+        inputs: i64,
+    ) -> Result<()> {
+        let Some(matrix) = &self.feedback else { return Ok(()) };
+        let seen = if settings.local == Local::Output { self.block().outputs() } else { inputs };
+        let place = (matrix.device(), self.engine.is_fused());
+        let sizes = (classes, matrix.size()[0]);
+        self.predictor = Some(Predictor::new(settings, sizes, seen, place)?);
+        Ok(())
+    }
+
+    /// What predicts the error that teaches the layer, if something does.
+    pub fn predictor(&self) -> Option<&Predictor> {
+        self.predictor.as_ref()
+    }
+
+    /// Lets the predictor learn from all that has been announced in an epoch.
+    pub(crate) fn end_epoch(&mut self, announced: &Announced) -> Result<()> {
+        self.predictor.as_mut().map_or(Ok(()), |predictor| predictor.end_epoch(announced))
     }
 
     /// As [`Layer::learn`], for the output layer: each batch's step is along the gradient of the mean
@@ -198,7 +265,7 @@ impl Layers {
         let outputs = output.outputs();
         let untaught = |block| -> Result<Layer> {
             let (engine, offloaded) = (settings.build(block, kernels)?, settings.offload.is_some());
-            Ok(Layer { engine, feedback: None, offloaded })
+            Ok(Layer { engine, feedback: None, predictor: None, offloaded })
         };
         let mut layers = Vec::new();
         for block in blocks {
@@ -335,7 +402,7 @@ impl Layers {
     }
 
     /// The tensors of [`Layers::named_tensors`] and, as `optimizer.0.exp_avg.0` and so on, the state
-    /// of each layer's optimizer.
+    /// of each layer's optimizer, and that of its predictor as `prediction.0.class` and so on.
     pub fn state(&self) -> Vec<(String, Tensor)> {
         let mut state = self.named_tensors();
         for (index, layer) in self.0.iter().enumerate() {
@@ -343,6 +410,9 @@ impl Layers {
             state.extend(own.map(|(name, tensor)| {
                 (format!("optimizer.{index}.{name}"), tensor.shallow_clone())
             }));
+            let predictor = layer.predictor.iter().flat_map(Predictor::state);
+            let named = |(name, tensor)| (format!("prediction.{index}.{name}"), tensor);
+            state.extend(predictor.map(named));
         }
         state
     }

@@ -8,7 +8,8 @@
 //! Where to look first:
 //! - [`trainer::FeedbackTrainer`] is the algorithm, [`layers::Layer::learn`] its inner step.
 //! - [`error_info::ErrorInfo`] holds its variants (F³, DFA, DRTP), with all conventions of sign
-//!   and scale; [`error_store::ErrorStore`] the errors of the previous epoch.
+//!   and scale; [`error_store::ErrorStore`] the errors of the previous epoch, [`prediction`] what they
+//!   have become since.
 //! - [`network::Block`] is what one feedback matrix teaches; write your own, or use those there.
 //! - [`schedule::Schedule`] is the order in which layers and batches take their turns.
 //! - [`feedback::FeedbackInit`] makes the matrices B_i.
@@ -43,6 +44,7 @@ mod native;
 pub mod network;
 pub mod offload;
 pub mod optimizer;
+pub mod prediction;
 mod process;
 pub mod report;
 pub mod run;

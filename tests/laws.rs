@@ -19,6 +19,7 @@ fn algorithms() -> Vec<String> {
         .map(|name| format!("{{name: {name}}}"))
         .to_vec();
     algorithms.extend(INFOS.map(|info| format!("{{name: f3, error_info: {info}}}")));
+    algorithms.push("{name: f3, error_info: delayed_error_predicted}".into());
     algorithms
 }
 
@@ -103,6 +104,24 @@ fn first_epoch_of_delayed_error_equals_drtp_and_the_second_does_not() {
     let delayed = "{name: f3, error_info: delayed_error}";
     assert_eq!(trained(delayed, 1), trained("{name: drtp}", 1));
     assert_ne!(trained(delayed, 2), trained("{name: drtp}", 2));
+}
+
+#[test]
+fn predicted_errors_that_do_not_learn_are_those_of_f3() {
+    let never = "{class_rate: 0, local_rate: 0}";
+    let predicted = |prediction: &str| {
+        format!("{{name: f3, error_info: delayed_error_predicted, prediction: {prediction}}}")
+    };
+    let f3 = trained("{name: f3, error_info: delayed_error}", 4);
+    let same = trained(&predicted(never), 4);
+    assert_eq!(f3.len(), same.len());
+    for ((name, expected), (_, found)) in f3.iter().zip(&same) {
+        assert_eq!(found, expected, "{name}");
+    }
+    for learns in ["{class_rate: 0.1, local_rate: 0}", "{class_rate: 0, local_rate: 1e-3}"] {
+        let other = trained(&predicted(&format!("{}, block: 1}}", &learns[..learns.len() - 1])), 4);
+        assert!(f3.iter().zip(&other).any(|((_, a), (_, b))| a != b), "{learns}");
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ use f3_tch::data::{Dataset, Split, Task};
 use f3_tch::engine::Step;
 use f3_tch::metrics::{macro_auroc, macro_f1, mean_absolute_error, mean_percentage_error};
 use f3_tch::run::Run;
+use f3_tch::trainer::Epoch;
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 
@@ -160,6 +161,26 @@ fn cases() -> Vec<Value> {
             }
         }
     }
+    // Errors that the layers predict, whole epochs at a time.
+    for (block, lag, share, local) in [
+        (1, 1, 1.0, "input"),
+        (2, 1, 1.0, "output"),
+        (2, 2, 0.5, "input"),
+        (3, 1, 0.4, "output"),
+        (1, 3, 1.0, "none"),
+        (20, 1, 1.0, "input"),
+    ] {
+        let rule = json!({
+            "name": "f3", "error_info": "delayed_error_predicted", "feedback_init": kaiming,
+            "prediction": {"class_rate": 0.4, "local_rate": 1e-2, "local": local, "block": block,
+                           "lag": lag, "share": share},
+        });
+        for (task, loss) in
+            [("classification", "bce"), ("classification", "cross_entropy"), ("regression", "mse")]
+        {
+            add(rule.clone(), mlp(&[7, 6], "tanh"), task, loss, optimizers()[2].clone());
+        }
+    }
     cases
 }
 
@@ -202,6 +223,10 @@ fn compare(experiment: &mut Run, oracle: &Record, computed: bool) -> (f64, Strin
             found.push((format!("optimizer.{index}.{name}"), tensor.shallow_clone()));
         }
     }
+    let state = experiment.state.trainer.state().into_iter();
+    found.extend(state.filter(|(name, _)| {
+        name.ends_with(".class") || name.contains("prediction.") && name.contains(".local.")
+    }));
     match experiment.state.trainer.error_store_mut() {
         Some(store) => found.push(("errors".into(), store.errors().shallow_clone())),
         // The oracle's errors stay the targets where the algorithm stores none.
@@ -288,6 +313,15 @@ fn every_step_of_every_algorithm_equals_the_oracle() {
             }
             let samples = experiment.data.train.len();
             let order = experiment.state.generator.epoch_order(samples).unwrap();
+            if case["config"]["algorithm"]["prediction"].is_object() {
+                let Run { state, data, .. } = &mut experiment;
+                let data = &data.train;
+                let epoch = Epoch { data, order: &order, batch_size: BATCH_SIZE, learning_rate };
+                state.trainer.train_epoch(&epoch, &mut |_| {}).unwrap();
+                step += (samples as usize).div_ceil(BATCH_SIZE as usize);
+                check(&mut experiment, step);
+                continue;
+            }
             for start in (0..samples).step_by(BATCH_SIZE as usize) {
                 let positions = order.narrow(0, start, BATCH_SIZE.min(samples - start));
                 for batch in experiment.data.train.batches(&positions, BATCH_SIZE) {

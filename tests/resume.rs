@@ -88,6 +88,12 @@ fn resumed_runs_equal_uninterrupted_ones() {
         cases.push(format!("schedule: {schedule}, model: {cnn}"));
     }
     cases.push(format!("kernels: aten, diagnostics: {{every: 2, samples: 9}}, model: {dense}"));
+    for prediction in ["{block: 2}", "{block: 1, lag: 3, local: output}"] {
+        cases.push(format!(
+            "algorithm: {{name: f3, error_info: delayed_error_predicted, prediction: {prediction}}}, \
+             model: {dense}"
+        ));
+    }
     for algorithm in ["drtp", "llo"] {
         for schedule in ["{name: layer_major}", "{name: pipelined, stages: 2}"] {
             cases.push(format!(

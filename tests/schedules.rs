@@ -40,6 +40,11 @@ fn outcome(mut experiment: Run, epochs: usize) -> Vec<(String, Vec<f64>)> {
         let norm = layer.gradient_norm().unwrap_or(-1.0);
         found.push((format!("gradient {index}"), vec![norm]));
     }
+    for (name, tensor) in experiment.state.trainer.state() {
+        if name.starts_with("prediction.") {
+            found.push((name, numbers(&tensor)));
+        }
+    }
     if let Some(store) = experiment.state.trainer.error_store_mut() {
         found.push(("errors".into(), numbers(store.errors())));
     }
@@ -114,6 +119,10 @@ fn all_schedules_give_the_same_bits_for_every_algorithm_that_learns_forward() {
             "{name: f3, error_info: delayed_error_one_hot}",
             "{name: f3, error_info: delayed_loss_softmax}",
             "{name: f3, error_info: zeros}",
+            "{name: f3, error_info: delayed_error_predicted, prediction: {block: 2}}",
+            "{name: f3, error_info: delayed_error_predicted, prediction: {block: 1, lag: 4}}",
+            "{name: f3, error_info: delayed_error_predicted, \
+             prediction: {block: 3, lag: 2, share: 0.5, local: output}}",
         ] {
             for (task, loss) in [
                 (Task::Classification, "bce"),
@@ -460,10 +469,10 @@ impl Schedule for TakingTurns {
     }
 
     fn run(&self, network: Stage, learn: Learn, mut epoch: Epoch) -> anyhow::Result<()> {
-        let Stage { layers, head } = network;
+        let Stage { layers, announced, head } = network;
         let mut stages: Vec<Stage> =
-            layers.chunks_mut(1).map(|layers| Stage { layers, head: None }).collect();
-        stages.push(Stage { layers: &mut [], head });
+            layers.chunks_mut(1).map(|layers| Stage { announced, layers, head: None }).collect();
+        stages.push(Stage { announced, layers: &mut [], head });
         let mut queues = Queues::default();
         queues.waiting.extend(epoch.chunks.by_ref());
         for stage in &mut stages {

@@ -29,6 +29,7 @@ use crate::engine::Step;
 use crate::error_info::ErrorInfo;
 use crate::layers::Layer;
 use crate::loss::Loss;
+use crate::prediction::{Announced, Announcer, Rows};
 
 /// Takes the chunks of one epoch through a network.
 pub trait Schedule: Send {
@@ -49,6 +50,8 @@ pub type Learn = fn(&mut Stage, Chunk) -> Result<Chunk>;
 pub struct Stage<'a> {
     /// Hidden layers.
     pub layers: &'a mut [Layer],
+    /// Where the errors of this epoch are announced, if layers want to know them.
+    pub announced: Option<&'a Announced>,
     /// The end of the network, if the stage has it.
     pub head: Option<Head<'a>>,
 }
@@ -61,10 +64,12 @@ pub struct Head<'a> {
     pub loss: Loss,
     /// The error information that the next epoch will be taught with; none if that is known anyway.
     pub observed: Option<ErrorInfo>,
+    /// Who announces it to the hidden layers, if they want to know.
+    pub announcer: Option<Announcer<'a>>,
 }
 
 /// Some consecutive batches of an epoch on their way through the network: what travels between stages,
-/// three tensors and three numbers.
+/// three tensors and four numbers.
 pub struct Chunk {
     /// Outputs of the layer that was passed last, at first the inputs: `[r, n_i]`.
     pub h: Tensor,
@@ -75,6 +80,8 @@ pub struct Chunk {
     pub targets: Tensor,
     /// How the rows become training steps; the epoch's last one is watched.
     pub step: Step,
+    /// How many rows of the epoch come before.
+    pub first: i64,
 }
 
 impl Chunk {
@@ -82,6 +89,13 @@ impl Chunk {
     #[allow(clippy::len_without_is_empty)] // no chunk is empty
     pub fn len(&self) -> i64 {
         self.h.size()[0]
+    }
+
+    /// The rows as a hidden layer learns from them.
+    pub(crate) fn rows(&self) -> Rows {
+        let [input, stored, targets] =
+            [&self.h, &self.error, &self.targets].map(Tensor::shallow_clone);
+        Rows { input, stored, targets, first: self.first }
     }
 
     /// Takes the tensors to a layer's device.

@@ -33,7 +33,7 @@ impl Pipelined {
     /// Cuts a network into stages of similar cost; the output layer belongs to the last one, with the
     /// hidden layers that are there.
     fn cut<'a>(&self, network: Stage<'a>) -> Vec<Stage<'a>> {
-        let Stage { layers, mut head } = network;
+        let Stage { layers, announced, mut head } = network;
         let output = head.iter().map(|head| head.output.block());
         let mut sizes = stages(layers.iter().map(|layer| layer.block()).chain(output), self.stages);
         if let (Some(last), Some(_)) = (sizes.last_mut(), &head) {
@@ -43,7 +43,7 @@ impl Pipelined {
         let stage = |(index, size): (usize, usize)| {
             let (layers, others) = std::mem::take(&mut left).split_at_mut(size);
             left = others;
-            Stage { layers, head: if index + 1 == count { head.take() } else { None } }
+            Stage { layers, announced, head: if index + 1 == count { head.take() } else { None } }
         };
         sizes.into_iter().enumerate().map(stage).collect()
     }

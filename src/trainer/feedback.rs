@@ -6,7 +6,7 @@
 //! y* `[r, C]` the targets, t epoch.
 
 use anyhow::{Result, bail};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::{Epoch, Trainer, batch_by_batch};
 use crate::data::{Batch, Split};
@@ -15,6 +15,7 @@ use crate::error_info::{ErrorInfo, Timing};
 use crate::error_store::ErrorStore;
 use crate::layers::Layers;
 use crate::loss::Loss;
+use crate::prediction::{Announced, Announcer, Prediction};
 use crate::schedule::{self, Chunk, Head, LayerMajor, Schedule, Stage};
 
 /// Algorithm 1 of the F³ paper: one forward pass in which every hidden layer steps along
@@ -62,7 +63,8 @@ pub struct FeedbackTrainer {
     layers: Layers,
     error_info: ErrorInfo,
     loss: Loss,
-    store: Option<ErrorStore>, // kept by the delayed kinds alone
+    store: Option<ErrorStore>,      // kept by the delayed kinds alone
+    prediction: Option<Prediction>, // of what has become of the stored errors
     schedule: Box<dyn Schedule>,
 }
 
@@ -76,15 +78,19 @@ fn learn_forward(stage: &mut Stage, mut chunk: Chunk) -> Result<Chunk> {
     let _no_grad = tch::no_grad_guard();
     for layer in stage.layers.iter_mut() {
         chunk.bring_to(layer);
-        chunk.h = layer.learn(&chunk.h, &chunk.error, &chunk.step)?; // δh_i = e^{t-1} · B_i
+        chunk.h = match stage.announced {
+            None => layer.learn(&chunk.h, &chunk.error, &chunk.step)?, // δh_i = e^{t-1} · B_i
+            Some(announced) => layer.learn_predicting(&chunk.rows(), announced, &chunk.step)?, // ê_i · B_i
+        };
     }
-    if let Some(Head { output, loss, observed }) = &mut stage.head {
+    if let Some(Head { output, loss, observed, announcer }) = &mut stage.head {
         chunk.bring_to(output);
         chunk.h = output.fit(&chunk.h, &chunk.targets, *loss, &chunk.step)?; // ∂L/∂y
         if let Some(info) = observed {
             let Chunk { h, targets, step, .. } = &chunk;
             chunk.error =
                 output.beside(|| info.observe_batches(h, targets, *loss, step.batch_size)); // e^t
+            announcer.iter().for_each(|announcer| announcer.announce(&chunk.error));
         }
     }
     Ok(chunk)
@@ -103,14 +109,41 @@ impl FeedbackTrainer {
             Timing::Known | Timing::Current => None,
         };
         let schedule = Box::new(LayerMajor::sequential());
-        Ok(FeedbackTrainer { layers, error_info, loss, store, schedule })
+        let prediction = None;
+        let trainer = FeedbackTrainer { layers, error_info, loss, store, prediction, schedule };
+        match error_info {
+            ErrorInfo::DelayedErrorPredicted => {
+                trainer.with_prediction(Prediction::default(), training_set)
+            }
+            _ => Ok(trainer),
+        }
+    }
+
+    /// Lets the hidden layers predict what has become of the stored errors since the previous epoch, as
+    /// `delayed_error_predicted` has it.
+    pub fn with_prediction(
+        mut self,
+        settings: Prediction,
+        training_set: &Split,
+    ) -> Result<FeedbackTrainer> {
+        let classes = classes(&training_set.targets);
+        let mut inputs = training_set.input_count();
+        let (hidden, _) = self.layers.split_output();
+        for layer in hidden {
+            layer.predict_with(settings, classes, inputs)?;
+            inputs = layer.block().outputs();
+        }
+        Ok(FeedbackTrainer { prediction: Some(settings), ..self })
     }
 
     /// One epoch of Algorithm 1 in the order of the schedule. Errors are read as they were before the
     /// epoch, and written when all of them are there.
     fn learn_epoch(&mut self, epoch: &Epoch, on_samples: &mut dyn FnMut(i64)) -> Result<()> {
         let info = self.error_info;
-        let rows = epoch.batch_size * self.schedule.chunk() as i64;
+        let batches = self.schedule.chunk();
+        let batches = self.prediction.map_or(batches, |prediction| prediction.chunk(batches));
+        let rows = epoch.batch_size * batches as i64;
+        let announced = self.prediction.map(|_| Announced::new());
         let stored = self.store.as_ref().map(|store| store.errors().shallow_clone());
         let (data, order) = (epoch.data.shallow_clone(), epoch.order.shallow_clone());
         let (count, gather) = (epoch.len(), self.layers.gatherer());
@@ -118,7 +151,7 @@ impl FeedbackTrainer {
         let chunks = (0..count).step_by(rows as usize).map(move |start| {
             let batch = gather(&data, &order.narrow(0, start, rows.min(count - start)));
             let step = if start + rows < count { step } else { last_step };
-            chunk(info, stored.as_ref(), batch, step)
+            chunk(info, stored.as_ref(), batch, step, start)
         });
 
         let (mut errors, mut samples) = (Vec::new(), 0);
@@ -128,22 +161,27 @@ impl FeedbackTrainer {
             errors.push(chunk.error);
         };
         let FeedbackTrainer { layers, loss, store, schedule, .. } = self;
-        let network = whole(layers, *loss, store.as_ref().map(|_| info));
+        let network = whole(layers, *loss, store.as_ref().map(|_| info), announced.as_ref());
         schedule.run(network, learn_forward, schedule::Epoch { chunks: Box::new(chunks), done })?;
+        end_epoch(layers, announced.as_ref())?;
         if let Some(store) = store {
             store.write(epoch.order, &Tensor::cat(&errors, 0).to_device(epoch.order.device()));
         }
         Ok(())
     }
 
-    /// Algorithm 1 on one batch.
+    /// Algorithm 1 on one batch, as if it were a whole epoch to those who predict errors.
     fn learn_batch(&mut self, batch: &Batch, step: &Step) -> Result<()> {
-        let FeedbackTrainer { layers, error_info, loss, store, .. } = self;
+        let FeedbackTrainer { layers, error_info, loss, store, prediction, .. } = self;
         let stored = store.as_ref().map(ErrorStore::errors);
         let same = batch.shallow_clone();
-        let chunk = chunk(*error_info, stored, same, step.for_batch(&batch.inputs));
-        let mut network = whole(layers, *loss, store.as_ref().map(|_| *error_info));
+        let chunk = chunk(*error_info, stored, same, step.for_batch(&batch.inputs), 0);
+        let announced = prediction.map(|_| Announced::new());
+        let observed = store.as_ref().map(|_| *error_info);
+        let mut network = whole(layers, *loss, observed, announced.as_ref());
         let learned = learn_forward(&mut network, chunk)?;
+        drop(network);
+        end_epoch(layers, announced.as_ref())?;
         if let Some(store) = store {
             store.write(&batch.positions, &learned.error.to_device(batch.targets.device()));
         }
@@ -169,16 +207,37 @@ impl FeedbackTrainer {
 }
 
 /// Some samples at the start of their way, with the error information that was stored for them.
-fn chunk(info: ErrorInfo, stored: Option<&Tensor>, batch: Batch, step: Step) -> Chunk {
+fn chunk(info: ErrorInfo, stored: Option<&Tensor>, batch: Batch, step: Step, first: i64) -> Chunk {
     let stored = stored.map(|stored| stored.index_select(0, &batch.positions));
     let error = info.signal(stored.as_ref(), &batch.targets);
-    Chunk { h: batch.inputs, error, targets: batch.targets, step }
+    Chunk { h: batch.inputs, error, targets: batch.targets, step, first }
 }
 
 /// All layers as one stage.
-fn whole(layers: &mut Layers, loss: Loss, observed: Option<ErrorInfo>) -> Stage<'_> {
+fn whole<'a>(
+    layers: &'a mut Layers,
+    loss: Loss,
+    observed: Option<ErrorInfo>,
+    announced: Option<&'a Announced>,
+) -> Stage<'a> {
     let (layers, output) = layers.split_output();
-    Stage { layers, head: Some(Head { output, loss, observed }) }
+    let announcer = announced.map(Announcer);
+    Stage { layers, announced, head: Some(Head { output, loss, observed, announcer }) }
+}
+
+/// Lets the hidden layers learn from the last errors of an epoch, if they want to know errors.
+fn end_epoch(layers: &mut Layers, announced: Option<&Announced>) -> Result<()> {
+    let Some(announced) = announced else { return Ok(()) };
+    layers.split_output().0.iter_mut().try_for_each(|layer| layer.end_epoch(announced))
+}
+
+/// How many classes targets `[N, C]` have; 1 if they are numbers.
+fn classes(targets: &Tensor) -> i64 {
+    let all = |truth: Tensor| truth.all().int64_value(&[]) != 0;
+    let is_bit = targets.eq(0.0).logical_or(&targets.eq(1.0));
+    let sums = targets.sum_dim_intlist([1i64].as_slice(), false, Kind::Float);
+    let are_classes = targets.size()[1] > 1 && all(is_bit) && all(sums.eq(1.0));
+    if are_classes { targets.size()[1] } else { 1 }
 }
 
 impl Trainer for FeedbackTrainer {

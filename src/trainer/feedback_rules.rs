@@ -7,6 +7,7 @@ use super::{FeedbackTrainer, Trainer};
 use crate::error_info::{ErrorInfo, Timing};
 use crate::feedback::FeedbackInit;
 use crate::loss::Loss;
+use crate::prediction::InfoSettings;
 use crate::settings::domain::choice;
 use crate::settings::{ConfigError, Reader, section};
 
@@ -16,6 +17,9 @@ section! {
         /// Error information that teaches the hidden layers.
         error_info: ErrorInfo = default_error_info(loss)
             => "`delayed_error`; with `loss: cross_entropy` `delayed_error_softmax`", choice();
+        /// Settings of the error information.
+        #[serde(flatten)]
+        info_settings: InfoSettings => read(error_info);
         /// How the fixed feedback matrices are made.
         feedback_init: FeedbackInit => read();
     }
@@ -78,8 +82,18 @@ impl Rule for F3 {
         Ok(())
     }
 
+    /// Where errors are predicted, some of it is decided on the host.
+    fn can_be_recorded(&self) -> bool {
+        self.info_settings.prediction().is_none()
+    }
+
     fn trainer(&self, parts: Parts) -> Result<Box<dyn Trainer>> {
-        taught_with(self.error_info, parts)
+        let Some(prediction) = self.info_settings.prediction() else {
+            return taught_with(self.error_info, parts);
+        };
+        let Parts { layers, data, loss, .. } = parts;
+        let trainer = FeedbackTrainer::new(layers, self.error_info, loss, data)?;
+        Ok(Box::new(trainer.with_prediction(*prediction, data)?))
     }
 }
 

@@ -80,6 +80,47 @@ class Dense(nn.Linear):
         return ACTIVATIONS[self.activation](super().forward(x))
 
 
+class Maps:
+    """The two maps by which a hidden layer predicts how errors have changed since the last epoch."""
+
+    def __init__(self, settings, classes, outputs, seen):
+        self.settings = settings
+        self.of_class = torch.zeros(classes, outputs)
+        self.local = nn.Parameter(torch.zeros(outputs, seen))
+        self.optimizer = torch.optim.Adam([self.local], lr=settings["local_rate"], fused=True)
+        self.has_local = settings["local"] != "none" and settings["local_rate"] > 0
+
+    def labels(self, targets):
+        if len(self.of_class) == 1:
+            return [0] * len(targets)
+        return targets.argmax(1).tolist()
+
+    def drift(self, targets, seen):
+        drift = torch.stack([self.of_class[label] for label in self.labels(targets)])
+        return drift + (seen @ self.local.detach().t() if self.has_local else 0)
+
+    def learn(self, batches):
+        """From the first batches of a block: targets, stored errors, present errors, what R sees."""
+        known = math.ceil(self.settings["share"] * self.settings["block"])
+        of_class = self.of_class.clone()
+        left = {label: [] for label in range(len(of_class))}
+        for targets, stored, present, seen in batches[:known]:
+            labels = self.labels(targets)
+            wanted = present - stored - of_class[labels]
+            predicted = torch.zeros_like(wanted)
+            if self.has_local:
+                self.optimizer.zero_grad()
+                predicted = seen @ self.local.t()
+                functional.mse_loss(predicted, wanted).backward()
+                self.optimizer.step()
+            for label, difference in zip(labels, wanted - predicted.detach()):
+                left[label].append(difference)
+        for label, differences in left.items():
+            if differences:
+                mean = torch.stack(differences).mean(0)
+                self.of_class[label] += self.settings["class_rate"] * mean
+
+
 ACTIVATIONS = {
     "tanh": torch.tanh,
     "relu": torch.relu,
@@ -124,6 +165,13 @@ class Case:
         self.info = {"dfa": f"current_error{softmax}", "drtp": "one_hot_target"}.get(
             self.rule, self.algorithm.get("error_info")
         )
+
+        if self.info == "delayed_error_predicted":
+            settings = self.algorithm["prediction"]
+            widths = [self.inputs.shape[1], *hidden]
+            seen = widths[1:] if settings["local"] == "output" else widths
+            classes = outputs if case["task"] == "classification" else 1
+            self.maps = [Maps(settings, classes, outputs, m) for m, _ in zip(seen, hidden)]
 
     def blocks(self, inputs, outputs):
         model = self.config["model"]
@@ -243,6 +291,8 @@ class Case:
 
     def observe(self, y, targets):
         info = self.info.removesuffix("_one_hot")
+        if info == "delayed_error_predicted":
+            info = f"delayed_error{'_softmax' if self.loss_name == 'cross_entropy' else ''}"
         if info in ("delayed_error", "current_error"):
             return targets - y
         if info in ("delayed_error_softmax", "current_error_softmax"):
@@ -294,6 +344,46 @@ class Case:
         self.step(len(self.layers) - 1)
         if self.info and self.info.startswith("delayed"):
             self.errors[positions] = self.observe(y.detach(), targets)
+
+    def train_epoch_predicting(self, order):
+        block, lag = (self.algorithm["prediction"][key] for key in ("block", "lag"))
+        batches = order.split(self.config["data"]["batch_size"])
+        seen = [[] for _ in self.maps]  # for each layer what it keeps of each batch
+        learned = 0
+        before = self.errors.clone()
+        for number, positions in enumerate(batches):
+            if number % block == 0:
+                learned = self.learn_maps(seen, learned, number // block - lag + 1)
+            x, targets, stored = self.inputs[positions], self.targets[positions], before[positions]
+            uses = []
+            for optimizer in self.optimizers:
+                optimizer.zero_grad()
+            for index, layer in enumerate(self.layers[:-1]):
+                maps = self.maps[index]
+                h = layer(x)
+                u = h.detach() if maps.settings["local"] == "output" else x
+                error = stored + maps.drift(targets, u)
+                h.backward(gradient=error @ self.feedback[index])
+                self.step(index)
+                uses.append(u)
+                x = h.detach()
+            y = self.layers[-1](x)
+            self.loss(y, targets).backward()
+            self.step(len(self.layers) - 1)
+            present = self.observe(y.detach(), targets)
+            self.errors[positions] = present
+            for kept, u in zip(seen, uses):
+                kept.append((targets, stored, present, u))
+        self.learn_maps(seen, learned, len(batches))
+
+    def learn_maps(self, seen, learned, end):
+        """Lets all maps learn from the blocks up to `end` that they have not learned from."""
+        block = self.algorithm["prediction"]["block"]
+        while learned < end and learned * block < len(seen[0]):
+            for maps, kept in zip(self.maps, seen):
+                maps.learn(kept[learned * block : (learned + 1) * block])
+            learned += 1
+        return learned
 
     def train_with_feedback_alignment(self, x, targets):
         # The gradient of each layer's linear part, carried on by the fixed matrix.
@@ -371,6 +461,10 @@ class Case:
                 for number, (state, zero) in enumerate(zip(states, zeros)):
                     value = state.get(name, zero)
                     results[f"{prefix}optimizer.{index}.{name}.{number}"] = value.clone()
+        for index, maps in enumerate(getattr(self, "maps", [])):
+            results[f"{prefix}prediction.{index}.class"] = maps.of_class.clone()
+            if maps.has_local:
+                results[f"{prefix}prediction.{index}.local.weight"] = maps.local.detach().clone()
         results[f"{prefix}errors"] = self.errors.clone()
         with torch.no_grad():
             outputs = self.forward(self.inputs).double()
@@ -388,7 +482,13 @@ class Case:
             generator = torch.Generator()
             generator.manual_seed(int(torch.empty((), dtype=torch.int64).random_()))
             order = torch.randperm(len(self.inputs), generator=generator)
-            for positions in order.split(self.config["data"]["batch_size"]):
+            batches = order.split(self.config["data"]["batch_size"])
+            if self.info == "delayed_error_predicted":
+                self.train_epoch_predicting(order)
+                step += len(batches)
+                self.record(step, results)
+                batches = []
+            for positions in batches:
                 self.train_batch(positions)
                 step += 1
                 self.record(step, results)

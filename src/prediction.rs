@@ -1,0 +1,425 @@
+//! The error of this very moment, predicted where it is used.
+//!
+//! F³'s stored error e^{t-1} is an epoch old. What has changed since then is mostly the same for all
+//! samples of a class, or can be told from what a layer sees. So each hidden layer keeps, beside its
+//! feedback, two small linear maps, D and R, and is taught with
+//!
+//! ê = e^{t-1} + D\[class\] + u R.
+//!
+//! The maps learn from e^t - ê as soon as the output layer has announced the present error e^t, some
+//! batches after the layer has stepped. An epoch's batches are cut into blocks of L; the maps that teach
+//! block k have learned from all blocks of the epochs before, and from those up to k - lag of this one.
+//! This is a rule of the algorithm, whatever the order in which layers and batches are computed.
+//!
+//! Legend: r rows, b batch, m inputs and n outputs of the layer, C outputs of the network, L batches of a
+//! block, u `[r, m]` or `[r, n]` what R sees, D `[classes, C]`, R `[m, C]` or `[n, C]`.
+
+use std::collections::VecDeque;
+use std::ops::{Bound, Range};
+use std::sync::mpsc::SendError;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use anyhow::Result;
+use serde::Serialize;
+use tch::{Device, Kind, Tensor};
+
+use crate::activation::Activation;
+use crate::batches::joined;
+use crate::engine::{BlockEngine, Engine, FusedDense, Signal, Step};
+use crate::error_info::ErrorInfo;
+use crate::loss::Loss;
+use crate::network::Dense;
+use crate::optimizer::{AdamSettings, OptimizerSettings};
+use crate::process::use_threads;
+use crate::settings::domain::{choice, number, whole};
+use crate::settings::{ConfigError, Domain, Key, Reader, Source, named, section};
+
+named! {
+    /// What the local map R sees of its layer.
+    pub enum Local {
+        /// The layer's inputs. Layers then still take a whole chunk of batches at once.
+        Input = "input",
+        /// The layer's outputs: they take one batch after the other.
+        Output = "output",
+        /// Nothing: there is no R.
+        None = "none",
+    }
+}
+
+section! {
+    /// How hidden layers predict the error of the present epoch.
+    #[derive(Copy)]
+    pub struct Prediction {
+        /// Share of the way that D goes, with each block, to the mean error that is left in a class; 0: no D.
+        class_rate: f64 = 0.5, number("a number from 0 to 1", 0.0..=1.0);
+        /// Learning rate of R, which Adam steps with each batch; 0: no R.
+        local_rate: f64 = 1e-3, number("a number of at least 0", 0.0..);
+        /// What R sees of its layer.
+        local: Local = Local::Input, choice();
+        /// L: batches of a block.
+        block: i64 = 20, whole(1..=1_000_000);
+        /// How many blocks after they have learned from one the maps are used.
+        lag: i64 = 1, whole(1..=1_000_000);
+        /// Share of a block's batches, its first ones, that the maps learn from.
+        share: f64 = 1.0, share_of();
+    }
+}
+
+section! {
+    /// The settings of `error_info: delayed_error_predicted`.
+    #[derive(Copy)]
+    pub struct Predicted {
+        /// How hidden layers predict the present error.
+        prediction: Prediction => read();
+    }
+}
+
+/// What an error information has settings for.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(untagged)]
+pub enum InfoSettings {
+    /// Of `delayed_error_predicted`.
+    Predicted(Predicted),
+    /// The others have none.
+    None {},
+}
+
+fn share_of() -> Domain<f64> {
+    number("a number above 0, up to 1", (Bound::Excluded(0.0), Bound::Included(1.0)))
+}
+
+impl InfoSettings {
+    pub(crate) fn keys() -> Vec<Key> {
+        Predicted::keys()
+    }
+
+    pub(crate) fn read_keys(
+        reader: &mut Reader,
+        info: ErrorInfo,
+    ) -> Result<InfoSettings, ConfigError> {
+        let is_predicted = info == ErrorInfo::DelayedErrorPredicted;
+        let given = reader.has("prediction");
+        if given && !is_predicted && !reader.yields("prediction", "error_info") {
+            let expected = "none, or `error_info: delayed_error_predicted` beside it";
+            return Err(reader.refuse_unread("prediction", expected));
+        }
+        let settings = Predicted::read_keys(reader)?;
+        Ok(if is_predicted { InfoSettings::Predicted(settings) } else { InfoSettings::None {} })
+    }
+
+    /// How the error is predicted, if it is.
+    pub fn prediction(&self) -> Option<&Prediction> {
+        match self {
+            InfoSettings::Predicted(Predicted { prediction }) => Some(prediction),
+            InfoSettings::None {} => None,
+        }
+    }
+}
+
+/// As in a configuration that says nothing about it.
+impl Default for Prediction {
+    fn default() -> Prediction {
+        let source = Source::parse("the defaults", "{}").expect("is YAML");
+        source.peek(&[], Prediction::read_keys).expect("every key has a default")
+    }
+}
+
+impl Prediction {
+    /// The largest number of batches, up to `wanted`, that may be in a chunk: before a layer takes a chunk,
+    /// the errors that its maps learn from must have been announced.
+    pub(crate) fn chunk(&self, wanted: usize) -> usize {
+        let (block, lag) = (self.block as usize, self.lag as usize);
+        if wanted >= block {
+            return (wanted / block).min(lag) * block;
+        }
+        (1..=wanted.max(1)).rev().find(|size| block.is_multiple_of(*size)).unwrap_or(1)
+    }
+}
+
+/// The present errors of an epoch, as the output layer announces them to all others.
+pub struct Announced {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    errors: Vec<Tensor>,
+    rows: i64,
+    is_over: bool,
+}
+
+impl Announced {
+    /// Nothing yet.
+    pub fn new() -> Announced {
+        Announced { state: Mutex::new(State::default()), changed: Condvar::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The errors e^t of these rows, counted from the epoch's first, as soon as they are there.
+    ///
+    /// # Errors
+    /// If they will not come any more, since the output layer has failed.
+    fn wait_for(&self, rows: Range<i64>) -> Result<Tensor> {
+        let state = self.state();
+        let comes = |state: &mut State| state.rows < rows.end && !state.is_over;
+        let state = self.changed.wait_while(state, comes);
+        let state = state.unwrap_or_else(PoisonError::into_inner);
+        if state.rows < rows.end {
+            return Err(SendError(()).into());
+        }
+        let (mut found, mut start) = (Vec::new(), 0);
+        for errors in &state.errors {
+            let end = start + errors.size()[0];
+            let (from, to) = (rows.start.max(start), rows.end.min(end));
+            if from < to {
+                found.push(errors.narrow(0, from - start, to - from));
+            }
+            start = end;
+        }
+        Ok(joined(found))
+    }
+}
+
+impl Default for Announced {
+    fn default() -> Announced {
+        Announced::new()
+    }
+}
+
+/// The output layer's end: who waits for more when it is dropped waits in vain.
+pub struct Announcer<'a>(pub &'a Announced);
+
+impl Announcer<'_> {
+    /// Announces the errors `[r, C]` of the next rows.
+    pub(crate) fn announce(&self, errors: &Tensor) {
+        let mut state = self.0.state();
+        state.rows += errors.size()[0];
+        state.errors.push(errors.shallow_clone());
+        self.0.changed.notify_all();
+    }
+}
+
+impl Drop for Announcer<'_> {
+    fn drop(&mut self) {
+        self.0.state().is_over = true;
+        self.0.changed.notify_all();
+    }
+}
+
+/// Some rows of an epoch as a layer is to learn from them.
+pub struct Rows {
+    /// x `[r, m]`.
+    pub input: Tensor,
+    /// e^{t-1} `[r, C]`.
+    pub stored: Tensor,
+    /// y* `[r, C]`.
+    pub targets: Tensor,
+    /// How many rows of the epoch come before.
+    pub first: i64,
+}
+
+impl Rows {
+    /// r.
+    pub(crate) fn len(&self) -> i64 {
+        self.input.size()[0]
+    }
+
+    /// Some of them.
+    fn part(&self, rows: Range<i64>) -> Rows {
+        let part = |of: &Tensor| of.narrow(0, rows.start, rows.end - rows.start);
+        let input = part(&self.input);
+        Rows {
+            // In memory of its own, see `in_batches`.
+            input: if rows.start == 0 { input } else { input.copy() },
+            stored: part(&self.stored),
+            targets: part(&self.targets),
+            first: self.first + rows.start,
+        }
+    }
+
+    /// In parts that end where the epoch's rows divide by `size`.
+    pub(crate) fn cut(&self, size: i64) -> impl Iterator<Item = Rows> + '_ {
+        let mut start = 0;
+        std::iter::from_fn(move || {
+            let end = (start + size - (self.first + start) % size).min(self.len());
+            let part = (start < end).then(|| self.part(start..end));
+            start = end;
+            part
+        })
+    }
+}
+
+/// What a hidden layer predicts errors with.
+pub struct Predictor {
+    settings: Prediction,
+    batch_size: i64,
+    class: Tensor,                  // D
+    local: Option<Box<dyn Engine>>, // Rᵀ, with Adam
+    kept: VecDeque<Kept>,           // of blocks that the maps have not learned from
+    learned: i64,                   // blocks of this epoch
+}
+
+/// What is kept of some rows until their errors are announced.
+struct Kept {
+    first: i64,
+    seen: Tensor,
+    stored: Tensor,
+    labels: Tensor,
+}
+
+impl Predictor {
+    /// Maps that predict no change, for errors `[r, C]` of so many classes (one: samples have none), and
+    /// for `seen` numbers that R sees.
+    pub(crate) fn new(
+        settings: Prediction,
+        (classes, outputs): (i64, i64),
+        seen: i64,
+        (device, fused): (Device, bool),
+    ) -> Result<Predictor> {
+        let zeros = |rows, columns| Tensor::f_zeros([rows, columns], (Kind::Float, device));
+        let adam = OptimizerSettings::Adam(AdamSettings::default());
+        let local = match settings.local {
+            Local::None => None,
+            _ if settings.local_rate == 0.0 => None,
+            Local::Input | Local::Output => {
+                let map = Dense::of(zeros(outputs, seen)?, None, Activation::Identity);
+                let engine: Box<dyn Engine> = match fused {
+                    true => Box::new(FusedDense::new(&map, &adam, false)?),
+                    false => Box::new(BlockEngine::new(Box::new(map), &adam)?),
+                };
+                Some(engine)
+            }
+        };
+        let class = zeros(classes, outputs)?;
+        let kept = VecDeque::new();
+        Ok(Predictor { settings, batch_size: 1, class, local, kept, learned: 0 })
+    }
+
+    /// Whether the layer's outputs must be known before it is taught.
+    pub(crate) fn sees_outputs(&self) -> bool {
+        self.settings.local == Local::Output && self.local.is_some()
+    }
+
+    /// Rows of a block, with batches of this size.
+    pub(crate) fn block_rows(&self, batch_size: i64) -> i64 {
+        self.settings.block * batch_size
+    }
+
+    /// For each row the class, of those that D knows.
+    fn labels(&self, targets: &Tensor) -> Tensor {
+        match self.class.size()[0] {
+            1 => Tensor::zeros([targets.size()[0]], (Kind::Int64, targets.device())),
+            _ => targets.argmax(1, false),
+        }
+    }
+
+    /// ê `[r, C]` of rows, of which R sees u.
+    pub(crate) fn predict(&self, rows: &Rows, seen: &Tensor) -> Result<Tensor> {
+        let labels = self.labels(&rows.targets);
+        let error = &rows.stored + self.class.index_select(0, &labels);
+        Ok(match &self.local {
+            Some(local) => error + local.pass(seen, self.batch_size)?,
+            None => error,
+        })
+    }
+
+    /// Keeps of rows of one block what the maps will learn from.
+    pub(crate) fn keep(&mut self, rows: &Rows, seen: &Tensor) {
+        let block = self.block_rows(self.batch_size);
+        let learned = (self.settings.share * self.settings.block as f64).ceil() as i64;
+        let wanted = (learned * self.batch_size - rows.first % block).clamp(0, rows.len());
+        let part = |of: &Tensor| {
+            let part = of.narrow(0, 0, wanted);
+            // What is not needed is not to stay in memory.
+            if wanted < rows.len() { part.copy() } else { part }
+        };
+        self.kept.push_back(Kept {
+            first: rows.first,
+            seen: part(seen),
+            stored: part(&rows.stored),
+            labels: self.labels(&part(&rows.targets)),
+        });
+    }
+
+    /// Lets the maps learn what they have to know before they teach these rows, which are of one block.
+    pub(crate) fn prepare_for(
+        &mut self,
+        rows: &Rows,
+        batch_size: i64,
+        announced: &Announced,
+    ) -> Result<()> {
+        self.batch_size = batch_size;
+        let block = rows.first / self.block_rows(batch_size);
+        self.learn_before(block - self.settings.lag + 1, announced)
+    }
+
+    /// Lets the maps learn from all that is left of an epoch.
+    pub(crate) fn end_epoch(&mut self, announced: &Announced) -> Result<()> {
+        let learned = self.learn_before(i64::MAX, announced);
+        self.learned = 0;
+        self.kept.clear();
+        learned
+    }
+
+    /// Lets the maps learn from all blocks before this one of which something is kept.
+    fn learn_before(&mut self, block: i64, announced: &Announced) -> Result<()> {
+        let rows = self.block_rows(self.batch_size);
+        while self.learned < block && !self.kept.is_empty() {
+            let end = (self.learned + 1) * rows;
+            let count = self.kept.iter().take_while(|kept| kept.first < end).count();
+            let parts: Vec<Kept> = self.kept.drain(..count).collect();
+            self.learned += 1;
+            self.learn(&parts, announced)?;
+        }
+        Ok(())
+    }
+
+    /// R ← Adam, along the gradient of |e^t - ê|² of each batch; D ← D + rate · mean of e^t - ê in each
+    /// class.
+    fn learn(&mut self, parts: &[Kept], announced: &Announced) -> Result<()> {
+        let Some(Kept { first, .. }) = parts.first() else { return Ok(()) };
+        let all = |of: fn(&Kept) -> &Tensor| {
+            let parts = parts.iter().map(of).filter(|it| it.size()[0] > 0);
+            joined(parts.map(Tensor::shallow_clone).collect())
+        };
+        let (seen, stored, labels) =
+            (all(|it| &it.seen), all(|it| &it.stored), all(|it| &it.labels));
+        let present = announced.wait_for(*first..first + stored.size()[0])?;
+        let fused = self.local.as_ref().is_some_and(|local| local.is_fused());
+        let _threads = use_threads(fused.then_some(1)); // see `Layers::between`
+        let present = present.to_device(stored.device());
+        let mut left = present - stored - self.class.index_select(0, &labels);
+        if let Some(local) = &mut self.local {
+            let rate = self.settings.local_rate;
+            let step = Step { learning_rate: rate, batch_size: self.batch_size, watch: false };
+            let predicted =
+                local.learn(&seen, &left, Signal::Loss(Loss::MeanSquaredError), &step)?;
+            left -= predicted;
+        }
+        if self.settings.class_rate > 0.0 {
+            let members = labels.onehot(self.class.size()[0]); // float [r, classes]
+            let counts = members.sum_dim_intlist([0i64].as_slice(), false, Kind::Float);
+            let means = members.tr().mm(&left) / counts.clamp_min(1.0).unsqueeze(1);
+            self.class += means * self.settings.class_rate;
+        }
+        Ok(())
+    }
+
+    /// Every tensor that the next epoch depends on, by name.
+    pub(crate) fn state(&self) -> Vec<(String, Tensor)> {
+        let mut state = vec![("class".to_string(), self.class.shallow_clone())];
+        if let Some(local) = &self.local {
+            let parameters = local.block().parameters().into_iter();
+            state.extend(parameters.map(|(name, it)| (format!("local.{name}"), it.detach())));
+            let optimizer = local.optimizer().state().into_iter();
+            state.extend(
+                optimizer.map(|(name, it)| (format!("optimizer.{name}"), it.shallow_clone())),
+            );
+        }
+        state
+    }
+}
