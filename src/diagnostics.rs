@@ -10,6 +10,7 @@ use crate::data::{Batch, Split};
 use crate::layers::Layer;
 use crate::loss::Loss;
 use crate::network::{Gradients, Tape};
+use crate::prediction::{Drift, Predictor};
 use crate::settings::domain::whole;
 use crate::settings::section;
 use crate::trainer::Trainer;
@@ -40,6 +41,9 @@ pub struct LayerAngles {
     /// is that of e = y* - y, which the hidden layers get as a gradient: -B_i is what stands where
     /// backpropagation has the product.
     pub weights: Option<f64>,
+    /// How far the errors have drifted in the last epoch, if the layer predicts them. These are no angles.
+    #[serde(default)]
+    pub drift: Option<Drift>,
 }
 
 /// Measures the hidden layers of a network that is taught with feedback; nothing is trained.
@@ -55,8 +59,8 @@ pub fn measure(
     let count = samples.min(data.len());
     let positions = Tensor::arange(count, (Kind::Int64, data.inputs.device()));
     let batch = data.batches(&positions, count).next().expect("a data set has samples");
-    let error = trainer.teaching_error(&batch)?;
-    let error = error.context("diagnostics need an algorithm that teaches with feedback")?;
+    let errors = trainer.teaching_errors(&batch)?;
+    let errors = errors.context("diagnostics need an algorithm that teaches with feedback")?;
     let layers = trainer.layers().as_slice();
     let tapes = record(layers, &batch.inputs);
     let truth = true_gradients(layers, &tapes, &batch, loss);
@@ -65,7 +69,7 @@ pub fn measure(
     for (index, (layer, tape)) in layers[..layers.len() - 1].iter().zip(&tapes).enumerate() {
         let feedback = layer.feedback();
         let feedback = feedback.with_context(|| format!("layer {} has no feedback", index + 1))?;
-        let delta = error.to_device(feedback.device()).mm(feedback);
+        let delta = errors[index].to_device(feedback.device()).mm(feedback);
         // A tape's graph is gone through once; these gradients need one of their own.
         let taught = layer.block().gradients(&layer.block().record(&tape.input), &delta, false);
         let (true_delta, true_parameters) = &truth[index];
@@ -79,6 +83,7 @@ pub fn measure(
                 let flat = |matrix: &Tensor| matrix.to_device(Device::Cpu).reshape([1, -1]);
                 angle(&flat(&product), &flat(&feedback.neg())).double_value(&[0])
             }),
+            drift: layer.predictor().and_then(Predictor::drift),
         });
     }
     Ok(angles)

@@ -117,31 +117,39 @@ impl Layer {
         let Layer { engine, feedback: Some(matrix), predictor: Some(predictor), .. } = self else {
             return self.learn(&rows.input, &rows.stored, step);
         };
-        let signal = Signal::Feedback(matrix);
-        let (batch, mut outputs, mut left) = (step.batch_size, Vec::new(), rows.len());
-        for part in rows.cut(predictor.block_rows(batch)) {
-            predictor.prepare_for(&part, batch, announced)?;
-            let h = if predictor.sees_outputs() {
-                let mut of_batches = Vec::new();
-                for rows in part.cut(batch) {
-                    left -= rows.len();
-                    let tape = engine.record(&rows.input)?;
-                    let error = predictor.predict(&rows, &tape.output)?;
-                    let step = Step { watch: step.watch && left == 0, ..*step };
-                    engine.step(&tape, &error, signal, &step, false)?;
-                    of_batches.push(tape.output);
-                }
-                joined(of_batches)
-            } else {
-                left -= part.len();
-                let error = predictor.predict(&part, &part.input)?;
+        let (signal, batch, fused) = (Signal::Feedback(matrix), step.batch_size, engine.is_fused());
+        let single = || use_threads(fused.then_some(1)); // see `Layer::beside`
+        let blocks = rows.cut(predictor.block_rows(batch), !fused);
+        if !predictor.sees_outputs() {
+            // What the maps must know for all blocks of the chunk has been announced before it.
+            let blocks: Vec<Rows> = blocks.collect();
+            let mut errors = Vec::new();
+            for rows in &blocks {
+                predictor.prepare_for(rows, batch, announced)?;
+                errors.push(predictor.predict(rows, &rows.input)?);
+            }
+            let h = engine.learn(&rows.input, &joined(errors), signal, step)?;
+            blocks.iter().for_each(|rows| predictor.keep(rows, &rows.input));
+            return self.rested(h);
+        }
+        let (mut outputs, mut left) = (Vec::new(), rows.len());
+        for rows in blocks {
+            predictor.prepare_for(&rows, batch, announced)?;
+            let mut of_batches = Vec::new();
+            for rows in rows.cut(batch, !fused) {
+                left -= rows.len();
+                let tape = engine.record(&rows.input)?;
+                let error = predictor.predict(&rows, &tape.output)?;
                 let step = Step { watch: step.watch && left == 0, ..*step };
-                engine.learn(&part.input, &error, signal, &step)?
-            };
-            let seen = if predictor.sees_outputs() { &h } else { &part.input };
-            predictor.keep(&part, seen);
+                engine.step(&tape, &error, signal, &step, false)?;
+                of_batches.push(tape.output);
+            }
+            let _single = single();
+            let h = joined(of_batches);
+            predictor.keep(&rows, &h);
             outputs.push(h);
         }
+        let _single = single();
         self.rested(joined(outputs))
     }
 
@@ -163,6 +171,14 @@ impl Layer {
     /// What predicts the error that teaches the layer, if something does.
     pub fn predictor(&self) -> Option<&Predictor> {
         self.predictor.as_ref()
+    }
+
+    /// What the layer would be taught with on rows for which it has these outputs `[r, n]`: what is stored,
+    /// or what it predicts.
+    pub(crate) fn teaching_error(&self, rows: &Rows, output: &Tensor) -> Result<Tensor> {
+        let Some(predictor) = &self.predictor else { return Ok(rows.stored.shallow_clone()) };
+        let seen = if predictor.sees_outputs() { output } else { &rows.input };
+        predictor.predict(rows, seen)
     }
 
     /// Lets the predictor learn from all that has been announced in an epoch.

@@ -15,22 +15,23 @@
 //! block, u `[r, m]` or `[r, n]` what R sees, D `[classes, C]`, R `[m, C]` or `[n, C]`.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::ops::{Bound, Range};
 use std::sync::mpsc::SendError;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use crate::activation::Activation;
 use crate::batches::joined;
-use crate::engine::{BlockEngine, Engine, FusedDense, Signal, Step};
+use crate::engine::{BlockEngine, Engine, FusedDense, Signal, Step, parameters};
 use crate::error_info::ErrorInfo;
 use crate::loss::Loss;
 use crate::network::Dense;
 use crate::optimizer::{AdamSettings, OptimizerSettings};
-use crate::process::use_threads;
+use crate::process::{Threads, use_threads};
 use crate::settings::domain::{choice, number, whole};
 use crate::settings::{ConfigError, Domain, Key, Reader, Source, named, section};
 
@@ -51,15 +52,17 @@ section! {
     #[derive(Copy)]
     pub struct Prediction {
         /// Share of the way that D goes, with each block, to the mean error that is left in a class; 0: no D.
-        class_rate: f64 = 0.5, number("a number from 0 to 1", 0.0..=1.0);
+        class_rate: f64 = 0.1, number("a number from 0 to 1", 0.0..=1.0);
         /// Learning rate of R, which Adam steps with each batch; 0: no R.
-        local_rate: f64 = 1e-3, number("a number of at least 0", 0.0..);
+        local_rate: f64 = 1e-4, number("a number of at least 0", 0.0..);
         /// What R sees of its layer.
         local: Local = Local::Input, choice();
         /// L: batches of a block.
-        block: i64 = 20, whole(1..=1_000_000);
+        block: i64 = 5, whole(1..=1_000_000);
         /// How many blocks after they have learned from one the maps are used.
         lag: i64 = 1, whole(1..=1_000_000);
+        /// Share of the maps that is left when an epoch ends: the errors that are stored then are younger.
+        carry: f64 = 0.3, number("a number from 0 to 1", 0.0..=1.0);
         /// Share of a block's batches, its first ones, that the maps learn from.
         share: f64 = 1.0, share_of();
     }
@@ -229,24 +232,24 @@ impl Rows {
     }
 
     /// Some of them.
-    fn part(&self, rows: Range<i64>) -> Rows {
+    fn part(&self, rows: Range<i64>, own_memory: bool) -> Rows {
         let part = |of: &Tensor| of.narrow(0, rows.start, rows.end - rows.start);
         let input = part(&self.input);
         Rows {
-            // In memory of its own, see `in_batches`.
-            input: if rows.start == 0 { input } else { input.copy() },
+            input: if own_memory && rows.start > 0 { input.copy() } else { input },
             stored: part(&self.stored),
             targets: part(&self.targets),
             first: self.first + rows.start,
         }
     }
 
-    /// In parts that end where the epoch's rows divide by `size`.
-    pub(crate) fn cut(&self, size: i64) -> impl Iterator<Item = Rows> + '_ {
+    /// In parts that end where the epoch's rows divide by `size`. Inputs have memory of their own where
+    /// libtorch multiplies, see `in_batches`.
+    pub(crate) fn cut(&self, size: i64, own_memory: bool) -> impl Iterator<Item = Rows> + '_ {
         let mut start = 0;
         std::iter::from_fn(move || {
             let end = (start + size - (self.first + start) % size).min(self.len());
-            let part = (start < end).then(|| self.part(start..end));
+            let part = (start < end).then(|| self.part(start..end, own_memory));
             start = end;
             part
         })
@@ -256,11 +259,46 @@ impl Rows {
 /// What a hidden layer predicts errors with.
 pub struct Predictor {
     settings: Prediction,
+    fused: bool, // whether the layer has kernels with threads of their own
     batch_size: i64,
     class: Tensor,                  // D
     local: Option<Box<dyn Engine>>, // Rᵀ, with Adam
     kept: VecDeque<Kept>,           // of blocks that the maps have not learned from
     learned: i64,                   // blocks of this epoch
+    sums: Sums,                     // of this epoch
+    drift: Option<Drift>,           // of the last one
+}
+
+/// How far errors have drifted since the epoch before: root mean squares over an epoch's samples (those that
+/// the maps learn from) and outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Drift {
+    /// Of e^t - e^{t-1}: how well the stored errors stand for the present ones.
+    pub stored: f64,
+    /// Of e^t - ê: how well the predicted ones do.
+    pub left: f64,
+}
+
+/// Sums of squares, on the layer's device, and the number of errors.
+#[derive(Default)]
+struct Sums {
+    stored: Vec<Tensor>,
+    left: Vec<Tensor>,
+    count: f64,
+}
+
+impl Sums {
+    fn add(&mut self, stored: &Tensor, left: &Tensor) {
+        self.stored.push(stored.square().sum(Kind::Double));
+        self.left.push(left.square().sum(Kind::Double));
+        self.count += left.numel() as f64;
+    }
+
+    fn drift(&self) -> Option<Drift> {
+        let mean = |sums: &[Tensor]| Tensor::stack(sums, 0).sum(Kind::Double).double_value(&[]);
+        let root = |sums| (mean(sums) / self.count).sqrt();
+        (self.count > 0.0).then(|| Drift { stored: root(&self.stored), left: root(&self.left) })
+    }
 }
 
 /// What is kept of some rows until their errors are announced.
@@ -296,7 +334,18 @@ impl Predictor {
         };
         let class = zeros(classes, outputs)?;
         let kept = VecDeque::new();
-        Ok(Predictor { settings, batch_size: 1, class, local, kept, learned: 0 })
+        let (sums, drift) = (Sums::default(), None);
+        Ok(Predictor {
+            settings,
+            fused,
+            batch_size: 1,
+            class,
+            local,
+            kept,
+            learned: 0,
+            sums,
+            drift,
+        })
     }
 
     /// Whether the layer's outputs must be known before it is taught.
@@ -319,16 +368,25 @@ impl Predictor {
 
     /// ê `[r, C]` of rows, of which R sees u.
     pub(crate) fn predict(&self, rows: &Rows, seen: &Tensor) -> Result<Tensor> {
+        let local = self.local.as_ref().map(|local| local.pass(seen, self.batch_size));
+        let local = local.transpose()?;
+        let _threads = self.beside();
         let labels = self.labels(&rows.targets);
         let error = &rows.stored + self.class.index_select(0, &labels);
-        Ok(match &self.local {
-            Some(local) => error + local.pass(seen, self.batch_size)?,
+        Ok(match local {
+            Some(local) => error + local,
             None => error,
         })
     }
 
+    /// See [`Layer::beside`](crate::layers::Layer::beside).
+    fn beside(&self) -> Threads {
+        use_threads(self.fused.then_some(1))
+    }
+
     /// Keeps of rows of one block what the maps will learn from.
     pub(crate) fn keep(&mut self, rows: &Rows, seen: &Tensor) {
+        let _threads = self.beside();
         let block = self.block_rows(self.batch_size);
         let learned = (self.settings.share * self.settings.block as f64).ceil() as i64;
         let wanted = (learned * self.batch_size - rows.first % block).clamp(0, rows.len());
@@ -360,8 +418,15 @@ impl Predictor {
     /// Lets the maps learn from all that is left of an epoch.
     pub(crate) fn end_epoch(&mut self, announced: &Announced) -> Result<()> {
         let learned = self.learn_before(i64::MAX, announced);
+        self.drift = mem::take(&mut self.sums).drift();
         self.learned = 0;
         self.kept.clear();
+        if self.settings.carry < 1.0 {
+            let maps = self.local.iter().flat_map(|local| parameters(local.block()));
+            for map in maps.chain([&self.class]) {
+                let _ = map.shallow_clone().g_mul_scalar_(self.settings.carry);
+            }
+        }
         learned
     }
 
@@ -382,6 +447,7 @@ impl Predictor {
     /// class.
     fn learn(&mut self, parts: &[Kept], announced: &Announced) -> Result<()> {
         let Some(Kept { first, .. }) = parts.first() else { return Ok(()) };
+        let beside = self.beside();
         let all = |of: fn(&Kept) -> &Tensor| {
             let parts = parts.iter().map(of).filter(|it| it.size()[0] > 0);
             joined(parts.map(Tensor::shallow_clone).collect())
@@ -389,17 +455,19 @@ impl Predictor {
         let (seen, stored, labels) =
             (all(|it| &it.seen), all(|it| &it.stored), all(|it| &it.labels));
         let present = announced.wait_for(*first..first + stored.size()[0])?;
-        let fused = self.local.as_ref().is_some_and(|local| local.is_fused());
-        let _threads = use_threads(fused.then_some(1)); // see `Layers::between`
         let present = present.to_device(stored.device());
-        let mut left = present - stored - self.class.index_select(0, &labels);
+        let drift = present - stored;
+        let mut left = &drift - self.class.index_select(0, &labels);
         if let Some(local) = &mut self.local {
             let rate = self.settings.local_rate;
             let step = Step { learning_rate: rate, batch_size: self.batch_size, watch: false };
+            drop(beside);
             let predicted =
                 local.learn(&seen, &left, Signal::Loss(Loss::MeanSquaredError), &step)?;
             left -= predicted;
         }
+        let _threads = self.beside();
+        self.sums.add(&drift, &left);
         if self.settings.class_rate > 0.0 {
             let members = labels.onehot(self.class.size()[0]); // float [r, classes]
             let counts = members.sum_dim_intlist([0i64].as_slice(), false, Kind::Float);
@@ -407,6 +475,12 @@ impl Predictor {
             self.class += means * self.settings.class_rate;
         }
         Ok(())
+    }
+
+    /// How far errors have drifted in the last epoch, and how far from the predictions; none before the first
+    /// epoch of this process.
+    pub fn drift(&self) -> Option<Drift> {
+        self.drift
     }
 
     /// Every tensor that the next epoch depends on, by name.
@@ -421,5 +495,81 @@ impl Predictor {
             );
         }
         state
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generator::Generator;
+
+    /// Epochs of 60 samples in batches of 5; the errors are zero before the epoch and `present(inputs,
+    /// targets)` in it. Gives the largest difference to that at the end.
+    fn left(settings: Prediction, epochs: usize, present: fn(&Tensor, &Tensor) -> Tensor) -> f64 {
+        let _no_grad = tch::no_grad_guard();
+        let mut generator = Generator::new(3).unwrap();
+        let place = (Device::Cpu, false);
+        let mut predictor = Predictor::new(settings, (3, 3), 4, place).unwrap();
+        let input = generator.uniform(&[60, 4], -1.0, 1.0).unwrap();
+        let targets = generator.integers(&[60], 3).unwrap().onehot(3);
+        let stored = targets.zeros_like();
+        let wanted = present(&input, &targets);
+        let all = Rows { input, stored, targets, first: 0 };
+        for _ in 0..epochs {
+            let announced = Announced::new();
+            let announcer = Announcer(&announced);
+            for rows in all.cut(5, false) {
+                predictor.prepare_for(&rows, 5, &announced).unwrap();
+                predictor.keep(&rows, &rows.input);
+                announcer.announce(&wanted.narrow(0, rows.first, rows.len()));
+            }
+            predictor.end_epoch(&announced).unwrap();
+        }
+        let found = predictor.predict(&all, &all.input).unwrap();
+        (found - wanted).abs().max().double_value(&[])
+    }
+
+    const DRIFT: [f32; 9] = [0.5, -0.2, 0.0, 0.1, 0.9, -0.3, -0.7, 0.2, 0.4];
+
+    #[test]
+    fn constant_drift_of_each_class_is_found() {
+        let settings =
+            Prediction { local: Local::None, block: 3, carry: 1.0, ..Prediction::default() };
+        let drift =
+            |_: &Tensor, targets: &Tensor| targets.mm(&Tensor::from_slice(&DRIFT).reshape([3, 3]));
+        assert!(left(settings, 0, drift) > 0.5);
+        assert!(left(settings, 40, drift) < 1e-4);
+        let never = Prediction { class_rate: 0.0, ..settings };
+        assert!(left(never, 40, drift) > 0.5);
+    }
+
+    #[test]
+    fn drift_that_the_inputs_tell_is_found() {
+        let settings =
+            Prediction { class_rate: 0.0, local_rate: 1e-2, carry: 1.0, ..Prediction::default() };
+        let drift = |input: &Tensor, _: &Tensor| {
+            input.narrow(1, 0, 3).mm(&Tensor::from_slice(&DRIFT).reshape([3, 3]))
+        };
+        assert!(left(settings, 0, drift) > 0.5);
+        assert!(left(settings, 60, drift) < 1e-2);
+        let none = Prediction { local: Local::None, ..settings };
+        assert!(left(none, 60, drift) > 0.5);
+    }
+
+    #[test]
+    fn chunks_never_need_errors_that_come_later() {
+        for (block, lag, wanted, expected) in [
+            (5, 1, 64, 5),
+            (5, 4, 64, 20),
+            (5, 4, 17, 15),
+            (20, 1, 64, 20),
+            (20, 1, 7, 5),
+            (7, 2, 3, 1),
+            (64, 1, 64, 64),
+            (1, 1, 1, 1),
+        ] {
+            let settings = Prediction { block, lag, ..Prediction::default() };
+            assert_eq!(settings.chunk(wanted), expected, "{settings:?}, {wanted}");
+        }
     }
 }

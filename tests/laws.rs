@@ -2,9 +2,10 @@
 
 mod common;
 
-use common::{INFOS, everything, experiment, snapshot, toy, train_epoch};
+use common::{INFOS, everything, experiment, experiment_on, snapshot, toy, train_epoch};
 use f3_tch::Generator;
-use f3_tch::data::Task;
+use f3_tch::data::{DataDirectory, DataSet, Digits, Task};
+use f3_tch::diagnostics::measure;
 use f3_tch::engine::Step;
 use f3_tch::error_info::ErrorInfo;
 use f3_tch::error_store::ErrorStore;
@@ -121,6 +122,27 @@ fn predicted_errors_that_do_not_learn_are_those_of_f3() {
     for learns in ["{class_rate: 0.1, local_rate: 0}", "{class_rate: 0, local_rate: 1e-3}"] {
         let other = trained(&predicted(&format!("{}, block: 1}}", &learns[..learns.len() - 1])), 4);
         assert!(f3.iter().zip(&other).any(|((_, a), (_, b))| a != b), "{learns}");
+    }
+}
+
+#[test]
+fn predicted_errors_are_nearer_to_the_present_ones_than_stored_errors_are() {
+    for local in ["none", "input", "output"] {
+        let digits = Digits {}.load(&DataDirectory::locate(None), Device::Cpu, &mut |_| {});
+        let yaml = format!(
+            "{{model: {{hidden_layers: 2, width: 50}}, data: {{batch_size: 10}}, optimizer: \
+             {{learning_rate: 2e-3}}, algorithm: {{name: f3, error_info: delayed_error_predicted, \
+             prediction: {{local: {local}}}}}}}"
+        );
+        let mut run = experiment_on(digits.unwrap(), &yaml);
+        let before = measure(run.state.trainer.as_ref(), &run.data.train, run.settings.loss, 50);
+        assert!(before.unwrap().iter().all(|layer| layer.drift.is_none()));
+        (0..4).for_each(|_| train_epoch(&mut run));
+        let after = measure(run.state.trainer.as_ref(), &run.data.train, run.settings.loss, 50);
+        for layer in after.unwrap() {
+            let drift = layer.drift.unwrap();
+            assert!(drift.left < 0.98 * drift.stored, "{local}: {drift:?}");
+        }
     }
 }
 

@@ -162,18 +162,18 @@ fn cases() -> Vec<Value> {
         }
     }
     // Errors that the layers predict, whole epochs at a time.
-    for (block, lag, share, local) in [
-        (1, 1, 1.0, "input"),
-        (2, 1, 1.0, "output"),
-        (2, 2, 0.5, "input"),
-        (3, 1, 0.4, "output"),
-        (1, 3, 1.0, "none"),
-        (20, 1, 1.0, "input"),
+    for (block, lag, share, carry, local) in [
+        (1, 1, 1.0, 0.3, "input"),
+        (2, 1, 1.0, 1.0, "output"),
+        (2, 2, 0.5, 0.3, "input"),
+        (3, 1, 0.4, 0.0, "output"),
+        (1, 3, 1.0, 0.5, "none"),
+        (20, 1, 1.0, 1.0, "input"),
     ] {
         let rule = json!({
             "name": "f3", "error_info": "delayed_error_predicted", "feedback_init": kaiming,
             "prediction": {"class_rate": 0.4, "local_rate": 1e-2, "local": local, "block": block,
-                           "lag": lag, "share": share},
+                           "lag": lag, "carry": carry, "share": share},
         });
         for (task, loss) in
             [("classification", "bce"), ("classification", "cross_entropy"), ("regression", "mse")]

@@ -20,7 +20,7 @@ use crate::model;
 /// # fn main() -> anyhow::Result<()> {
 /// use f3_tch::assemble::DataFrom;
 /// use f3_tch::config::{Config, Source};
-/// use f3_tch::data::DataDirectory;
+/// use f3_tch::data::{DataDirectory, Progress};
 /// use f3_tch::run::{Folder, Run};
 /// use f3_tch::tch::Device;
 ///
@@ -29,9 +29,8 @@ use crate::model;
 /// let folder = Folder::numbered("runs/digits")?; // runs/digits/001, or the next free number
 /// Run::new(&config, data)?.train_in(&folder, &mut ())?;
 ///
-/// let directory = DataDirectory::locate(None);
-/// let mut ignore = |_| {};
-/// let data = DataFrom::Files(&directory, &mut ignore);
+/// let (directory, report) = (DataDirectory::locate(None), &mut |_: Progress| {});
+/// let data = DataFrom::Files(&directory, report);
 /// let mut longer = Run::resume(&folder, Some(200), data, &mut ())?; // up to epoch 200
 /// longer.train_in(&folder, &mut ())?;
 /// # Ok(())

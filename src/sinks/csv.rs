@@ -30,11 +30,13 @@ pub fn metrics(folder: &Path, values: impl Iterator<Item = ValueName>) -> Result
 type Value = fn(&EpochRow, &LayerAngles) -> Option<f64>;
 
 /// The columns of `diagnostics.csv` behind those of the epoch and the layer.
-const DIAGNOSTICS: [(&str, Value); 6] = [
+const DIAGNOSTICS: [(&str, Value); 8] = [
     ("delta_angle_mean", |_, angles| Some(angles.delta_mean)),
     ("delta_angle_deviation", |_, angles| Some(angles.delta_deviation)),
     ("parameter_angle", |_, angles| Some(angles.parameters)),
     ("weight_angle", |_, angles| angles.weights),
+    ("error_drift", |_, angles| Some(angles.drift?.stored)),
+    ("error_drift_left", |_, angles| Some(angles.drift?.left)),
     ("error_cosine_previous", |row, _| Some(row.stored_errors?.cosine_with_previous)),
     ("error_sign_flips", |row, _| Some(row.stored_errors?.sign_flips)),
 ];

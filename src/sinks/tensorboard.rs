@@ -141,6 +141,8 @@ fn record(row: &EpochRow) -> Record {
         add(format!("angle/delta_deviation/{}", layer(index)), Some(angles.delta_deviation));
         add(format!("angle/parameters/{}", layer(index)), Some(angles.parameters));
         add(format!("angle/weights/{}", layer(index)), angles.weights);
+        add(format!("error_drift/stored/{}", layer(index)), angles.drift.map(|it| it.stored));
+        add(format!("error_drift/left/{}", layer(index)), angles.drift.map(|it| it.left));
     }
     let mut record = Record::new();
     record.set_wall_time(row.wall_time);

@@ -15,7 +15,7 @@ use crate::error_info::{ErrorInfo, Timing};
 use crate::error_store::ErrorStore;
 use crate::layers::Layers;
 use crate::loss::Loss;
-use crate::prediction::{Announced, Announcer, Prediction};
+use crate::prediction::{Announced, Announcer, Prediction, Rows};
 use crate::schedule::{self, Chunk, Head, LayerMajor, Schedule, Stage};
 
 /// Algorithm 1 of the F³ paper: one forward pass in which every hidden layer steps along
@@ -279,16 +279,21 @@ impl Trainer for FeedbackTrainer {
         state
     }
 
-    fn teaching_error(&self, batch: &Batch) -> Result<Option<Tensor>> {
+    fn teaching_errors(&self, batch: &Batch) -> Result<Option<Vec<Tensor>>> {
         let stored = self.store.as_ref().map(|store| store.read(&batch.positions));
-        Ok(Some(match self.error_info.timing() {
+        let tapes = self.layers.record(&batch.inputs)?;
+        let (last, hidden) = tapes.split_last().expect("made with an output layer");
+        let error = match self.error_info.timing() {
             Timing::Known | Timing::Delayed => {
                 self.error_info.signal(stored.as_ref(), &batch.targets)
             }
-            Timing::Current => {
-                let y = self.layers.forward(&batch.inputs)?;
-                self.error_info.observe(&y, &batch.targets, self.loss)
-            }
-        }))
+            Timing::Current => self.error_info.observe(&last.output, &batch.targets, self.loss),
+        };
+        let errors = self.layers.as_slice().iter().zip(hidden).map(|(layer, tape)| {
+            let [input, stored, targets] =
+                [&tape.input, &error, &batch.targets].map(|it| layer.bring(it));
+            layer.teaching_error(&Rows { input, stored, targets, first: 0 }, &tape.output)
+        });
+        errors.collect::<Result<_>>().map(Some)
     }
 }

@@ -87,9 +87,9 @@ pub trait Trainer: Send {
         Vec::new()
     }
 
-    /// The error information `[b, C]` with which the hidden layers would be taught on this batch
-    /// now, if this rule teaches them with feedback.
-    fn teaching_error(&self, _batch: &Batch) -> Result<Option<Tensor>> {
+    /// The error information `[b, C]` with which each hidden layer, in forward order, would be taught on
+    /// this batch now, if this rule teaches them with feedback.
+    fn teaching_errors(&self, _batch: &Batch) -> Result<Option<Vec<Tensor>>> {
         Ok(None)
     }
 

@@ -57,8 +57,8 @@ impl Trainer for RecordedTrainer {
         self.inner.generators_mut()
     }
 
-    fn teaching_error(&self, batch: &Batch) -> Result<Option<Tensor>> {
-        self.inner.teaching_error(batch)
+    fn teaching_errors(&self, batch: &Batch) -> Result<Option<Vec<Tensor>>> {
+        self.inner.teaching_errors(batch)
     }
 
     /// A recording holds the epoch's learning rate, so each epoch makes its own.

@@ -375,6 +375,9 @@ class Case:
             for kept, u in zip(seen, uses):
                 kept.append((targets, stored, present, u))
         self.learn_maps(seen, learned, len(batches))
+        for maps in self.maps:
+            maps.of_class *= maps.settings["carry"]
+            maps.local.data *= maps.settings["carry"]
 
     def learn_maps(self, seen, learned, end):
         """Lets all maps learn from the blocks up to `end` that they have not learned from."""
