@@ -7,7 +7,7 @@ macro_rules! carried {
     };
 }
 
-// Every file of `sweeps/`, in the order in which they are listed.
+// The files of `sweeps/` that are figures of the paper, in the order in which they are listed.
 carried! {
     "fig2_mnist" "fig2_sgemm" "fig2_wine" "fig3_error_info" "fig3_feedback" "fig4_depth" "fig4_vit"
     "tables"
