@@ -36,8 +36,8 @@ named! {
         DelayedLossSoftmax = "delayed_loss_softmax",
         /// y* - sigmoid(y) of the previous epoch, for networks that put out logits.
         DelayedErrorSigmoid = "delayed_error_sigmoid",
-        /// This sample's y* - y as the layer itself predicts it from that of the previous epoch, see
-        /// [`prediction`](crate::prediction); with `loss: cross_entropy` y* - softmax(y).
+        /// This sample's present y* - y, which each layer predicts from that of the previous epoch; with
+        /// `loss: cross_entropy` y* - softmax(y).
         DelayedErrorPredicted = "delayed_error_predicted",
         /// Nothing: the hidden layers get a gradient of zero.
         Zeros = "zeros",

@@ -132,7 +132,11 @@ pub fn temporary_beside(place: &Path) -> Result<NamedTempFile> {
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
-    let made = builder.tempfile_in(folder).map_err(|error| io::Error::from(error.kind())); // no random name
+    let made = builder.tempfile_in(folder).map_err(|error| {
+        let text = error.to_string();
+        let reason = text.split_once(" at path ").map_or(&*text, |(reason, _)| reason); // no random name
+        io::Error::new(error.kind(), reason.to_string())
+    });
     let file = made.at(folder, "cannot be written to")?;
     temporary_files().insert(file.path().to_path_buf());
     Ok(file)

@@ -107,11 +107,13 @@ impl Layer {
     }
 
     /// As [`Layer::learn`], with errors that the layer itself predicts, if it does: from the stored ones,
-    /// and from those that the output layer has announced of earlier batches.
+    /// and from those that the output layer has announced of earlier batches, or will announce if others
+    /// compute it.
     pub fn learn_predicting(
         &mut self,
         rows: &Rows,
         announced: &Announced,
+        by_others: bool,
         step: &Step,
     ) -> Result<Tensor> {
         let Layer { engine, feedback: Some(matrix), predictor: Some(predictor), .. } = self else {
@@ -125,17 +127,18 @@ impl Layer {
             let blocks: Vec<Rows> = blocks.collect();
             let mut errors = Vec::new();
             for rows in &blocks {
-                predictor.prepare_for(rows, batch, announced)?;
-                errors.push(predictor.predict(rows, &rows.input)?);
+                predictor.prepare_for(rows, batch, announced, by_others)?;
+                let error = predictor.predict(rows, &rows.input)?;
+                predictor.keep(rows, &rows.input, &error);
+                errors.push(error);
             }
             let h = engine.learn(&rows.input, &joined(errors), signal, step)?;
-            blocks.iter().for_each(|rows| predictor.keep(rows, &rows.input));
             return self.rested(h);
         }
         let (mut outputs, mut left) = (Vec::new(), rows.len());
         for rows in blocks {
-            predictor.prepare_for(&rows, batch, announced)?;
-            let mut of_batches = Vec::new();
+            predictor.prepare_for(&rows, batch, announced, by_others)?;
+            let (mut of_batches, mut errors) = (Vec::new(), Vec::new());
             for rows in rows.cut(batch, !fused) {
                 left -= rows.len();
                 let tape = engine.record(&rows.input)?;
@@ -143,10 +146,11 @@ impl Layer {
                 let step = Step { watch: step.watch && left == 0, ..*step };
                 engine.step(&tape, &error, signal, &step, false)?;
                 of_batches.push(tape.output);
+                errors.push(error);
             }
             let _single = single();
             let h = joined(of_batches);
-            predictor.keep(&rows, &h);
+            predictor.keep(&rows, &h, &joined(errors));
             outputs.push(h);
         }
         let _single = single();
@@ -179,6 +183,11 @@ impl Layer {
         let Some(predictor) = &self.predictor else { return Ok(rows.stored.shallow_clone()) };
         let seen = if predictor.sees_outputs() { output } else { &rows.input };
         predictor.predict(rows, seen)
+    }
+
+    /// Lets the predictor forget what an epoch that failed has left.
+    pub(crate) fn begin_epoch(&mut self) {
+        self.predictor.iter_mut().for_each(Predictor::begin_epoch);
     }
 
     /// Lets the predictor learn from all that has been announced in an epoch.

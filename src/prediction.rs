@@ -15,12 +15,11 @@
 //! block, u `[r, m]` or `[r, n]` what R sees, D `[classes, C]`, R `[m, C]` or `[n, C]`.
 
 use std::collections::VecDeque;
-use std::mem;
 use std::ops::{Bound, Range};
 use std::sync::mpsc::SendError;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
@@ -129,11 +128,11 @@ impl Default for Prediction {
 
 impl Prediction {
     /// The largest number of batches, up to `wanted`, that may be in a chunk: before a layer takes a chunk,
-    /// the errors that its maps learn from must have been announced.
-    pub(crate) fn chunk(&self, wanted: usize) -> usize {
+    /// the errors that its maps learn from must have been announced. So many stages each have a chunk.
+    pub(crate) fn chunk(&self, wanted: usize, stages: usize) -> usize {
         let (block, lag) = (self.block as usize, self.lag as usize);
         if wanted >= block {
-            return (wanted / block).min(lag) * block;
+            return (wanted / block).min((lag / stages).max(1)) * block;
         }
         (1..=wanted.max(1)).rev().find(|size| block.is_multiple_of(*size)).unwrap_or(1)
     }
@@ -147,7 +146,7 @@ pub struct Announced {
 
 #[derive(Default)]
 struct State {
-    errors: Vec<Tensor>,
+    errors: Vec<(i64, Tensor)>, // with how many rows come before
     rows: i64,
     is_over: bool,
 }
@@ -162,28 +161,34 @@ impl Announced {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The errors e^t of these rows, counted from the epoch's first, as soon as they are there.
+    /// The errors e^t of these rows, counted from the epoch's first; waits for them if `by_others`, where
+    /// another thread announces them.
     ///
     /// # Errors
-    /// If they will not come any more, since the output layer has failed.
-    fn wait_for(&self, rows: Range<i64>) -> Result<Tensor> {
+    /// If they will not come any more, since the output layer has failed, or since the schedule asks too
+    /// early.
+    fn get(&self, rows: Range<i64>, by_others: bool) -> Result<Tensor> {
         let state = self.state();
-        let comes = |state: &mut State| state.rows < rows.end && !state.is_over;
+        let comes = |state: &mut State| by_others && state.rows < rows.end && !state.is_over;
         let state = self.changed.wait_while(state, comes);
         let state = state.unwrap_or_else(PoisonError::into_inner);
         if state.rows < rows.end {
-            return Err(SendError(()).into());
-        }
-        let (mut found, mut start) = (Vec::new(), 0);
-        for errors in &state.errors {
-            let end = start + errors.size()[0];
-            let (from, to) = (rows.start.max(start), rows.end.min(end));
-            if from < to {
-                found.push(errors.narrow(0, from - start, to - from));
+            if state.is_over {
+                return Err(SendError(()).into());
             }
-            start = end;
+            let Range { start, end } = rows;
+            bail!("the errors of samples {start} to {end} are needed before they are known");
         }
-        Ok(joined(found))
+        let after = state.errors.partition_point(|(start, _)| *start <= rows.start);
+        let errors = state.errors[after - 1..].iter().take_while(|(start, _)| *start < rows.end);
+        let pieces = errors.map(|(start, errors)| (*start, errors.shallow_clone()));
+        let pieces: Vec<(i64, Tensor)> = pieces.collect();
+        drop(state);
+        let piece = |(start, errors): (i64, Tensor)| {
+            let (from, to) = (rows.start.max(start), rows.end.min(start + errors.size()[0]));
+            errors.narrow(0, from - start, to - from)
+        };
+        Ok(joined(pieces.into_iter().map(piece).collect()))
     }
 }
 
@@ -200,8 +205,9 @@ impl Announcer<'_> {
     /// Announces the errors `[r, C]` of the next rows.
     pub(crate) fn announce(&self, errors: &Tensor) {
         let mut state = self.0.state();
+        let start = state.rows;
+        state.errors.push((start, errors.shallow_clone()));
         state.rows += errors.size()[0];
-        state.errors.push(errors.shallow_clone());
         self.0.changed.notify_all();
     }
 }
@@ -306,6 +312,7 @@ struct Kept {
     first: i64,
     seen: Tensor,
     stored: Tensor,
+    predicted: Tensor, // what taught
     labels: Tensor,
 }
 
@@ -385,7 +392,7 @@ impl Predictor {
     }
 
     /// Keeps of rows of one block what the maps will learn from.
-    pub(crate) fn keep(&mut self, rows: &Rows, seen: &Tensor) {
+    pub(crate) fn keep(&mut self, rows: &Rows, seen: &Tensor, predicted: &Tensor) {
         let _threads = self.beside();
         let block = self.block_rows(self.batch_size);
         let learned = (self.settings.share * self.settings.block as f64).ceil() as i64;
@@ -399,6 +406,7 @@ impl Predictor {
             first: rows.first,
             seen: part(seen),
             stored: part(&rows.stored),
+            predicted: part(predicted),
             labels: self.labels(&part(&rows.targets)),
         });
     }
@@ -409,65 +417,74 @@ impl Predictor {
         rows: &Rows,
         batch_size: i64,
         announced: &Announced,
+        by_others: bool,
     ) -> Result<()> {
         self.batch_size = batch_size;
         let block = rows.first / self.block_rows(batch_size);
-        self.learn_before(block - self.settings.lag + 1, announced)
+        self.learn_before(block - self.settings.lag + 1, announced, by_others)
+    }
+
+    /// Forgets what an epoch that failed has left.
+    pub(crate) fn begin_epoch(&mut self) {
+        self.learned = 0;
+        self.kept.clear();
+        self.sums = Sums::default();
     }
 
     /// Lets the maps learn from all that is left of an epoch.
     pub(crate) fn end_epoch(&mut self, announced: &Announced) -> Result<()> {
-        let learned = self.learn_before(i64::MAX, announced);
-        self.drift = mem::take(&mut self.sums).drift();
-        self.learned = 0;
-        self.kept.clear();
+        self.learn_before(i64::MAX, announced, false)?;
+        self.drift = self.sums.drift();
         if self.settings.carry < 1.0 {
             let maps = self.local.iter().flat_map(|local| parameters(local.block()));
             for map in maps.chain([&self.class]) {
                 let _ = map.shallow_clone().g_mul_scalar_(self.settings.carry);
             }
         }
-        learned
+        Ok(())
     }
 
     /// Lets the maps learn from all blocks before this one of which something is kept.
-    fn learn_before(&mut self, block: i64, announced: &Announced) -> Result<()> {
+    fn learn_before(&mut self, block: i64, announced: &Announced, by_others: bool) -> Result<()> {
         let rows = self.block_rows(self.batch_size);
         while self.learned < block && !self.kept.is_empty() {
             let end = (self.learned + 1) * rows;
             let count = self.kept.iter().take_while(|kept| kept.first < end).count();
             let parts: Vec<Kept> = self.kept.drain(..count).collect();
             self.learned += 1;
-            self.learn(&parts, announced)?;
+            self.learn(&parts, announced, by_others)?;
         }
         Ok(())
     }
 
     /// R ← Adam, along the gradient of |e^t - ê|² of each batch; D ← D + rate · mean of e^t - ê in each
     /// class.
-    fn learn(&mut self, parts: &[Kept], announced: &Announced) -> Result<()> {
+    fn learn(&mut self, parts: &[Kept], announced: &Announced, by_others: bool) -> Result<()> {
         let Some(Kept { first, .. }) = parts.first() else { return Ok(()) };
-        let beside = self.beside();
+        // One thread, whatever the schedule: sums then have the same bits.
+        let beside = use_threads(Some(1));
         let all = |of: fn(&Kept) -> &Tensor| {
             let parts = parts.iter().map(of).filter(|it| it.size()[0] > 0);
             joined(parts.map(Tensor::shallow_clone).collect())
         };
         let (seen, stored, labels) =
             (all(|it| &it.seen), all(|it| &it.stored), all(|it| &it.labels));
-        let present = announced.wait_for(*first..first + stored.size()[0])?;
+        let predicted = all(|it| &it.predicted);
+        let present = announced.get(*first..first + stored.size()[0], by_others)?;
         let present = present.to_device(stored.device());
-        let drift = present - stored;
-        let mut left = &drift - self.class.index_select(0, &labels);
+        self.sums.add(&(&present - &stored), &(&present - predicted));
+        let mut left = present - stored - self.class.index_select(0, &labels);
         if let Some(local) = &mut self.local {
             let rate = self.settings.local_rate;
             let step = Step { learning_rate: rate, batch_size: self.batch_size, watch: false };
-            drop(beside);
+            if self.fused {
+                drop(beside); // the kernels' sums do not depend on threads
+            }
             let predicted =
                 local.learn(&seen, &left, Signal::Loss(Loss::MeanSquaredError), &step)?;
             left -= predicted;
         }
-        let _threads = self.beside();
-        self.sums.add(&drift, &left);
+        let _threads = use_threads(Some(1));
         if self.settings.class_rate > 0.0 {
             let members = labels.onehot(self.class.size()[0]); // float [r, classes]
             let counts = members.sum_dim_intlist([0i64].as_slice(), false, Kind::Float);
@@ -519,11 +536,13 @@ mod tests {
             let announced = Announced::new();
             let announcer = Announcer(&announced);
             for rows in all.cut(5, false) {
-                predictor.prepare_for(&rows, 5, &announced).unwrap();
-                predictor.keep(&rows, &rows.input);
+                predictor.prepare_for(&rows, 5, &announced, false).unwrap();
+                let predicted = predictor.predict(&rows, &rows.input).unwrap();
+                predictor.keep(&rows, &rows.input, &predicted);
                 announcer.announce(&wanted.narrow(0, rows.first, rows.len()));
             }
             predictor.end_epoch(&announced).unwrap();
+            predictor.begin_epoch();
         }
         let found = predictor.predict(&all, &all.input).unwrap();
         (found - wanted).abs().max().double_value(&[])
@@ -558,18 +577,20 @@ mod tests {
 
     #[test]
     fn chunks_never_need_errors_that_come_later() {
-        for (block, lag, wanted, expected) in [
-            (5, 1, 64, 5),
-            (5, 4, 64, 20),
-            (5, 4, 17, 15),
-            (20, 1, 64, 20),
-            (20, 1, 7, 5),
-            (7, 2, 3, 1),
-            (64, 1, 64, 64),
-            (1, 1, 1, 1),
+        for (block, lag, stages, wanted, expected) in [
+            (5, 1, 1, 64, 5),
+            (5, 4, 1, 64, 20),
+            (5, 4, 2, 64, 10),
+            (5, 4, 5, 64, 5),
+            (5, 4, 1, 17, 15),
+            (20, 1, 1, 64, 20),
+            (20, 1, 1, 7, 5),
+            (7, 2, 1, 3, 1),
+            (64, 1, 1, 64, 64),
+            (1, 1, 1, 1, 1),
         ] {
             let settings = Prediction { block, lag, ..Prediction::default() };
-            assert_eq!(settings.chunk(wanted), expected, "{settings:?}, {wanted}");
+            assert_eq!(settings.chunk(wanted, stages), expected, "{settings:?}, {wanted}");
         }
     }
 }

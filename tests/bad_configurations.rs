@@ -290,6 +290,26 @@ const IN_FILE: &[(&str, &str, &[&str])] = &[
     ("epochs: 1", "schedule: {name: layer_major, chunk: 0}", &["`schedule.chunk` is `0`"]),
     ("epochs: 1", "schedule: {chunk: 4}", &["`schedule.chunk` is `4`", "layer_major"]),
     (
+        "error_info: delayed_error,",
+        "prediction: {block: 2},",
+        &["`algorithm.prediction` is ", "`error_info: delayed_error_predicted`"],
+    ),
+    (
+        "error_info: delayed_error,",
+        "error_info: delayed_error_predicted, prediction: {block: 0},",
+        &["`algorithm.prediction.block` is `0`"],
+    ),
+    (
+        "error_info: delayed_error, feedback_init: {name: kaiming_uniform}}",
+        "error_info: delayed_error_predicted}\nschedule: {name: layer_major, offload: .}",
+        &["`schedule.offload` is `.`; expected null"],
+    ),
+    (
+        "error_info: delayed_error, feedback_init: {name: kaiming_uniform}}",
+        "error_info: delayed_error_predicted, prediction: {local: output}}\nprecision: bf16",
+        &["`precision` is `bf16`"],
+    ),
+    (
         "epochs: 1",
         "schedule: {name: pipelined, devices: [cpu, auto]}",
         &["`schedule.devices` is `[cpu, auto]`", "[cuda:0, cuda:1]"],

@@ -280,6 +280,8 @@ x = random.randint(0, 100, (40, 6, 6), dtype=np.uint8)
 x[y == 1, 2] += 150
 rows = x.reshape(40, 36) / 255.0
 np.savez('images.npz', x_train=x, y_train=y, x_test=x, y_test=y)
+f = x / 255.0
+np.savez('floats.npz', x_train=f, y_train=y, x_test=f, y_test=y)
 np.savez('rows.npz', x_train=rows, y_train=y, x_test=rows, y_test=y)
 np.savez('last.npz', x_train=np.stack([x] * 3, 3), y_train=y, x_test=np.stack([x] * 3, 3), y_test=y)
 np.save('images.npy', x[:, None])
@@ -332,6 +334,15 @@ np.save('gap.npy', rows)
         let said = fails(path, &["predict", run, input, "-o", "none.csv"]);
         assert!(said.contains(expected), "{input}: {said}");
     }
+    // Nobody knows what a byte is to a network that was trained on numbers.
+    config(path, "floats.yaml", "name: npz, path: floats.npz", CNN);
+    succeeds(path, &["train", "floats.yaml", "--quiet", "--run-dir", "floats"]);
+    GrayImage::new(6, 6).save(path.join("black.png")).unwrap();
+    for input in ["images.npy", "black.png"] {
+        let said = fails(path, &["predict", "floats", input, "-o", "none.csv"]);
+        assert!(said.contains("the network was trained on numbers"), "{input}: {said}");
+    }
+    assert_eq!(answers("floats", "floats.npz").1.lines().count(), 41);
     // Images whose channels are last are remarked on.
     config(path, "last.yaml", "name: npz, path: last.npz", CNN);
     let said = succeeds(path, &["train", "last.yaml", "--quiet", "--run-dir", "last"]);
@@ -467,7 +478,7 @@ def png(path):
         above = row
     return torch.tensor(rows, dtype=torch.uint8).view(height, width, 3).permute(2, 0, 1)
 
-paths = sorted(pathlib.Path('test/below').glob('*.png'))
+paths = sorted(pathlib.Path('test/below').glob('**/*.png'))
 pixels = torch.stack([png(path) for path in paths])
 for name in ['cnn', 'vit', 'mlp', 'numbers', 'classes']:
     for place in [f'runs/{name}', sorted(pathlib.Path(f'runs/{name}/checkpoints').glob('epoch*'))[-1]]:

@@ -14,6 +14,7 @@ use f3_tch::loss::Loss;
 use f3_tch::metrics::evaluate;
 use f3_tch::network::{Activation, Block, Dense, Mlp, Shape};
 use f3_tch::optimizer::{AdamSettings, OptimizerSettings};
+use f3_tch::prediction::Prediction;
 use f3_tch::run::Run;
 use f3_tch::schedule::{Chunk, Epoch, LayerMajor, Learn, Link, Pipelined, Schedule, Stage};
 use f3_tch::trainer::{self, FeedbackTrainer, RecordedTrainer, Trainer};
@@ -361,7 +362,8 @@ fn blocks(hidden: usize, generator: &mut Generator) -> Vec<Box<dyn Block>> {
 
 #[test]
 fn a_worker_that_fails_ends_the_epoch_with_the_cause_and_leaves_the_errors_alone() {
-    for place in 0..5 {
+    let predicting = [None, Some(Prediction { block: 1, lag: 2, ..Prediction::default() })];
+    for (place, prediction) in (0..5).flat_map(|place| predicting.map(|it| (place, it))) {
         for stages in [1, 2, 3, 5] {
             let data = data(6, 3);
             let mut generator = Generator::new(1).unwrap();
@@ -384,8 +386,11 @@ fn a_worker_that_fails_ends_the_epoch_with_the_cause_and_leaves_the_errors_alone
             let settings = EngineSettings::new(OptimizerSettings::Adam(AdamSettings::default()));
             let layers = Layers::new(blocks, Some(&feedback), &settings, &mut generator).unwrap();
             let loss = Loss::BinaryCrossEntropy;
-            let mut trainer =
-                FeedbackTrainer::new(layers, ErrorInfo::DelayedError, loss, &data.train).unwrap();
+            let trainer = match prediction {
+                None => FeedbackTrainer::new(layers, ErrorInfo::DelayedError, loss, &data.train),
+                Some(it) => FeedbackTrainer::predicting(layers, it, loss, &data.train),
+            };
+            let mut trainer = trainer.unwrap();
             trainer.set_schedule(Box::new(Pipelined::new(stages, 1, 1))).unwrap();
             let order = generator.epoch_order(data.train.len()).unwrap();
             let mut done = 0;

@@ -153,13 +153,14 @@ impl Answers<'_> {
             Targets::Classes(names) => [&["class".to_string()], names.as_slice()].concat(),
             Targets::Numbers { names, .. } => names.clone(),
         };
-        let own = own.into_iter().map(|mut name| {
-            while others.contains(&name) {
+        let mut header = others.to_vec();
+        for mut name in own {
+            while header.contains(&name) {
                 name.insert_str(0, "predicted_");
             }
-            name
-        });
-        others.iter().cloned().chain(own).collect()
+            header.push(name);
+        }
+        header
     }
 
     /// A row for each sample.

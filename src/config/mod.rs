@@ -184,11 +184,24 @@ impl Config {
             return Err(reader.refuse("loss", self.loss, expected));
         }
         if self.precision == Precision::Bf16
-            && (!self.algorithm.learns_forward() || self.kernels == Kernels::Aten)
+            && (!self.algorithm.takes_chunks() || self.kernels == Kernels::Aten)
         {
             let expected = "float32 with this algorithm or `kernels: aten`; bf16 is for hidden \
                             layers that learn on the way forward (f3, drtp), with fused kernels";
             return Err(reader.refuse("precision", "bf16", expected));
+        }
+        if let Some(most) = self.algorithm.largest_chunk() {
+            if let Some(folder) = &self.schedule.offload {
+                let expected = "null: it takes a whole epoch at once, and predicted errors need some that \
+                                are announced in between";
+                return Err(reader.refuse("schedule.offload", folder.display(), expected));
+            }
+            if self.schedule.chunk.is_some_and(|chunk| chunk as i64 > most) {
+                let text = format!(
+                    "is more than `block` · `lag` of `algorithm.prediction`, {most}, which it is cut to"
+                );
+                reader.remark("schedule.chunk", &text);
+            }
         }
         let reordered =
             !matches!(self.schedule.name, ScheduleName::Auto | ScheduleName::Sequential);

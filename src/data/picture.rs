@@ -1,18 +1,47 @@
 //! Picture files: PNG and JPEG.
 
+use std::collections::HashSet;
+use std::fs;
 use std::io::BufReader;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Error, Result, anyhow, bail};
 use image::imageops::FilterType;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageReader};
 
-use crate::files;
+use crate::files::{self, At};
 
 /// Whether a file is a picture, by its name.
 pub(super) fn is_picture(path: &Path) -> bool {
     let ending = path.extension().and_then(|it| it.to_str()).unwrap_or_default();
     ["png", "jpg", "jpeg"].contains(&ending.to_ascii_lowercase().as_str())
+}
+
+/// The pictures in a folder, at any depth, sorted by their paths. Hidden files and folders are left out, and a
+/// folder that links lead to twice is looked at once.
+///
+/// # Errors
+/// If a folder cannot be read.
+pub(super) fn pictures_below(folder: &Path) -> Result<Vec<PathBuf>> {
+    let (mut found, mut folders, mut seen) =
+        (Vec::new(), vec![folder.to_path_buf()], HashSet::new());
+    while let Some(below) = folders.pop() {
+        if !seen.insert(below.canonicalize().at(&below, "cannot be read")?) {
+            continue;
+        }
+        for entry in fs::read_dir(&below).at(&below, "cannot be read")? {
+            let path = entry.at(&below, "cannot be read")?.path();
+            let hidden = path.file_name().is_some_and(|it| it.as_encoded_bytes()[0] == b'.');
+            match path.is_dir() {
+                _ if hidden => {}
+                true => folders.push(path),
+                false if is_picture(&path) => found.push(path),
+                false => {}
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// What becomes of a picture: planes of pixels, bytes.

@@ -1,7 +1,6 @@
 //! Samples to be predicted, some at a time: rows of a table, images of an IDX file, picture files, arrays.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs;
 use std::io::{BufRead, BufReader, Read, stdin};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -11,10 +10,14 @@ use tch::{Kind, Tensor};
 
 use super::array::{Archive, Array};
 use super::file::open;
-use super::picture::{self, PixelFormat, is_picture};
+use super::picture::{self, PixelFormat, is_picture, pictures_below};
 use super::preparation::{Column, Inputs, Preparation, name_of_missing, scale_pixels};
 use super::table::{Header, Rows, TableFormat, listed};
 use crate::files::At;
+
+/// Who was trained on other numbers than bytes cannot be told how those stand for pixels.
+const TRAINED_ON_NUMBERS: &str =
+    "the network was trained on numbers, not on bytes: give an array (.npy) of such numbers";
 
 /// The most inputs that are in memory at once, even if more samples are asked for.
 const MOST_NUMBERS: usize = 1 << 24;
@@ -78,20 +81,17 @@ impl<'a> Samples<'a> {
     ) -> Result<Samples<'a>> {
         let (mut origin, inputs) = (path.display().to_string(), &preparation.inputs);
         let (others, source) = if path.is_dir() {
-            let entries = fs::read_dir(path).at(path, "cannot be read")?;
-            let entries = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>();
-            let mut pictures: Vec<PathBuf> = entries.at(path, "cannot be read")?;
-            pictures.retain(|path| is_picture(path));
-            pictures.sort();
+            let pictures = pictures_below(path)?;
             if pictures.is_empty() {
                 bail!("{origin}: holds no PNG or JPEG files");
             }
-            open_pictures(pictures, inputs)?
+            open_pictures(path, pictures, inputs)?
         } else if is_picture(path) {
-            open_pictures(vec![path.to_path_buf()], inputs)?
+            let folder = path.parent().unwrap_or(Path::new(""));
+            open_pictures(folder, vec![path.to_path_buf()], inputs)?
         } else if let Some(ending @ ("npy" | "npz")) = path.extension().and_then(|it| it.to_str()) {
             let array = if ending == "npy" { Array::open(path)? } else { inputs_of(path)? };
-            (Vec::new(), open_array(array, inputs)?)
+            (Vec::new(), open_array(array, format.kind, inputs)?)
         } else {
             let content: Box<dyn Read> = match path.to_str() {
                 Some("-") => {
@@ -104,7 +104,10 @@ impl<'a> Samples<'a> {
             match content.fill_buf().at(path, "cannot be read")? {
                 [0, 0, ..] => (Vec::new(), open_idx(origin, content, inputs)?),
                 [0x93, b'N', ..] => {
-                    (Vec::new(), open_array(Array::read(origin, content)?, inputs)?)
+                    (Vec::new(), open_array(Array::read(origin, content)?, format.kind, inputs)?)
+                }
+                [b'P', b'K', 3, 4, ..] => {
+                    bail!("{origin}: is an archive, which cannot be read from there; give a .npy")
                 }
                 _ => open_table(origin, content, format, preparation)?,
             }
@@ -244,9 +247,12 @@ fn open_idx(
     mut content: impl Read + 'static,
     inputs: &Inputs,
 ) -> Result<Source<'_>> {
-    let Inputs::Image { shape: [channels, height, width], largest, .. } = *inputs else {
+    let Inputs::Image { shape: [channels, height, width], largest, unbounded, .. } = *inputs else {
         bail!("{origin}: holds images; the network was trained on rows of a table");
     };
+    if unbounded {
+        bail!("{origin}: holds bytes; {TRAINED_ON_NUMBERS}");
+    }
     let mut header = [0u8; 16];
     content.read_exact(&mut header).with_context(|| format!("{origin}: is too short for IDX"))?;
     let number = |at: usize| u32::from_be_bytes([0, 1, 2, 3].map(|byte| header[at + byte]));
@@ -308,7 +314,7 @@ fn inputs_of(path: &Path) -> Result<Array> {
 }
 
 /// Rows `[N, m]` or images; the network was trained on such arrays, or on what can be given as one.
-fn open_array(array: Array, inputs: &Inputs) -> Result<Source<'_>> {
+fn open_array(array: Array, kind: Kind, inputs: &Inputs) -> Result<Source<'_>> {
     let (origin, shape) = (array.origin.clone(), array.shape());
     let bytes = array.values.kind() == Kind::Uint8;
     let wanted = match inputs {
@@ -345,24 +351,55 @@ fn open_array(array: Array, inputs: &Inputs) -> Result<Source<'_>> {
             return Ok(None);
         }
         let values = values.narrow(0, start, part);
-        let is_good = values.to_kind(Kind::Float).isfinite().all_dim(1, false);
+        let (is_good, reason) = usable(&values, inputs);
+        let is_good = is_good.all_dim(1, true);
         let mut refused = BTreeMap::new();
-        for place in (0..part).filter(|place| is_good.int64_value(&[*place]) == 0) {
+        for place in (0..part).filter(|place| is_good.int64_value(&[*place, 0]) == 0) {
             let sample = start + place + 1;
-            let reason = "has numbers that are NaN, infinite or beyond float32";
             refused.insert(place as usize, anyhow!("{origin}: sample {sample} {reason}"));
         }
-        let values = if refused.is_empty() { values } else { values.nan_to_num(0.0, 0.0, 0.0) };
+        let values = match refused.is_empty() {
+            true => values,
+            false => values.where_self(&is_good, &values.zeros_like()),
+        };
         start += part;
+        let values =
+            if matches!(inputs, Inputs::Table { .. }) { values.to_kind(kind) } else { values };
         Ok(Some(SampleBatch { inputs: inputs.encode(&values), others: Vec::new(), refused }))
     }))
 }
 
-/// Pictures are told by their files' names.
-fn open_pictures(mut left: Vec<PathBuf>, inputs: &Inputs) -> Result<(Vec<String>, Source<'_>)> {
-    let Inputs::Image { shape, scaling, resized, .. } = inputs else {
+/// Which of the numbers `[b, m]` can be used, and what is wrong with the others.
+fn usable(values: &Tensor, inputs: &Inputs) -> (Tensor, String) {
+    let finite = || values.to_kind(Kind::Float).isfinite();
+    let numbers = "has numbers that are NaN, infinite or beyond float32".to_string();
+    match inputs {
+        Inputs::Image { largest, unbounded: false, .. } => {
+            (values.le(*largest), format!("has pixels above {largest}"))
+        }
+        Inputs::Image { .. } => (finite(), numbers),
+        Inputs::Table { columns, .. } => {
+            let fills: Vec<bool> = columns.iter().map(|it| it.fill.is_some()).collect();
+            // Where training knew missing numbers, NaN is one.
+            let missing = values.isnan().logical_and(&Tensor::from_slice(&fills));
+            (finite().logical_or(&missing), numbers)
+        }
+    }
+}
+
+/// Pictures are told by their paths in the folder.
+fn open_pictures<'a>(
+    folder: &Path,
+    mut left: Vec<PathBuf>,
+    inputs: &'a Inputs,
+) -> Result<(Vec<String>, Source<'a>)> {
+    let Inputs::Image { shape, scaling, resized, unbounded, .. } = inputs else {
         bail!("images were given to a network that was trained on rows of a table");
     };
+    if *unbounded {
+        bail!("{}: holds bytes; {TRAINED_ON_NUMBERS}", left[0].display());
+    }
+    let folder = folder.to_path_buf();
     let form = PixelFormat { shape: *shape, resized: *resized };
     let size = shape.iter().product::<i64>() as usize;
     let source = move |most: usize| {
@@ -375,7 +412,8 @@ fn open_pictures(mut left: Vec<PathBuf>, inputs: &Inputs) -> Result<(Vec<String>
                     pixels.resize(pixels.len() + size, 0);
                 }
             }
-            others.push(vec![path.file_name().unwrap_or_default().to_string_lossy().into_owned()]);
+            let name = path.strip_prefix(&folder).unwrap_or(&path);
+            others.push(vec![name.to_string_lossy().into_owned()]);
         }
         if others.is_empty() {
             return Ok(None);

@@ -12,7 +12,8 @@ use crate::{has_bfloat16, kernels_are_fast};
 named! {
     /// Which kernels compute fully connected layers and transformer blocks.
     pub enum Kernels {
-        /// `fused` where the processor has AVX2 or AVX-512 and all layers can be fused.
+        /// `fused` where the processor has AVX2 or AVX-512 and all layers can be fused; but `aten` for wide layers
+        /// (100 inputs and more) and batches of 400 samples and more on Intel's processors, if the rule goes back.
         Auto = "auto",
         /// libtorch's kernels.
         Aten = "aten",

@@ -74,7 +74,8 @@ fn place(
 ) -> Result<String> {
     let newest = checkpoints.map(Checkpoints::newest).transpose()?.flatten();
     // A network that lives in files would be read anew for every batch.
-    let is_searched = epoch > 0 && !run.state.trainer.layers().are_offloaded();
+    let trainer = &run.state.trainer;
+    let is_searched = epoch > 0 && !trainer.layers().are_offloaded() && trainer.is_batch_by_batch();
     if let Some(newest) = newest.filter(|_| is_searched) {
         let checkpoint = Checkpoint::open(&newest)?;
         observer.notice(&Event::Note(&format!(

@@ -36,7 +36,14 @@ pub trait Schedule: Send {
     /// How many batches a chunk has.
     fn chunk(&self) -> usize;
 
-    /// Lets `learn` take every chunk of the epoch through all layers of `network`.
+    /// How many stages compute at once, each a chunk of its own.
+    fn stages(&self) -> usize {
+        1
+    }
+
+    /// Lets `learn` take every chunk of the epoch through all layers of `network`. Where layers predict
+    /// errors, a stage may be made to wait until an earlier chunk has been behind the output layer: there
+    /// either one stage has all layers, or each stage has a thread of its own.
     ///
     /// # Errors
     /// The first failure of a layer; chunks may be missing in [`Epoch::done`] then.

@@ -54,6 +54,10 @@ impl Schedule for Pipelined {
         self.chunk
     }
 
+    fn stages(&self) -> usize {
+        self.stages
+    }
+
     fn run(&self, network: Stage, learn: Learn, epoch: Epoch) -> Result<()> {
         let Epoch { chunks, done } = epoch;
         thread::scope(|scope| {

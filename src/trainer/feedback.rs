@@ -13,7 +13,7 @@ use crate::data::{Batch, Split};
 use crate::engine::{Step, Teaching};
 use crate::error_info::{ErrorInfo, Timing};
 use crate::error_store::ErrorStore;
-use crate::layers::Layers;
+use crate::layers::{Layer, Layers};
 use crate::loss::Loss;
 use crate::prediction::{Announced, Announcer, Prediction, Rows};
 use crate::schedule::{self, Chunk, Head, LayerMajor, Schedule, Stage};
@@ -76,11 +76,14 @@ pub struct FeedbackTrainer {
 /// of the layer before as they were before that layer's step on the batch.
 fn learn_forward(stage: &mut Stage, mut chunk: Chunk) -> Result<Chunk> {
     let _no_grad = tch::no_grad_guard();
+    let by_others = stage.head.is_none();
     for layer in stage.layers.iter_mut() {
         chunk.bring_to(layer);
         chunk.h = match stage.announced {
             None => layer.learn(&chunk.h, &chunk.error, &chunk.step)?, // δh_i = e^{t-1} · B_i
-            Some(announced) => layer.learn_predicting(&chunk.rows(), announced, &chunk.step)?, // ê_i · B_i
+            Some(announced) => {
+                layer.learn_predicting(&chunk.rows(), announced, by_others, &chunk.step)? // ê_i · B_i
+            }
         };
     }
     if let Some(Head { output, loss, observed, announcer }) = &mut stage.head {
@@ -109,31 +112,38 @@ impl FeedbackTrainer {
             Timing::Known | Timing::Current => None,
         };
         let schedule = Box::new(LayerMajor::sequential());
-        let prediction = None;
-        let trainer = FeedbackTrainer { layers, error_info, loss, store, prediction, schedule };
-        match error_info {
-            ErrorInfo::DelayedErrorPredicted => {
-                trainer.with_prediction(Prediction::default(), training_set)
-            }
-            _ => Ok(trainer),
+        let mut trainer =
+            FeedbackTrainer { layers, error_info, loss, store, prediction: None, schedule };
+        if error_info == ErrorInfo::DelayedErrorPredicted {
+            trainer.predict_with(Prediction::default(), training_set)?;
         }
+        Ok(trainer)
     }
 
-    /// Lets the hidden layers predict what has become of the stored errors since the previous epoch, as
-    /// `delayed_error_predicted` has it.
-    pub fn with_prediction(
-        mut self,
+    /// A trainer by [`ErrorInfo::DelayedErrorPredicted`], whose hidden layers predict what has become of the
+    /// stored errors since the previous epoch.
+    pub fn predicting(
+        layers: Layers,
         settings: Prediction,
+        loss: Loss,
         training_set: &Split,
     ) -> Result<FeedbackTrainer> {
+        let mut trainer =
+            FeedbackTrainer::new(layers, ErrorInfo::DelayedError, loss, training_set)?;
+        trainer.error_info = ErrorInfo::DelayedErrorPredicted;
+        trainer.predict_with(settings, training_set)?;
+        Ok(trainer)
+    }
+
+    fn predict_with(&mut self, settings: Prediction, training_set: &Split) -> Result<()> {
         let classes = classes(&training_set.targets);
         let mut inputs = training_set.input_count();
-        let (hidden, _) = self.layers.split_output();
-        for layer in hidden {
+        for layer in self.layers.split_output().0 {
             layer.predict_with(settings, classes, inputs)?;
             inputs = layer.block().outputs();
         }
-        Ok(FeedbackTrainer { prediction: Some(settings), ..self })
+        self.prediction = Some(settings);
+        Ok(())
     }
 
     /// One epoch of Algorithm 1 in the order of the schedule. Errors are read as they were before the
@@ -141,7 +151,8 @@ impl FeedbackTrainer {
     fn learn_epoch(&mut self, epoch: &Epoch, on_samples: &mut dyn FnMut(i64)) -> Result<()> {
         let info = self.error_info;
         let batches = self.schedule.chunk();
-        let batches = self.prediction.map_or(batches, |prediction| prediction.chunk(batches));
+        let stages = self.schedule.stages();
+        let batches = self.prediction.map_or(batches, |it| it.chunk(batches, stages));
         let rows = epoch.batch_size * batches as i64;
         let announced = self.prediction.map(|_| Announced::new());
         let stored = self.store.as_ref().map(|store| store.errors().shallow_clone());
@@ -213,7 +224,7 @@ fn chunk(info: ErrorInfo, stored: Option<&Tensor>, batch: Batch, step: Step, fir
     Chunk { h: batch.inputs, error, targets: batch.targets, step, first }
 }
 
-/// All layers as one stage.
+/// All layers as one stage, before an epoch.
 fn whole<'a>(
     layers: &'a mut Layers,
     loss: Loss,
@@ -221,6 +232,7 @@ fn whole<'a>(
     announced: Option<&'a Announced>,
 ) -> Stage<'a> {
     let (layers, output) = layers.split_output();
+    layers.iter_mut().for_each(Layer::begin_epoch);
     let announcer = announced.map(Announcer);
     Stage { layers, announced, head: Some(Head { output, loss, observed, announcer }) }
 }
@@ -257,6 +269,11 @@ impl Trainer for FeedbackTrainer {
         }
     }
 
+    /// Where errors are predicted, blocks of batches belong together.
+    fn is_batch_by_batch(&self) -> bool {
+        self.prediction.is_none()
+    }
+
     fn layers(&self) -> &Layers {
         &self.layers
     }
@@ -281,15 +298,18 @@ impl Trainer for FeedbackTrainer {
 
     fn teaching_errors(&self, batch: &Batch) -> Result<Option<Vec<Tensor>>> {
         let stored = self.store.as_ref().map(|store| store.read(&batch.positions));
+        let hidden = self.layers.as_slice().len() - 1;
+        let is_current = self.error_info.timing() == Timing::Current;
+        if self.prediction.is_none() && !is_current {
+            let error = self.error_info.signal(stored.as_ref(), &batch.targets);
+            return Ok(Some((0..hidden).map(|_| error.shallow_clone()).collect()));
+        }
         let tapes = self.layers.record(&batch.inputs)?;
-        let (last, hidden) = tapes.split_last().expect("made with an output layer");
-        let error = match self.error_info.timing() {
-            Timing::Known | Timing::Delayed => {
-                self.error_info.signal(stored.as_ref(), &batch.targets)
-            }
-            Timing::Current => self.error_info.observe(&last.output, &batch.targets, self.loss),
+        let error = match is_current {
+            true => self.error_info.observe(&tapes[hidden].output, &batch.targets, self.loss),
+            false => self.error_info.signal(stored.as_ref(), &batch.targets),
         };
-        let errors = self.layers.as_slice().iter().zip(hidden).map(|(layer, tape)| {
+        let errors = self.layers.as_slice().iter().zip(&tapes[..hidden]).map(|(layer, tape)| {
             let [input, stored, targets] =
                 [&tape.input, &error, &batch.targets].map(|it| layer.bring(it));
             layer.teaching_error(&Rows { input, stored, targets, first: 0 }, &tape.output)

@@ -7,7 +7,7 @@ use super::{FeedbackTrainer, Trainer};
 use crate::error_info::{ErrorInfo, Timing};
 use crate::feedback::FeedbackInit;
 use crate::loss::Loss;
-use crate::prediction::InfoSettings;
+use crate::prediction::{InfoSettings, Local};
 use crate::settings::domain::choice;
 use crate::settings::{ConfigError, Reader, section};
 
@@ -67,6 +67,15 @@ impl Rule for F3 {
         self.error_info.timing() != Timing::Current
     }
 
+    fn takes_chunks(&self) -> bool {
+        let prediction = self.info_settings.prediction();
+        self.learns_forward() && prediction.is_none_or(|it| it.local != Local::Output)
+    }
+
+    fn largest_chunk(&self) -> Option<i64> {
+        self.info_settings.prediction().map(|it| it.block * it.lag)
+    }
+
     fn check(&self, reader: &mut Reader, beside: &Beside) -> Result<(), ConfigError> {
         use ErrorInfo::{CurrentError, DelayedError, DelayedErrorOneHot};
         if matches!(self.error_info, DelayedError | DelayedErrorOneHot | CurrentError)
@@ -92,8 +101,7 @@ impl Rule for F3 {
             return taught_with(self.error_info, parts);
         };
         let Parts { layers, data, loss, .. } = parts;
-        let trainer = FeedbackTrainer::new(layers, self.error_info, loss, data)?;
-        Ok(Box::new(trainer.with_prediction(*prediction, data)?))
+        Ok(Box::new(FeedbackTrainer::predicting(layers, *prediction, loss, data)?))
     }
 }
 

@@ -60,6 +60,11 @@ pub trait Trainer: Send {
     /// Takes one step on a batch.
     fn train_batch(&mut self, batch: &Batch, step: &Step) -> Result<()>;
 
+    /// Whether an epoch is its batches one after the other, by [`Trainer::train_batch`], and nothing more.
+    fn is_batch_by_batch(&self) -> bool {
+        true
+    }
+
     /// The layers as trained so far.
     fn layers(&self) -> &Layers;
 
@@ -134,8 +139,9 @@ fn batch_by_batch(
 ) -> Result<()> {
     let _no_grad = tch::no_grad_guard();
     let (gather, mut done) = (trainer.layers().gatherer(), 0);
-    for positions in epoch.order.split(epoch.batch_size, 0) {
-        let batch = gather(epoch.data, &positions);
+    while done < epoch.len() {
+        let count = epoch.batch_size.min(epoch.len() - done);
+        let batch = gather(epoch.data, &epoch.order.narrow(0, done, count));
         done += batch.len();
         trainer.train_batch(&batch, &epoch.step(done))?;
         on_samples(done);

@@ -41,6 +41,10 @@ impl Trainer for RecordedTrainer {
         self.inner.train_batch(batch, step)
     }
 
+    fn is_batch_by_batch(&self) -> bool {
+        self.inner.is_batch_by_batch()
+    }
+
     fn layers(&self) -> &Layers {
         self.inner.layers()
     }

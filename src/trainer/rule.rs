@@ -78,6 +78,16 @@ pub trait Rule {
         false
     }
 
+    /// Whether a layer takes all batches of a chunk at once, and not one after the other.
+    fn takes_chunks(&self) -> bool {
+        self.learns_forward()
+    }
+
+    /// The most batches that a chunk can have, if there is such a limit.
+    fn largest_chunk(&self) -> Option<i64> {
+        None
+    }
+
     /// Whether the hidden layers learn.
     fn teaches_hidden_layers(&self) -> bool {
         true

@@ -2,7 +2,6 @@
 //!
 //! Legend: N pictures of c channels with r x s pixels.
 
-use std::collections::HashSet;
 use std::fs;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -17,7 +16,7 @@ use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
 
 use super::csv::file;
-use crate::data::picture::{self, PixelFormat, is_picture};
+use crate::data::picture::{self, PixelFormat, pictures_below};
 use crate::data::preparation::channel_statistics;
 use crate::data::{
     About, DataSet, Files, Inputs, Progress, RawDataset, Report, Scaling, Split, Targets,
@@ -218,28 +217,15 @@ fn pictures(folder: &Path, classes: &[String]) -> Result<Vec<Picture>> {
     }
     let mut found = Vec::new();
     for (class, name) in (0..).zip(classes) {
-        let (place, before) = (folder.join(name), found.len());
-        let (mut folders, mut seen) = (vec![place.clone()], HashSet::new());
-        while let Some(below) = folders.pop() {
-            let Ok(whole) = below.canonicalize() else { continue }; // a test set can do without a class
-            if !seen.insert(whole) {
-                continue; // a link to a folder that has been looked at
-            }
-            for entry in fs::read_dir(&below).at(&below, "cannot be read")? {
-                let path = entry.at(&below, "cannot be read")?.path();
-                let hidden = path.file_name().is_some_and(|it| it.as_encoded_bytes()[0] == b'.');
-                match path.is_dir() {
-                    _ if hidden => {}
-                    true => folders.push(path),
-                    false if is_picture(&path) => found.push(Picture { path, class }),
-                    false => {}
-                }
-            }
+        let place = folder.join(name);
+        if !place.is_dir() {
+            continue; // a test set can do without a class
         }
-        if place.is_dir() && found.len() == before {
+        let pictures = pictures_below(&place)?;
+        if pictures.is_empty() {
             bail!("{}: has no PNG or JPEG files", place.display());
         }
-        found[before..].sort_by(|a, b| a.path.cmp(&b.path));
+        found.extend(pictures.into_iter().map(|path| Picture { path, class }));
     }
     Ok(found)
 }
