@@ -25,14 +25,14 @@ use tch::{Device, Kind, Tensor};
 
 use crate::activation::Activation;
 use crate::batches::joined;
-use crate::engine::{BlockEngine, Engine, FusedDense, Signal, Step, parameters};
+use crate::engine::{Engine, EngineSettings, Kernels, Signal, Step, parameters};
 use crate::error_info::ErrorInfo;
 use crate::loss::Loss;
 use crate::network::Dense;
 use crate::optimizer::{AdamSettings, OptimizerSettings};
 use crate::process::{Threads, use_threads};
 use crate::settings::domain::{choice, number, whole};
-use crate::settings::{ConfigError, Domain, Key, Reader, Source, named, section};
+use crate::settings::{ConfigError, Key, Reader, Source, named, section};
 
 named! {
     /// What the local map R sees of its layer.
@@ -63,7 +63,8 @@ section! {
         /// Share of the maps that is left when an epoch ends: the errors that are stored then are younger.
         carry: f64 = 0.3, number("a number from 0 to 1", 0.0..=1.0);
         /// Share of a block's batches, its first ones, that the maps learn from.
-        share: f64 = 1.0, share_of();
+        share: f64 = 1.0,
+            number("a number above 0, up to 1", (Bound::Excluded(0.0), Bound::Included(1.0)));
     }
 }
 
@@ -84,10 +85,6 @@ pub enum InfoSettings {
     Predicted(Predicted),
     /// The others have none.
     None {},
-}
-
-fn share_of() -> Domain<f64> {
-    number("a number above 0, up to 1", (Bound::Excluded(0.0), Bound::Included(1.0)))
 }
 
 impl InfoSettings {
@@ -139,6 +136,7 @@ impl Prediction {
 }
 
 /// The present errors of an epoch, as the output layer announces them to all others.
+#[derive(Default)]
 pub struct Announced {
     state: Mutex<State>,
     changed: Condvar,
@@ -152,11 +150,6 @@ struct State {
 }
 
 impl Announced {
-    /// Nothing yet.
-    pub fn new() -> Announced {
-        Announced { state: Mutex::new(State::default()), changed: Condvar::new() }
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -189,12 +182,6 @@ impl Announced {
             errors.narrow(0, from - start, to - from)
         };
         Ok(joined(pieces.into_iter().map(piece).collect()))
-    }
-}
-
-impl Default for Announced {
-    fn default() -> Announced {
-        Announced::new()
     }
 }
 
@@ -326,17 +313,14 @@ impl Predictor {
         (device, fused): (Device, bool),
     ) -> Result<Predictor> {
         let zeros = |rows, columns| Tensor::f_zeros([rows, columns], (Kind::Float, device));
-        let adam = OptimizerSettings::Adam(AdamSettings::default());
+        let adam = EngineSettings::new(OptimizerSettings::Adam(AdamSettings::default()));
+        let kernels = if fused { Kernels::Fused } else { Kernels::Aten };
         let local = match settings.local {
             Local::None => None,
             _ if settings.local_rate == 0.0 => None,
             Local::Input | Local::Output => {
                 let map = Dense::of(zeros(outputs, seen)?, None, Activation::Identity);
-                let engine: Box<dyn Engine> = match fused {
-                    true => Box::new(FusedDense::new(&map, &adam, false)?),
-                    false => Box::new(BlockEngine::new(Box::new(map), &adam)?),
-                };
-                Some(engine)
+                Some(adam.build(Box::new(map), kernels)?)
             }
         };
         let class = zeros(classes, outputs)?;
@@ -533,7 +517,7 @@ mod tests {
         let wanted = present(&input, &targets);
         let all = Rows { input, stored, targets, first: 0 };
         for _ in 0..epochs {
-            let announced = Announced::new();
+            let announced = Announced::default();
             let announcer = Announcer(&announced);
             for rows in all.cut(5, false) {
                 predictor.prepare_for(&rows, 5, &announced, false).unwrap();

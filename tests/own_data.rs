@@ -210,21 +210,19 @@ fn pictures_that_cannot_be_used_are_refused_by_name() {
     );
 }
 
-/// Saves arrays with NumPy.
-fn numpy(python: &str, folder: &Path, script: &str) {
+/// A folder in which a script of NumPy's has saved arrays; none without Python.
+fn arrays(script: &str) -> Option<TempDir> {
+    let (python, folder) = (common::python()?, TempDir::new().unwrap());
     let script = format!("import numpy as np\nrandom = np.random.RandomState(1)\n{script}");
-    let output = Command::new(python).args(["-c", &script]).current_dir(folder).output().unwrap();
+    let mut command = Command::new(python);
+    let output = command.args(["-c", &script]).current_dir(folder.path()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(folder)
 }
 
 #[test]
 fn arrays_of_numpy_are_learned() {
-    let Some(python) = common::python() else { return };
-    let folder = TempDir::new().unwrap();
-    let path = folder.path();
-    numpy(
-        &python,
-        path,
+    let Some(folder) = arrays(
         "
 def samples(n):
     y = random.randint(0, 3, n)
@@ -241,7 +239,10 @@ np.savez('numbers.npz', x_train=x.astype(np.float32), y_train=x.mean((1, 2)) * 1
 for name, array in dict(x_train=x, y_train=y, x_test=u, y_test=v).items():
     np.save(name, array)
 ",
-    );
+    ) else {
+        return;
+    };
+    let path = folder.path();
     let each = "name: npz, x_train: x_train.npy, y_train: y_train.npy, x_test: x_test.npy, y_test: y_test.npy";
     let mut losses = Vec::new();
     for (data, model) in [
@@ -268,12 +269,7 @@ for name, array in dict(x_train=x, y_train=y, x_test=u, y_test=v).items():
 
 #[test]
 fn arrays_of_numpy_are_predicted() {
-    let Some(python) = common::python() else { return };
-    let folder = TempDir::new().unwrap();
-    let path = folder.path();
-    numpy(
-        &python,
-        path,
+    let Some(folder) = arrays(
         "
 y = random.randint(0, 2, 40).astype(np.uint64)
 x = random.randint(0, 100, (40, 6, 6), dtype=np.uint8)
@@ -293,7 +289,10 @@ np.savez('two.npz', a=x, b=x)
 rows[3, 5] = np.nan
 np.save('gap.npy', rows)
 ",
-    );
+    ) else {
+        return;
+    };
+    let path = folder.path();
     config(path, "images.yaml", "name: npz, path: images.npz", CNN);
     config(path, "rows.yaml", "name: npz, path: rows.npz", "{width: 10}");
     let said = [("images", "4"), ("rows", "20")].map(|(name, epochs)| {
@@ -351,12 +350,7 @@ np.save('gap.npy', rows)
 
 #[test]
 fn arrays_that_cannot_be_used_are_refused_by_name() {
-    let Some(python) = common::python() else { return };
-    let folder = TempDir::new().unwrap();
-    let path = folder.path();
-    numpy(
-        &python,
-        path,
+    let Some(folder) = arrays(
         "
 x, y = random.rand(20, 4), random.randint(0, 2, 20)
 good = dict(x_train=x, y_train=y, x_test=x, y_test=y)
@@ -379,7 +373,10 @@ save('empty.npz', y_train=np.zeros((20, 0)), y_test=np.zeros((20, 0)))
 save('mixed.npz', x_train=np.zeros((20, 4, 4), np.uint8), x_test=np.zeros((20, 4, 4)))
 open('broken.npz', 'wb').write(b'PK no zip')
 ",
-    );
+    ) else {
+        return;
+    };
+    let path = folder.path();
     for (file, expected) in [
         ("missing", "has no array `y_test`; it has x_train, y_train, x_test"),
         ("long", "`y_train`: is [21]; of 20 samples the targets are [N] or [N, C]"),

@@ -154,7 +154,7 @@ impl FeedbackTrainer {
         let stages = self.schedule.stages();
         let batches = self.prediction.map_or(batches, |it| it.chunk(batches, stages));
         let rows = epoch.batch_size * batches as i64;
-        let announced = self.prediction.map(|_| Announced::new());
+        let announced = self.prediction.map(|_| Announced::default());
         let stored = self.store.as_ref().map(|store| store.errors().shallow_clone());
         let (data, order) = (epoch.data.shallow_clone(), epoch.order.shallow_clone());
         let (count, gather) = (epoch.len(), self.layers.gatherer());
@@ -187,7 +187,7 @@ impl FeedbackTrainer {
         let stored = store.as_ref().map(ErrorStore::errors);
         let same = batch.shallow_clone();
         let chunk = chunk(*error_info, stored, same, step.for_batch(&batch.inputs), 0);
-        let announced = prediction.map(|_| Announced::new());
+        let announced = prediction.map(|_| Announced::default());
         let observed = store.as_ref().map(|_| *error_info);
         let mut network = whole(layers, *loss, observed, announced.as_ref());
         let learned = learn_forward(&mut network, chunk)?;
