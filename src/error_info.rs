@@ -15,6 +15,21 @@ use crate::settings::named;
 
 named! {
     /// What the hidden layers are taught with (Flügel et al. 2024, sections 3 and 4).
+    ///
+    /// ```
+    /// use f3_tch::error_info::{ErrorInfo, Timing};
+    /// use f3_tch::loss::Loss;
+    /// use f3_tch::tch::Tensor;
+    ///
+    /// let row = |values: &[f64]| Tensor::from_slice(values).view([1, -1]);
+    /// let (output, targets) = (row(&[0.25, 0.5]), row(&[1.0, 0.0]));
+    /// let info = ErrorInfo::DelayedError;
+    /// assert_eq!(info.timing(), Timing::Delayed);
+    /// // In the first epoch nothing is stored yet, and the targets teach.
+    /// assert_eq!(info.signal(None, &targets), targets);
+    /// let stored = info.observe(&output, &targets, Loss::BinaryCrossEntropy); // y* - y
+    /// assert_eq!(info.signal(Some(&stored), &targets), row(&[0.75, -0.5]));
+    /// ```
     pub enum ErrorInfo {
         /// DRTP: the targets y*.
         OneHotTarget = "one_hot_target",

@@ -10,6 +10,17 @@ use crate::settings::named;
 
 named! {
     /// What the output layer minimises.
+    ///
+    /// ```
+    /// use f3_tch::loss::Loss;
+    /// use f3_tch::tch::Tensor;
+    ///
+    /// let row = |values: &[f64]| Tensor::from_slice(values).view([1, -1]);
+    /// let (output, targets) = (row(&[0.5, 3.0]), row(&[1.0, 2.0]));
+    /// let loss = Loss::MeanSquaredError;
+    /// assert_eq!(loss.sum(&output, &targets).double_value(&[]), 0.25 + 1.0);
+    /// assert_eq!(loss.gradient(&output, &targets), row(&[-0.5, 1.0])); // 2 (y - y*) / (b C)
+    /// ```
     pub enum Loss {
         /// Binary cross-entropy over C independent sigmoid outputs.
         ///

@@ -224,10 +224,12 @@ fn tables_go_where_they_can() {
     let said = fails(path, &["predict", "run", "rows.csv", "-o", "nowhere/out.csv"]);
     assert!(said.contains("nowhere: cannot be written to") && !said.contains(".f3-tch-"), "{said}");
     // A reader that has seen enough.
-    let command = format!("{PROGRAM} predict run rows.csv -o - 2>said | head -n 2; cat said");
+    let predict = format!("{PROGRAM} predict run rows.csv -o - 2>said; echo $? >code");
+    let command = format!("({predict}) | head -n 2; cat said");
     let output = Command::new("sh").args(["-c", &command]).current_dir(path).output().unwrap();
     let said = text(&output.stdout);
     assert!(said.starts_with("class,0,1") && said.lines().count() == 2, "{said}");
+    assert_eq!(fs::read_to_string(path.join("code")).unwrap().trim(), "0");
 }
 
 #[test]

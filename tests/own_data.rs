@@ -276,7 +276,7 @@ x = random.randint(0, 100, (40, 6, 6), dtype=np.uint8)
 x[y == 1, 2] += 150
 rows = x.reshape(40, 36) / 255.0
 np.savez('images.npz', x_train=x, y_train=y, x_test=x, y_test=y)
-f = x / 255.0
+f = (x / 255.0).astype(np.float16)
 np.savez('floats.npz', x_train=f, y_train=y, x_test=f, y_test=y)
 np.savez('rows.npz', x_train=rows, y_train=y, x_test=rows, y_test=y)
 np.savez('last.npz', x_train=np.stack([x] * 3, 3), y_train=y, x_test=np.stack([x] * 3, 3), y_test=y)
@@ -288,6 +288,12 @@ np.save('long.npy', np.hstack([rows, rows]))
 np.savez('two.npz', a=x, b=x)
 rows[3, 5] = np.nan
 np.save('gap.npy', rows)
+names = [f'pixel{i}' for i in range(36)]
+for name, header in [('kept', ['label', *names, 'note']), ('unclear', ['label', *names[::-1], 'note'])]:
+    with open(f'{name}.csv', 'w') as file:
+        print(*header, sep=',', file=file)
+        for at, image in enumerate(x):
+            print(f'n{at}', *image.flat, 'a', sep=',', file=file)
 ",
     ) else {
         return;
@@ -317,6 +323,18 @@ np.save('gap.npy', rows)
     let expected: Vec<&str> =
         rows.lines().enumerate().map(|(line, row)| if line == 4 { ",," } else { row }).collect();
     assert_eq!(with_gap.lines().collect::<Vec<_>>(), expected);
+    // Columns beside the pixels are kept where names tell them apart.
+    let said = fails(path, &["predict", "images", "unclear.csv", "-o", "none.csv"]);
+    assert!(
+        said.contains("has 38 column(s); an image of the training set has 36 pixels"),
+        "{said}"
+    );
+    let (_, kept) = answers("images", "kept.csv");
+    let expected = images.lines().enumerate().map(|(line, row)| match line {
+        0 => format!("label,note,{row}"),
+        line => format!("n{},a,{row}", line - 1),
+    });
+    assert_eq!(kept.lines().map(String::from).collect::<Vec<_>>(), expected.collect::<Vec<_>>());
     // Through a pipe.
     let mut command = Command::new(PROGRAM);
     command.args(["predict", "rows", "-", "-o", "-"]).current_dir(path);
@@ -438,10 +456,13 @@ fn networks_and_results_are_read_in_python() {
     }
     for name in ["cnn", "vit", "mlp", "numbers", "classes"] {
         let run = format!("runs/{name}");
-        succeeds(path, &["train", &format!("{name}.yaml"), "--quiet", "--run-dir", &run]);
+        let train = ["train", &format!("{name}.yaml"), "--quiet", "--run-dir", &run];
+        succeeds(path, &[&train[..], &["--set", "checkpoint.best=test_loss"]].concat());
         let input =
             if ["numbers", "classes"].contains(&name) { "people.csv" } else { "test/below" };
         succeeds(path, &["predict", &run, input, "-o", &format!("{name}.csv")]);
+        let best = format!("{name}_best.csv");
+        succeeds(path, &["predict", &run, input, "--at", "best", "-o", &best]);
     }
     let script = "
 import csv, pathlib, sys
@@ -478,13 +499,14 @@ def png(path):
 paths = sorted(pathlib.Path('test/below').glob('**/*.png'))
 pixels = torch.stack([png(path) for path in paths])
 for name in ['cnn', 'vit', 'mlp', 'numbers', 'classes']:
-    for place in [f'runs/{name}', sorted(pathlib.Path(f'runs/{name}/checkpoints').glob('epoch*'))[-1]]:
-        network = f3_tch.load(place)
+    newest = sorted(pathlib.Path(f'runs/{name}/checkpoints').glob('epoch*'))[-1]
+    for place, at in [(f'runs/{name}', 'last'), (newest, 'last'), (f'runs/{name}', 'best')]:
+        network = f3_tch.load(place, at=at)
         assert not network.training and len(network.feedback) > 0
         samples = pixels if name in ['cnn', 'vit', 'mlp'] else [
             {**row, 'age': float(row['age'])} for row in read('people.csv', ';')]
         answer = network.answer(samples)
-        rows = read(f'{name}.csv')
+        rows = read(f'{name}.csv' if at == 'last' else f'{name}_best.csv')
         names = network.classes or ['predicted_pay']  # `pay` is a column of the table
         theirs = torch.tensor([[float(row[it]) for it in names] for row in rows], dtype=torch.float64)
         assert answer.shape == theirs.shape, (name, answer.shape, theirs.shape)
@@ -503,11 +525,18 @@ for wrong in [torch.zeros(3, 5), torch.zeros(7)]:
         raise SystemExit('was taken')
     except ValueError as error:
         assert 'expected [N' in str(error)
-try:
-    f3_tch.load('runs/numbers').prepare([{'age': 1.0, 'kind': 'q', 'city': 'x'}])
-    raise SystemExit('was taken')
-except ValueError as error:
-    assert 'column `kind`: is `q`; expected one of a, b, c' in str(error), error
+for place, at in [('runs/cnn/model.safetensors', 'best'), ('runs/cnn', 'first')]:
+    try:
+        f3_tch.load(place, at=at)
+        raise SystemExit('was taken')
+    except ValueError:
+        pass
+for strange in ['q', float('inf')]:
+    try:
+        f3_tch.load('runs/numbers').prepare([{'age': 1.0, 'kind': strange, 'city': 'x'}])
+        raise SystemExit('was taken')
+    except ValueError as error:
+        assert f'column `kind`: is `{strange}`; expected one of a, b, c' in str(error), error
 ";
     let package = common::root().join("python");
     let output = Command::new(&python)

@@ -24,14 +24,20 @@ ACTIVATIONS = {
 }
 
 
-def load(path, map_location="cpu"):
+def load(path, map_location="cpu", at="last"):
     """The network of a run's folder, a `model.safetensors` or a checkpoint, as a `Network` in `eval` mode.
+
+    at: the epoch of a run, "last" or "best"; a run keeps its best one if `checkpoint.best` names a metric
 
     Raises ValueError if the file does not say which network it holds, or says it in another version.
     """
-    path = pathlib.Path(path)
+    path, files = pathlib.Path(path), {"last": "model.safetensors", "best": "checkpoints/best.safetensors"}
+    if at not in files:
+        raise ValueError(f"at is {at!r}; expected 'last' or 'best'")
     if path.is_dir():
-        path = path / "model.safetensors"
+        path = path / files[at]
+    elif at == "best":
+        raise ValueError(f"{path}: is one network; the best epoch is that of a run's folder")
     with safe_open(path, "pt", device=str(map_location)) as file:
         text = (file.metadata() or {}).get("f3_tch_model")
         if text is None:

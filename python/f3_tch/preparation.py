@@ -94,7 +94,7 @@ class Targets:
 
 def text(cell):
     """A cell as it stands in a table: a whole number without a point."""
-    is_whole = isinstance(cell, (float, np.floating)) and cell == int(cell)
+    is_whole = isinstance(cell, (float, np.floating)) and float(cell).is_integer()
     return str(int(cell)) if is_whole else str(cell)
 
 

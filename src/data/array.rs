@@ -5,6 +5,7 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use npyz::half::f16;
 use npyz::{DType, NpyFile, Order, TypeChar};
 use tch::{Kind, Tensor};
 use zip::ZipArchive;
@@ -87,6 +88,10 @@ impl Array {
                 let found = found.into_iter().map(i64::try_from).collect::<Result<Vec<_>, _>>();
                 whole(found.with_context(|| format!("{origin}: has a number beyond int64"))?)
             }
+            (TypeChar::Float, 2) => {
+                let found = file.into_vec::<f16>().with_context(unread)?;
+                Tensor::from_slice(&found.into_iter().map(f64::from).collect::<Vec<_>>())
+            }
             (TypeChar::Float, 4) => {
                 Tensor::from_slice(&file.into_vec::<f32>().with_context(unread)?)
                     .to_kind(Kind::Double)
@@ -94,7 +99,7 @@ impl Array {
             (TypeChar::Float, 8) => {
                 Tensor::from_slice(&file.into_vec::<f64>().with_context(unread)?)
             }
-            _ => bail!("{origin}: holds {kind}; whole numbers, float32 or float64 are needed"),
+            _ => bail!("{origin}: holds {kind}; whole numbers or float16 to float64 are needed"),
         };
         let values = match order {
             Order::C => flat.reshape(&shape),

@@ -95,6 +95,18 @@ pub struct TrainingShape {
 }
 
 /// Samples on one device, each known by its position.
+///
+/// ```
+/// use f3_tch::data::Split;
+/// use f3_tch::tch::{Device, Kind, Tensor};
+///
+/// let inputs = Tensor::rand([25, 8], (Kind::Float, Device::Cpu));
+/// let targets = Tensor::zeros([25, 3], (Kind::Float, Device::Cpu));
+/// let data = Split::new(inputs, targets);
+/// let order = Tensor::randperm(25, (Kind::Int64, Device::Cpu));
+/// let sizes: Vec<i64> = data.batches(&order, 10).map(|batch| batch.len()).collect();
+/// assert_eq!(sizes, [10, 10, 5]);
+/// ```
 pub struct Split {
     /// Float `[N, n_0]`.
     pub inputs: SharedTensor,
@@ -102,7 +114,18 @@ pub struct Split {
     pub targets: SharedTensor,
 }
 
-/// Some samples of a split.
+/// Some samples of a split: what [`Split::batches`] and [`Split::gather`] give.
+///
+/// ```
+/// use f3_tch::data::Split;
+/// use f3_tch::tch::Tensor;
+///
+/// let inputs = Tensor::from_slice(&[1f32, 2., 3., 4.]).view([4, 1]);
+/// let data = Split::new(inputs.shallow_clone(), inputs * 10.0);
+/// let batch = data.gather(&Tensor::from_slice(&[3i64, 0]));
+/// assert_eq!(batch.inputs, Tensor::from_slice(&[4f32, 1.]).view([2, 1]));
+/// assert_eq!(batch.targets, Tensor::from_slice(&[40f32, 10.]).view([2, 1]));
+/// ```
 pub struct Batch {
     /// Their positions in the split: int64 `[b]`.
     pub positions: Tensor,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{BufRead, BufReader, Read, stdin};
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, anyhow, bail};
@@ -69,7 +69,7 @@ impl<'a> Samples<'a> {
     /// `-` is a table, an IDX file or a `.npy` from standard input. A table must have the columns of the
     /// training set under their names, in any order, and may have others; without names, it must have all
     /// columns of the training set's table. For a network that was trained on images, it must have a column
-    /// for each pixel. An array is `[N, m]`, or images as `[N, height, width]` or `[N, channels, height,
+    /// for each pixel; beside others, these are told by names that count up. An array is `[N, m]`, or images as `[N, height, width]` or `[N, channels, height,
     /// width]`, of the kind of number that the network was trained on.
     ///
     /// # Errors
@@ -149,12 +149,14 @@ fn open_table<'a>(
         }
         Inputs::Image { .. } => {
             let pixels = inputs.width() as usize;
-            if found != pixels {
-                bail!(
-                    "{origin}: has {found} column(s); an image of the training set has {pixels} pixels"
-                );
-            }
-            (0..pixels).collect()
+            let places = columns_of_pixels(&rows.names, pixels).with_context(|| {
+                format!(
+                    "{origin}: has {found} column(s); an image of the training set has {pixels} pixels. \
+                     Other columns may stand beside them if the pixels' columns are counted, such as \
+                     pixel0, pixel1, …"
+                )
+            })?;
+            places.collect()
         }
     };
     let used: HashSet<usize> = places.iter().copied().collect();
@@ -187,6 +189,35 @@ fn open_table<'a>(
         Ok(Some(SampleBatch { inputs, others: kept, refused }))
     };
     Ok((names, Box::new(source)))
+}
+
+/// Which columns are pixels: all; among others, those that stand side by side with names that count up.
+fn columns_of_pixels(names: &[String], pixels: usize) -> Option<Range<usize>> {
+    if names.len() == pixels {
+        return Some(0..pixels);
+    }
+    let counted = |name: &String| {
+        let digits = name.bytes().rev().take_while(u8::is_ascii_digit).count();
+        let (text, number) = name.split_at(name.len() - digits);
+        Some((text.to_string(), number.parse::<u64>().ok()?))
+    };
+    let counted: Vec<Option<(String, u64)>> = names.iter().map(counted).collect();
+    let follows = |pair: &[Option<(String, u64)>]| match pair {
+        [Some((text, number)), Some((next_text, next))] => {
+            text == next_text && number.checked_add(1) == Some(*next)
+        }
+        _ => false,
+    };
+    let mut start = 0;
+    for end in 1..=names.len() {
+        if end == names.len() || !follows(&counted[end - 1..=end]) {
+            if end - start == pixels {
+                return Some(start..end);
+            }
+            start = end;
+        }
+    }
+    None
 }
 
 /// How cells become numbers.

@@ -95,8 +95,8 @@ fn about(model: &Model) -> Exported {
 /// A module that stands alone.
 fn text(path: &Path) -> String {
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
-    let open = "def load(path, map_location=\"cpu\"):";
-    let beside = "def load(path=pathlib.Path(__file__).with_suffix(\".safetensors\"), map_location=\"cpu\"):";
+    let (open, beside) =
+        ("def load(path, ", "def load(path=pathlib.Path(__file__).with_suffix(\".safetensors\"), ");
     let relative = "from .preparation import Inputs, Targets\n";
     let network = without_docstring(NETWORK).replacen(open, beside, 1).replacen(relative, "", 1);
     let head = format!(

@@ -18,6 +18,32 @@ use super::{Dense, TransformerBlock};
 ///
 /// Parameters and buffers are float32, contiguous, and on the device of the data. Where autograd is
 /// used, parameters are leaves that require gradients (see [`trainable`]).
+///
+/// ```
+/// use f3_tch::network::{Block, trainable};
+/// use f3_tch::tch::{Device, Kind, Tensor};
+///
+/// /// h = s ⊙ x, with one factor for each input.
+/// struct Scale(Tensor);
+///
+/// impl Block for Scale {
+///     fn outputs(&self) -> i64 {
+///         self.0.size()[0]
+///     }
+///     fn parameters(&self) -> Vec<(&str, &Tensor)> {
+///         vec![("factor", &self.0)]
+///     }
+///     fn forward(&self, input: &Tensor) -> Tensor {
+///         input * &self.0
+///     }
+/// }
+///
+/// let ones = |size: &[i64]| Tensor::ones(size, (Kind::Float, Device::Cpu));
+/// let block = Scale(trainable(ones(&[4])));
+/// let tape = block.record(&ones(&[2, 4])); // two samples
+/// let gradients = block.gradients(&tape, &ones(&[2, 4]), false);
+/// assert_eq!(gradients.parameters[0], ones(&[4]) * 2.0);
+/// ```
 pub trait Block: Send {
     /// n.
     fn outputs(&self) -> i64;
