@@ -37,16 +37,17 @@ fn main() {
         println!("cargo:rerun-if-changed=src/native/{name}");
     }
     let both = ["dense", "transformer"];
-    let portable = kernels(&["dense", "transformer", "pooling"], "portable", &[]);
-    let mut libraries = vec![("f3_native".to_string(), ops), portable];
+    let mut libraries = Vec::new(); // the ones that take longest first
     if std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|it| it == "x86_64") {
-        libraries.push(kernels(&both, "avx2", &["-mavx2", "-mfma"]));
         let avx512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"];
         let avx512 = [avx512.as_slice(), &["-mprefer-vector-width=512"]].concat();
-        libraries.push(kernels(&both, "avx512", &avx512));
         let half = [avx512.as_slice(), &["-mavx512bf16"]].concat();
+        libraries.push(kernels(&both, "avx512", &avx512));
         libraries.push(kernels(&["dense"], "avx512_bf16", &half));
+        libraries.push(kernels(&both, "avx2", &["-mavx2", "-mfma"]));
     }
+    libraries.push(("f3_native".to_string(), ops));
+    libraries.push(kernels(&["dense", "transformer", "pooling"], "portable", &[]));
     compile(libraries);
 
     println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
@@ -70,7 +71,6 @@ fn kernels(names: &[&str], isa: &str, flags: &[&str]) -> (String, cc::Build) {
 fn compile(libraries: Vec<(String, cc::Build)>) {
     let out = PathBuf::from(std::env::var("OUT_DIR").expect("cargo sets OUT_DIR"));
     let jobs = std::env::var("NUM_JOBS").ok().and_then(|it| it.parse().ok()).unwrap_or(1);
-    // The first takes longest.
     let waiting = Mutex::new(libraries.into_iter());
     let work = || {
         loop {

@@ -122,13 +122,13 @@ template <typename Precision, typename Optimizer>
 INLINE void step_vector(const Optimizer& optimizer, Stepped<typename Precision::Element> at,
                         int64_t offset, Vector gradient) {
   Vector first = {}, second = {};
-  if constexpr (Optimizer::STATES > 0) first = load(at.first + offset);
-  if constexpr (Optimizer::STATES > 1) second = load(at.second + offset);
+  if (optimizer.has_first()) first = load(at.first + offset);
+  if constexpr (Optimizer::HAS_SECOND) second = load(at.second + offset);
   Vector updated = optimizer(load(at.parameter + offset), gradient, first, second);
   store(at.parameter + offset, updated);
   Precision::keep(at.copy, offset, updated, LANES);
-  if constexpr (Optimizer::STATES > 0) store(at.first + offset, first);
-  if constexpr (Optimizer::STATES > 1) store(at.second + offset, second);
+  if (optimizer.has_first()) store(at.first + offset, first);
+  if constexpr (Optimizer::HAS_SECOND) store(at.second + offset, second);
 }
 
 // As step_vector, for the first `count` lanes only.
@@ -137,14 +137,14 @@ INLINE void step_part(const Optimizer& optimizer, Stepped<typename Precision::El
                       int64_t offset, Vector gradient, int64_t count) {
   if (count >= LANES) return step_vector<Precision>(optimizer, at, offset, gradient);
   Vector first = {}, second = {};
-  if constexpr (Optimizer::STATES > 0) first = load_first(at.first + offset, count);
-  if constexpr (Optimizer::STATES > 1) second = load_first(at.second + offset, count);
+  if (optimizer.has_first()) first = load_first(at.first + offset, count);
+  if constexpr (Optimizer::HAS_SECOND) second = load_first(at.second + offset, count);
   Vector old = load_first(at.parameter + offset, count);
   Vector updated = optimizer(old, gradient, first, second);
   store_first(at.parameter + offset, updated, count);
   Precision::keep(at.copy, offset, updated, count);
-  if constexpr (Optimizer::STATES > 0) store_first(at.first + offset, first, count);
-  if constexpr (Optimizer::STATES > 1) store_first(at.second + offset, second, count);
+  if (optimizer.has_first()) store_first(at.first + offset, first, count);
+  if constexpr (Optimizer::HAS_SECOND) store_first(at.second + offset, second, count);
 }
 
 // Memory that will be needed soon, asked for while there is something else to do.
@@ -653,17 +653,28 @@ void learn_strip(const F3Dense* task, int64_t begin, int64_t end, float* own, fl
 }
 
 void learn(const F3Dense* task, int64_t begin, int64_t end, float* scratch) {
-  const int64_t b = task->batch + 1;
-  float* space = scratch + b * (end - begin);
-#if defined(__AVX512BF16__)
-  if (task->x_half) {
-    auto* copy = (uint16_t*)(space + packed_size(*task, b, end - begin) + b * (end - begin));
-    Half::copy_strip(*task, begin, end, copy);
-    return learn_strip<Half>(task, begin, end, scratch, space, copy);
-  }
-#endif
+  float* space = scratch + (task->batch + 1) * (end - begin);
   learn_strip<Single>(task, begin, end, scratch, space, nullptr);
 }
+
+#if defined(__AVX512BF16__)
+void learn_half(const F3Dense* task, int64_t begin, int64_t end, float* scratch) {
+  const int64_t b = task->batch + 1;
+  float* space = scratch + b * (end - begin);
+  auto* copy = (uint16_t*)(space + packed_size(*task, b, end - begin) + b * (end - begin));
+  Half::copy_strip(*task, begin, end, copy);
+  learn_strip<Half>(task, begin, end, scratch, space, copy);
+}
+
+// bfloat16 from float32, for the samples [begin, end); to the nearest, ties to even.
+void halve(const F3Dense* task, int64_t begin, int64_t end) {
+  const int64_t m = task->inputs;
+  for (int64_t at = begin * m; at < end * m; at += LANES) {
+    const int64_t count = smaller(LANES, end * m - at);
+    Half::keep(task->x_half, at, load_part(task->x + at, count), count);
+  }
+}
+#endif
 
 // delta = dL/dh * act'(h) for the samples [begin, end): dL/dh is the signal, delta goes to `delta`.
 void slopes(const F3Dense* task, int64_t begin, int64_t end) {
@@ -674,19 +685,6 @@ void slopes(const F3Dense* task, int64_t begin, int64_t end) {
     Vector gradient = load_part(task->signal + at, count);
     store_part(task->delta + at, through(gradient, h, task->activation), count);
   }
-}
-
-// bfloat16 from float32, for the samples [begin, end); to the nearest, ties to even.
-void halve(const F3Dense* task, int64_t begin, int64_t end) {
-#if defined(__AVX512BF16__)
-  const int64_t m = task->inputs;
-  for (int64_t at = begin * m; at < end * m; at += LANES) {
-    const int64_t count = smaller(LANES, end * m - at);
-    Half::keep(task->x_half, at, load_part(task->x + at, count), count);
-  }
-#else
-  (void)task, (void)begin, (void)end;
-#endif
 }
 
 // The block's columns of dL/dx = delta W. A piece of W's rows lies packed in the first-level cache while
@@ -721,8 +719,16 @@ void backward(const F3Dense* task, int64_t begin, int64_t end) {
 
 }  // namespace
 
+// Those that multiply bfloat16 stand beside those of AVX-512, and are all that is compiled for it.
 extern "C" {
+#if defined(__AVX512BF16__)
+extern const F3DenseHalfKernels F3_NAMED(dense, F3_ISA);
+#else
 extern const F3DenseKernels F3_NAMED(dense, F3_ISA);
+#endif
 }
-const F3DenseKernels F3_NAMED(dense, F3_ISA) = {
-    scratch, forward, learn, backward, slopes, halve};
+#if defined(__AVX512BF16__)
+const F3DenseHalfKernels F3_NAMED(dense, F3_ISA) = {learn_half, halve};
+#else
+const F3DenseKernels F3_NAMED(dense, F3_ISA) = {scratch, forward, learn, backward, slopes};
+#endif

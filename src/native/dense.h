@@ -53,6 +53,11 @@ struct F3DenseKernels {
   F3DenseStrip* learn;     // h from x, unless it is given; a step along delta for each batch
   F3DensePart* backward;   // columns of dx = dL/dx = delta W; delta is the signal
   F3DensePart* slopes;     // rows of delta = dL/dz from the signal dL/dh and h
-  F3DensePart* halve;      // rows of x_half from x
+};
+
+// With AVX512_BF16, beside the others.
+struct F3DenseHalfKernels {
+  F3DenseStrip* learn;  // multiplies x_half
+  F3DensePart* halve;   // rows of x_half from x
 };
 }

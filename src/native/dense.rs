@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use anyhow::{Context, Result, bail};
 use tch::{Device, Kind, Tensor};
 
-use super::instructions::{self, InstructionSet, has_bfloat16};
+use super::instructions::{self, InstructionSet};
 use super::steps::{RawSteps, Steps};
 use super::{floats, parts, pointer, team, wanted_parts};
 use crate::activation::Activation;
@@ -58,15 +58,18 @@ struct RawKernels {
     learn: Strip,
     backward: Part,
     slopes: Part,
+}
+
+/// Those that multiply bfloat16.
+#[repr(C)]
+struct RawHalfKernels {
+    learn: Strip,
     halve: Part,
 }
 
-// SAFETY: constants, made at compile time.
-unsafe impl Sync for RawKernels {}
-
 unsafe extern "C" {
     #[cfg(target_arch = "x86_64")]
-    static f3_dense_avx512_bf16: RawKernels;
+    static f3_dense_avx512_bf16: RawHalfKernels;
     #[cfg(target_arch = "x86_64")]
     static f3_dense_avx512: RawKernels;
     #[cfg(target_arch = "x86_64")]
@@ -80,13 +83,21 @@ fn kernels() -> &'static RawKernels {
     unsafe {
         match instructions::chosen() {
             #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512Bf16 => &f3_dense_avx512_bf16,
-            #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512 => &f3_dense_avx512,
+            InstructionSet::Avx512Bf16 | InstructionSet::Avx512 => &f3_dense_avx512,
             #[cfg(target_arch = "x86_64")]
             InstructionSet::Avx2 => &f3_dense_avx2,
             InstructionSet::Portable => &f3_dense_portable,
         }
+    }
+}
+
+/// The kernels that multiply bfloat16.
+fn half_kernels() -> Result<&'static RawHalfKernels> {
+    match instructions::chosen() {
+        // SAFETY: a constant.
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx512Bf16 => Ok(unsafe { &f3_dense_avx512_bf16 }),
+        _ => bail!("this processor does not multiply bfloat16"),
     }
 }
 
@@ -179,6 +190,7 @@ pub(crate) fn learn(layer: DenseLayer, lesson: Lesson, steps: &Steps) -> Result<
     }
     let (signal, mut width) = (lesson.signal.contiguous(), task.outputs);
     let (feedback, mut halves); // live as long as the task points to them
+    let mut strip = kernels().learn;
     match lesson.teacher {
         Teacher::Feedback { matrix, half } => {
             feedback = matrix.contiguous();
@@ -188,7 +200,9 @@ pub(crate) fn learn(layer: DenseLayer, lesson: Lesson, steps: &Steps) -> Result<
             if half {
                 halves = vec![0u16; (task.rows * task.inputs) as usize];
                 task.x_half = halves.as_mut_ptr();
-                task.halve()?;
+                let kernels = half_kernels()?;
+                task.halve(kernels)?;
+                strip = kernels.learn;
             }
         }
         Teacher::Loss(loss) => {
@@ -197,7 +211,7 @@ pub(crate) fn learn(layer: DenseLayer, lesson: Lesson, steps: &Steps) -> Result<
         Teacher::Gradient => task.teacher = 3,
     }
     task.signal = pointer(&signal, &[task.rows, width])?;
-    run_strips(&task, kernels().learn, if lesson.h.is_some() { 2 } else { 4 })?;
+    run_strips(&task, strip, if lesson.h.is_some() { 2 } else { 4 })?;
     Ok(h)
 }
 
@@ -302,14 +316,11 @@ impl Task {
     }
 
     /// Rounds x to bfloat16.
-    fn halve(&self) -> Result<()> {
-        if !has_bfloat16() {
-            bail!("this processor does not multiply bfloat16");
-        }
+    fn halve(&self, kernels: &RawHalfKernels) -> Result<()> {
         let tasks = parts(self.rows, 8, wanted_parts(self.rows * self.inputs, 1));
         // SAFETY: `x_half` has the size of x; each call writes to its own rows.
         team::for_each(tasks.len(), &|index| unsafe {
-            (kernels().halve)(self, tasks[index].0, tasks[index].1);
+            (kernels.halve)(self, tasks[index].0, tasks[index].1);
         })
     }
 }

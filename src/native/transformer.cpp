@@ -525,12 +525,12 @@ void step_tensor(const F3Stepped& tensor, const F3Steps& steps, int64_t begin, i
   auto step = [&](int64_t offset, Vector gradient, int64_t count) INLINE_LAMBDA {
     if (tensor.gradient) store_part(tensor.gradient + offset, gradient, count);
     Vector first = {}, second = {};
-    if constexpr (Optimizer::STATES > 0) first = load_part(tensor.first + offset, count);
-    if constexpr (Optimizer::STATES > 1) second = load_part(tensor.second + offset, count);
+    if (optimizer.has_first()) first = load_part(tensor.first + offset, count);
+    if constexpr (Optimizer::HAS_SECOND) second = load_part(tensor.second + offset, count);
     Vector parameter = load_part(tensor.parameter + offset, count);
     store_part(tensor.parameter + offset, optimizer(parameter, gradient, first, second), count);
-    if constexpr (Optimizer::STATES > 0) store_part(tensor.first + offset, first, count);
-    if constexpr (Optimizer::STATES > 1) store_part(tensor.second + offset, second, count);
+    if (optimizer.has_first()) store_part(tensor.first + offset, first, count);
+    if constexpr (Optimizer::HAS_SECOND) store_part(tensor.second + offset, second, count);
   };
   if (!tensor.transposed) {
     for (int64_t i = begin; i < end; ++i) {

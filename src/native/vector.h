@@ -237,7 +237,7 @@ template <int MOST, typename Body> INLINE void with_constant(int64_t count, Body
 
 // The steps of torch.optim.Adam and torch.optim.SGD for one vector of parameters.
 struct Adam {
-  static constexpr int STATES = 2;
+  static constexpr bool HAS_SECOND = true;
   Vector decay, keep_second, take_first, take_second, eps, scale, step_size;
 
   Adam(const F3Steps& steps, int64_t step)
@@ -249,6 +249,8 @@ struct Adam {
         scale(broadcast(steps.scales[step])),
         step_size(broadcast(steps.step_sizes[step])) {}
 
+  INLINE bool has_first() const { return true; }
+
   INLINE Vector operator()(Vector parameter, Vector gradient, Vector& first, Vector& second) const {
     gradient = gradient + decay * parameter;
     first = first + take_first * (gradient - first);
@@ -257,50 +259,34 @@ struct Adam {
   }
 };
 
+// Without momentum, with PyTorch's, or with classical momentum, which adds up steps and not gradients
+// (Sutskever et al. 2013). One type for all: kernels are compiled for each type, and a branch that always
+// goes the same way costs next to nothing beside the memory that a step goes through.
 struct Sgd {
-  static constexpr int STATES = 0;
-  Vector decay, step_size;
+  static constexpr bool HAS_SECOND = false;
+  Vector decay, step_size, momentum, ahead, direct;
+  bool has_momentum, is_classical;
 
   Sgd(const F3Steps& steps, int64_t step)
-      : decay(broadcast(steps.weight_decay)), step_size(broadcast(steps.step_sizes[step])) {}
-
-  INLINE Vector operator()(Vector parameter, Vector gradient, Vector&, Vector&) const {
-    return parameter - step_size * (gradient + decay * parameter);
-  }
-};
-
-struct Momentum {
-  static constexpr int STATES = 1;
-  Vector decay, step_size, momentum, ahead, direct;
-
-  Momentum(const F3Steps& steps, int64_t step)
       : decay(broadcast(steps.weight_decay)),
         step_size(broadcast(steps.step_sizes[step])),
         momentum(broadcast(steps.momentum)),
         ahead(broadcast(steps.nesterov ? steps.momentum : 1.0f)),
-        direct(broadcast(steps.nesterov ? 1.0f : 0.0f)) {}
+        direct(broadcast(steps.nesterov ? 1.0f : 0.0f)),
+        has_momentum(steps.momentum != 0.0f),
+        is_classical(steps.classical) {}
+
+  INLINE bool has_first() const { return has_momentum; }
 
   INLINE Vector operator()(Vector parameter, Vector gradient, Vector& velocity, Vector&) const {
     gradient = gradient + decay * parameter;
+    if (!has_momentum) return parameter - step_size * gradient;
+    if (is_classical) {
+      velocity = momentum * velocity + step_size * gradient;
+      return parameter - velocity;
+    }
     velocity = momentum * velocity + gradient;
     return parameter - step_size * (direct * gradient + ahead * velocity);
-  }
-};
-
-// Momentum that adds up steps, not gradients (Sutskever et al. 2013).
-struct ClassicalMomentum {
-  static constexpr int STATES = 1;
-  Vector decay, step_size, momentum;
-
-  ClassicalMomentum(const F3Steps& steps, int64_t step)
-      : decay(broadcast(steps.weight_decay)),
-        step_size(broadcast(steps.step_sizes[step])),
-        momentum(broadcast(steps.momentum)) {}
-
-  INLINE Vector operator()(Vector parameter, Vector gradient, Vector& velocity, Vector&) const {
-    gradient = gradient + decay * parameter;
-    velocity = momentum * velocity + step_size * gradient;
-    return parameter - velocity;
   }
 };
 
@@ -309,9 +295,7 @@ template <typename Optimizer> struct Chosen { typedef Optimizer type; };
 
 template <typename Body> INLINE void with_optimizer(const F3Steps& steps, Body body) {
   if (steps.rule == 0) return body(Chosen<Adam>{});
-  if (steps.momentum == 0.0f) return body(Chosen<Sgd>{});
-  if (steps.classical) return body(Chosen<ClassicalMomentum>{});
-  body(Chosen<Momentum>{});
+  body(Chosen<Sgd>{});
 }
 
 }  // namespace
