@@ -22,6 +22,32 @@ use crate::process::use_threads;
 
 /// A layer that learns from its own input and a teaching signal, and from nothing else: no weights
 /// of other layers, no order among the layers beyond "input before output".
+///
+/// ```
+/// # fn main() -> anyhow::Result<()> {
+/// use f3_tch::Generator;
+/// use f3_tch::engine::{EngineSettings, Step};
+/// use f3_tch::feedback::FeedbackInit;
+/// use f3_tch::layers::Layer;
+/// use f3_tch::network::{Activation, Dense};
+/// use f3_tch::optimizer::{AdamSettings, OptimizerSettings};
+/// use f3_tch::tch::Device;
+///
+/// let mut generator = Generator::new(1)?;
+/// let block = Box::new(Dense::new(8, 20, Activation::Tanh, &mut generator, Device::Cpu)?);
+/// let adam = EngineSettings::new(OptimizerSettings::Adam(AdamSettings::default()));
+/// let kernels = adam.choose([block.as_ref() as _])?;
+/// let matrix = FeedbackInit::KaimingUniform.build(3, 20, &mut generator)?; // B [C, n]
+/// let mut layer = Layer::new(adam.build(block, kernels)?, Some(matrix));
+///
+/// let input = generator.uniform(&[30, 8], 0.0, 1.0)?; // x: three batches of ten
+/// let error = generator.uniform(&[30, 3], -1.0, 1.0)?; // e of the same samples
+/// let step = Step { learning_rate: 1e-3, batch_size: 10, watch: false };
+/// let h = layer.learn(&input, &error, &step)?; // three steps along e · B
+/// assert_eq!(h.size(), [30, 20]);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Layer {
     engine: Box<dyn Engine>,
     feedback: Option<Tensor>, // B [C, n]; none: feedback does not teach this layer
@@ -128,8 +154,9 @@ impl Layer {
             let mut errors = Vec::new();
             for rows in &blocks {
                 predictor.prepare_for(rows, batch, announced, by_others)?;
-                let error = predictor.predict(rows, &rows.input)?;
-                predictor.keep(rows, &rows.input, &error);
+                let guess = predictor.guess(&rows.input)?;
+                let error = predictor.predict(rows, guess.as_ref());
+                predictor.keep(rows, &rows.input, guess.as_ref(), &error);
                 errors.push(error);
             }
             let h = engine.learn(&rows.input, &joined(errors), signal, step)?;
@@ -138,37 +165,42 @@ impl Layer {
         let (mut outputs, mut left) = (Vec::new(), rows.len());
         for rows in blocks {
             predictor.prepare_for(&rows, batch, announced, by_others)?;
-            let (mut of_batches, mut errors) = (Vec::new(), Vec::new());
+            let (mut of_batches, mut guesses, mut errors) = (Vec::new(), Vec::new(), Vec::new());
             for rows in rows.cut(batch, !fused) {
                 left -= rows.len();
                 let tape = engine.record(&rows.input)?;
-                let error = predictor.predict(&rows, &tape.output)?;
+                let guess = predictor.guess(&tape.output)?;
+                let error = predictor.predict(&rows, guess.as_ref());
                 let step = Step { watch: step.watch && left == 0, ..*step };
                 engine.step(&tape, &error, signal, &step, false)?;
                 of_batches.push(tape.output);
+                guesses.extend(guess);
                 errors.push(error);
             }
             let _single = single();
             let h = joined(of_batches);
-            predictor.keep(&rows, &h, &joined(errors));
+            let guess = (!guesses.is_empty()).then(|| joined(guesses));
+            predictor.keep(&rows, &h, guess.as_ref(), &joined(errors));
             outputs.push(h);
         }
         let _single = single();
         self.rested(joined(outputs))
     }
 
-    /// Lets the layer predict errors from now on; samples have one of `classes`, and `inputs` numbers.
+    /// Lets the layer predict errors from now on; the network has this loss, the training set so many
+    /// samples, and the layer so many inputs.
     pub(crate) fn predict_with(
         &mut self,
         settings: Prediction,
-        classes: i64,
+        loss: Loss,
+        samples: i64,
         inputs: i64,
     ) -> Result<()> {
         let Some(matrix) = &self.feedback else { return Ok(()) };
         let seen = if settings.local == Local::Output { self.block().outputs() } else { inputs };
         let place = (matrix.device(), self.engine.is_fused());
-        let sizes = (classes, matrix.size()[0]);
-        self.predictor = Some(Predictor::new(settings, sizes, seen, place)?);
+        let sizes = [samples, matrix.size()[0], seen];
+        self.predictor = Some(Predictor::new(settings, loss, sizes, place)?);
         Ok(())
     }
 
@@ -182,7 +214,7 @@ impl Layer {
     pub(crate) fn teaching_error(&self, rows: &Rows, output: &Tensor) -> Result<Tensor> {
         let Some(predictor) = &self.predictor else { return Ok(rows.stored.shallow_clone()) };
         let seen = if predictor.sees_outputs() { output } else { &rows.input };
-        predictor.predict(rows, seen)
+        Ok(predictor.predict(rows, predictor.guess(seen)?.as_ref()))
     }
 
     /// Lets the predictor forget what an epoch that failed has left.
@@ -268,7 +300,32 @@ pub struct LayerNorms {
 ///
 /// Whoever asks about a network in training (evaluation, checkpoints, norms, diagnostics) asks here,
 /// and not layer by layer: where a network is divided among processes, each has its own layers.
-/// [`FeedbackTrainer`](crate::trainer::FeedbackTrainer) shows how they are made.
+///
+/// ```
+/// # fn main() -> anyhow::Result<()> {
+/// use f3_tch::Generator;
+/// use f3_tch::engine::EngineSettings;
+/// use f3_tch::feedback::FeedbackInit;
+/// use f3_tch::layers::Layers;
+/// use f3_tch::network::{Activation, Block, Dense};
+/// use f3_tch::optimizer::{AdamSettings, OptimizerSettings};
+/// use f3_tch::tch::{Device, Tensor};
+///
+/// let mut generator = Generator::new(1)?;
+/// let blocks: Vec<Box<dyn Block>> = vec![
+///     Box::new(Dense::new(8, 20, Activation::Tanh, &mut generator, Device::Cpu)?),
+///     Box::new(Dense::new(20, 3, Activation::Sigmoid, &mut generator, Device::Cpu)?),
+/// ];
+/// let adam = EngineSettings::new(OptimizerSettings::Adam(AdamSettings::default()));
+/// let layers = Layers::new(blocks, Some(&FeedbackInit::KaimingUniform), &adam, &mut generator)?;
+///
+/// assert_eq!(layers.parameter_count(), 8 * 20 + 20 + 20 * 3 + 3);
+/// assert_eq!(layers.as_slice()[0].feedback().map(Tensor::size), Some(vec![3, 20]));
+/// let outputs = layers.forward(&generator.uniform(&[5, 8], 0.0, 1.0)?)?;
+/// assert_eq!(outputs.size(), [5, 3]);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Layers(Vec<Layer>);
 
 impl Layers {
@@ -427,7 +484,7 @@ impl Layers {
     }
 
     /// The tensors of [`Layers::named_tensors`] and, as `optimizer.0.exp_avg.0` and so on, the state
-    /// of each layer's optimizer, and that of its predictor as `prediction.0.class` and so on.
+    /// of each layer's optimizer, and that of its predictor as `prediction.0.guesses` and so on.
     pub fn state(&self) -> Vec<(String, Tensor)> {
         let mut state = self.named_tensors();
         for (index, layer) in self.0.iter().enumerate() {

@@ -109,25 +109,24 @@ fn first_epoch_of_delayed_error_equals_drtp_and_the_second_does_not() {
 
 #[test]
 fn predicted_errors_that_do_not_learn_are_those_of_f3() {
-    let never = "{class_rate: 0, local_rate: 0}";
     let predicted = |prediction: &str| {
         format!("{{name: f3, error_info: delayed_error_predicted, prediction: {prediction}}}")
     };
     let f3 = trained("{name: f3, error_info: delayed_error}", 4);
-    let same = trained(&predicted(never), 4);
+    let same = trained(&predicted("{local_rate: 0}"), 4);
     assert_eq!(f3.len(), same.len());
     for ((name, expected), (_, found)) in f3.iter().zip(&same) {
         assert_eq!(found, expected, "{name}");
     }
-    for learns in ["{class_rate: 0.1, local_rate: 0}", "{class_rate: 0, local_rate: 1e-3}"] {
-        let other = trained(&predicted(&format!("{}, block: 1}}", &learns[..learns.len() - 1])), 4);
+    for learns in ["{block: 1}", "{block: 1, stored: false}"] {
+        let other = trained(&predicted(learns), 4);
         assert!(f3.iter().zip(&other).any(|((_, a), (_, b))| a != b), "{learns}");
     }
 }
 
 #[test]
 fn predicted_errors_are_nearer_to_the_present_ones_than_stored_errors_are() {
-    for local in ["none", "input", "output"] {
+    for local in ["input", "output"] {
         let digits = Digits {}.load(&DataDirectory::locate(None), Device::Cpu, &mut |_| {});
         let yaml = format!(
             "{{model: {{hidden_layers: 2, width: 50}}, data: {{batch_size: 10}}, optimizer: \
@@ -141,7 +140,7 @@ fn predicted_errors_are_nearer_to_the_present_ones_than_stored_errors_are() {
         let after = measure(run.state.trainer.as_ref(), &run.data.train, run.settings.loss, 50);
         for layer in after.unwrap() {
             let drift = layer.drift.unwrap();
-            assert!(drift.left < 0.98 * drift.stored, "{local}: {drift:?}");
+            assert!(drift.left < 0.9 * drift.stored, "{local}: {drift:?}");
         }
     }
 }

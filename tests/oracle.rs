@@ -162,18 +162,18 @@ fn cases() -> Vec<Value> {
         }
     }
     // Errors that the layers predict, whole epochs at a time.
-    for (block, lag, share, carry, local) in [
-        (1, 1, 1.0, 0.3, "input"),
-        (2, 1, 1.0, 1.0, "output"),
-        (2, 2, 0.5, 0.3, "input"),
-        (3, 1, 0.4, 0.0, "output"),
-        (1, 3, 1.0, 0.5, "none"),
-        (20, 1, 1.0, 1.0, "input"),
+    for (block, lag, share, stored, local) in [
+        (1, 1, 1.0, true, "input"),
+        (2, 1, 1.0, true, "output"),
+        (2, 2, 0.5, true, "input"),
+        (3, 1, 0.4, false, "output"),
+        (1, 3, 1.0, false, "input"),
+        (20, 1, 1.0, true, "input"),
     ] {
         let rule = json!({
             "name": "f3", "error_info": "delayed_error_predicted", "feedback_init": kaiming,
-            "prediction": {"class_rate": 0.4, "local_rate": 1e-2, "local": local, "block": block,
-                           "lag": lag, "carry": carry, "share": share},
+            "prediction": {"local_rate": 1e-2, "local": local, "block": block, "lag": lag,
+                           "share": share, "stored": stored},
         });
         for (task, loss) in
             [("classification", "bce"), ("classification", "cross_entropy"), ("regression", "mse")]
@@ -225,7 +225,7 @@ fn compare(experiment: &mut Run, oracle: &Record, computed: bool) -> (f64, Strin
     }
     let state = experiment.state.trainer.state().into_iter();
     found.extend(state.filter(|(name, _)| {
-        name.ends_with(".class") || name.contains("prediction.") && name.contains(".local.")
+        name.ends_with(".guesses") || name.contains("prediction.") && name.contains(".map.")
     }));
     match experiment.state.trainer.error_store_mut() {
         Some(store) => found.push(("errors".into(), store.errors().shallow_clone())),

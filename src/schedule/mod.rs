@@ -76,7 +76,7 @@ pub struct Head<'a> {
 }
 
 /// Some consecutive batches of an epoch on their way through the network: what travels between stages,
-/// three tensors and four numbers.
+/// four tensors and four numbers.
 pub struct Chunk {
     /// Outputs of the layer that was passed last, at first the inputs: `[r, n_i]`.
     pub h: Tensor,
@@ -85,6 +85,8 @@ pub struct Chunk {
     pub error: Tensor,
     /// y* `[r, C]`.
     pub targets: Tensor,
+    /// The samples' places in the training set, int64 `[r]`.
+    pub positions: Tensor,
     /// How the rows become training steps; the epoch's last one is watched.
     pub step: Step,
     /// How many rows of the epoch come before.
@@ -100,14 +102,16 @@ impl Chunk {
 
     /// The rows as a hidden layer learns from them.
     pub(crate) fn rows(&self) -> Rows {
-        let [input, stored, targets] =
-            [&self.h, &self.error, &self.targets].map(Tensor::shallow_clone);
-        Rows { input, stored, targets, first: self.first }
+        let Chunk { h, error, targets, positions, first, .. } = self;
+        let [input, stored, targets, positions] =
+            [h, error, targets, positions].map(Tensor::shallow_clone);
+        Rows { input, stored, targets, positions, first: *first }
     }
 
     /// Takes the tensors to a layer's device.
     pub(crate) fn bring_to(&mut self, layer: &Layer) {
-        for tensor in [&mut self.h, &mut self.error, &mut self.targets] {
+        let Chunk { h, error, targets, positions, .. } = self;
+        for tensor in [h, error, targets, positions] {
             *tensor = layer.bring(tensor);
         }
     }

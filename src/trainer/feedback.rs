@@ -6,7 +6,7 @@
 //! y* `[r, C]` the targets, t epoch.
 
 use anyhow::{Result, bail};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::{Epoch, Trainer, batch_by_batch};
 use crate::data::{Batch, Split};
@@ -136,10 +136,9 @@ impl FeedbackTrainer {
     }
 
     fn predict_with(&mut self, settings: Prediction, training_set: &Split) -> Result<()> {
-        let classes = classes(&training_set.targets);
         let mut inputs = training_set.input_count();
         for layer in self.layers.split_output().0 {
-            layer.predict_with(settings, classes, inputs)?;
+            layer.predict_with(settings, self.loss, training_set.len(), inputs)?;
             inputs = layer.block().outputs();
         }
         self.prediction = Some(settings);
@@ -221,7 +220,8 @@ impl FeedbackTrainer {
 fn chunk(info: ErrorInfo, stored: Option<&Tensor>, batch: Batch, step: Step, first: i64) -> Chunk {
     let stored = stored.map(|stored| stored.index_select(0, &batch.positions));
     let error = info.signal(stored.as_ref(), &batch.targets);
-    Chunk { h: batch.inputs, error, targets: batch.targets, step, first }
+    let Batch { inputs, targets, positions } = batch;
+    Chunk { h: inputs, error, targets, positions, step, first }
 }
 
 /// All layers as one stage, before an epoch.
@@ -241,15 +241,6 @@ fn whole<'a>(
 fn end_epoch(layers: &mut Layers, announced: Option<&Announced>) -> Result<()> {
     let Some(announced) = announced else { return Ok(()) };
     layers.split_output().0.iter_mut().try_for_each(|layer| layer.end_epoch(announced))
-}
-
-/// How many classes targets `[N, C]` have; 1 if they are numbers.
-fn classes(targets: &Tensor) -> i64 {
-    let all = |truth: Tensor| truth.all().int64_value(&[]) != 0;
-    let is_bit = targets.eq(0.0).logical_or(&targets.eq(1.0));
-    let sums = targets.sum_dim_intlist([1i64].as_slice(), false, Kind::Float);
-    let are_classes = targets.size()[1] > 1 && all(is_bit) && all(sums.eq(1.0));
-    if are_classes { targets.size()[1] } else { 1 }
 }
 
 impl Trainer for FeedbackTrainer {
@@ -310,9 +301,10 @@ impl Trainer for FeedbackTrainer {
             false => self.error_info.signal(stored.as_ref(), &batch.targets),
         };
         let errors = self.layers.as_slice().iter().zip(&tapes[..hidden]).map(|(layer, tape)| {
-            let [input, stored, targets] =
-                [&tape.input, &error, &batch.targets].map(|it| layer.bring(it));
-            layer.teaching_error(&Rows { input, stored, targets, first: 0 }, &tape.output)
+            let [input, stored, targets, positions] =
+                [&tape.input, &error, &batch.targets, &batch.positions].map(|it| layer.bring(it));
+            let rows = Rows { input, stored, targets, positions, first: 0 };
+            layer.teaching_error(&rows, &tape.output)
         });
         errors.collect::<Result<_>>().map(Some)
     }

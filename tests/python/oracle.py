@@ -80,45 +80,42 @@ class Dense(nn.Linear):
         return ACTIVATIONS[self.activation](super().forward(x))
 
 
-class Maps:
-    """The two maps by which a hidden layer predicts how errors have changed since the last epoch."""
+class Guesser:
+    """A hidden layer's guess of the network's output, and what it guessed at each sample one epoch ago."""
 
-    def __init__(self, settings, classes, outputs, seen):
-        self.settings = settings
-        self.of_class = torch.zeros(classes, outputs)
-        self.local = nn.Parameter(torch.zeros(outputs, seen))
-        self.optimizer = torch.optim.Adam([self.local], lr=settings["local_rate"], fused=True)
-        self.has_local = settings["local"] != "none" and settings["local_rate"] > 0
+    def __init__(self, settings, loss, targets, seen):
+        self.settings, self.loss = settings, loss
+        self.map = nn.Linear(seen, targets.shape[1])
+        for parameter in self.map.parameters():
+            nn.init.zeros_(parameter)
+        self.optimizer = torch.optim.Adam(self.map.parameters(), lr=settings["local_rate"], fused=True)
+        self.guesses = torch.zeros_like(targets)
 
-    def labels(self, targets):
-        if len(self.of_class) == 1:
-            return [0] * len(targets)
-        return targets.argmax(1).tolist()
+    def guess(self, seen):
+        z = self.map(seen)
+        return {"bce": torch.sigmoid, "mse": lambda z: z, "cross_entropy": lambda z: torch.softmax(z, 1)}[self.loss](z)
 
-    def drift(self, targets, seen):
-        drift = torch.stack([self.of_class[label] for label in self.labels(targets)])
-        return drift + (seen @ self.local.detach().t() if self.has_local else 0)
+    @torch.no_grad()
+    def predict(self, positions, stored, targets, seen):
+        guess = self.guess(seen)
+        change = guess - self.guesses[positions]
+        self.guesses[positions] = guess
+        return stored - change if self.settings["stored"] else targets - guess
 
     def learn(self, batches):
-        """From the first batches of a block: targets, stored errors, present errors, what R sees."""
+        """From the first batches of a block: the network's outputs, and what the map sees."""
         known = math.ceil(self.settings["share"] * self.settings["block"])
-        of_class = self.of_class.clone()
-        left = {label: [] for label in range(len(of_class))}
-        for targets, stored, present, seen in batches[:known]:
-            labels = self.labels(targets)
-            wanted = present - stored - of_class[labels]
-            predicted = torch.zeros_like(wanted)
-            if self.has_local:
-                self.optimizer.zero_grad()
-                predicted = seen @ self.local.t()
-                functional.mse_loss(predicted, wanted).backward()
-                self.optimizer.step()
-            for label, difference in zip(labels, wanted - predicted.detach()):
-                left[label].append(difference)
-        for label, differences in left.items():
-            if differences:
-                mean = torch.stack(differences).mean(0)
-                self.of_class[label] += self.settings["class_rate"] * mean
+        for outputs, seen in batches[:known]:
+            self.optimizer.zero_grad()
+            z = self.map(seen)
+            if self.loss == "bce":
+                loss = functional.binary_cross_entropy_with_logits(z, outputs)
+            elif self.loss == "mse":
+                loss = functional.mse_loss(z, outputs)
+            else:
+                loss = functional.cross_entropy(z, outputs)
+            loss.backward()
+            self.optimizer.step()
 
 
 ACTIVATIONS = {
@@ -170,8 +167,9 @@ class Case:
             settings = self.algorithm["prediction"]
             widths = [self.inputs.shape[1], *hidden]
             seen = widths[1:] if settings["local"] == "output" else widths
-            classes = outputs if case["task"] == "classification" else 1
-            self.maps = [Maps(settings, classes, outputs, m) for m, _ in zip(seen, hidden)]
+            state = torch.get_rng_state()  # the maps are zeros: they draw nothing
+            self.guessers = [Guesser(settings, self.loss_name, self.targets, m) for m, _ in zip(seen, hidden)]
+            torch.set_rng_state(state)
 
     def blocks(self, inputs, outputs):
         model = self.config["model"]
@@ -348,43 +346,39 @@ class Case:
     def train_epoch_predicting(self, order):
         block, lag = (self.algorithm["prediction"][key] for key in ("block", "lag"))
         batches = order.split(self.config["data"]["batch_size"])
-        seen = [[] for _ in self.maps]  # for each layer what it keeps of each batch
+        seen = [[] for _ in self.guessers]  # for each layer what it keeps of each batch
         learned = 0
         before = self.errors.clone()
         for number, positions in enumerate(batches):
             if number % block == 0:
-                learned = self.learn_maps(seen, learned, number // block - lag + 1)
+                learned = self.learn_to_guess(seen, learned, number // block - lag + 1)
             x, targets, stored = self.inputs[positions], self.targets[positions], before[positions]
             uses = []
             for optimizer in self.optimizers:
                 optimizer.zero_grad()
             for index, layer in enumerate(self.layers[:-1]):
-                maps = self.maps[index]
+                guesser = self.guessers[index]
                 h = layer(x)
-                u = h.detach() if maps.settings["local"] == "output" else x
-                error = stored + maps.drift(targets, u)
-                h.backward(gradient=error @ self.feedback[index])
+                u = h.detach() if guesser.settings["local"] == "output" else x
+                h.backward(gradient=guesser.predict(positions, stored, targets, u) @ self.feedback[index])
                 self.step(index)
                 uses.append(u)
                 x = h.detach()
             y = self.layers[-1](x)
             self.loss(y, targets).backward()
             self.step(len(self.layers) - 1)
-            present = self.observe(y.detach(), targets)
-            self.errors[positions] = present
+            self.errors[positions] = self.observe(y.detach(), targets)
+            scores = torch.softmax(y, 1) if self.loss_name == "cross_entropy" else y
             for kept, u in zip(seen, uses):
-                kept.append((targets, stored, present, u))
-        self.learn_maps(seen, learned, len(batches))
-        for maps in self.maps:
-            maps.of_class *= maps.settings["carry"]
-            maps.local.data *= maps.settings["carry"]
+                kept.append((scores.detach(), u))
+        self.learn_to_guess(seen, learned, len(batches))
 
-    def learn_maps(self, seen, learned, end):
+    def learn_to_guess(self, seen, learned, end):
         """Lets all maps learn from the blocks up to `end` that they have not learned from."""
         block = self.algorithm["prediction"]["block"]
         while learned < end and learned * block < len(seen[0]):
-            for maps, kept in zip(self.maps, seen):
-                maps.learn(kept[learned * block : (learned + 1) * block])
+            for guesser, kept in zip(self.guessers, seen):
+                guesser.learn(kept[learned * block : (learned + 1) * block])
             learned += 1
         return learned
 
@@ -464,10 +458,11 @@ class Case:
                 for number, (state, zero) in enumerate(zip(states, zeros)):
                     value = state.get(name, zero)
                     results[f"{prefix}optimizer.{index}.{name}.{number}"] = value.clone()
-        for index, maps in enumerate(getattr(self, "maps", [])):
-            results[f"{prefix}prediction.{index}.class"] = maps.of_class.clone()
-            if maps.has_local:
-                results[f"{prefix}prediction.{index}.local.weight"] = maps.local.detach().clone()
+        for index, guesser in enumerate(getattr(self, "guessers", [])):
+            if guesser.settings["stored"]:
+                results[f"{prefix}prediction.{index}.guesses"] = guesser.guesses.clone()
+            for name, parameter in guesser.map.named_parameters():
+                results[f"{prefix}prediction.{index}.map.{name}"] = parameter.detach().clone()
         results[f"{prefix}errors"] = self.errors.clone()
         with torch.no_grad():
             outputs = self.forward(self.inputs).double()

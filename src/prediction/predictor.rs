@@ -1,0 +1,304 @@
+//! The map of one layer: what it predicts, and how it learns.
+
+use std::collections::VecDeque;
+
+use anyhow::{Context, Result};
+use tch::{Device, Kind, Tensor};
+
+use super::drift::Sums;
+use super::{Announced, Drift, Local, Prediction, Rows};
+use crate::batches::joined;
+use crate::engine::{Engine, EngineSettings, Kernels, Signal, Step};
+use crate::loss::Loss;
+use crate::network::Dense;
+use crate::optimizer::{AdamSettings, OptimizerSettings};
+use crate::process::{Threads, use_threads};
+
+/// What a hidden layer predicts errors with.
+pub struct Predictor {
+    settings: Prediction,
+    loss: Loss,
+    fused: bool, // whether the layer has kernels with threads of their own
+    batch_size: i64,
+    map: Option<Box<dyn Engine>>, // A and a, with Adam; none: nothing is predicted
+    guesses: Option<Tensor>,      // ŷ^{t-1} `[N, C]`, zero before the first epoch
+    kept: VecDeque<Kept>,         // of blocks that the map has not learned from
+    learned: i64,                 // blocks of this epoch
+    sums: Sums,                   // of this epoch
+    drift: Option<Drift>,         // of the last one
+}
+
+/// What is kept of some rows until their errors are announced.
+struct Kept {
+    first: i64,
+    seen: Tensor,
+    stored: Tensor,
+    predicted: Tensor, // what taught
+    targets: Tensor,
+}
+
+impl Predictor {
+    /// A map of zeros for N samples with C outputs, which sees so many numbers of its layer.
+    pub(crate) fn new(
+        settings: Prediction,
+        loss: Loss,
+        [samples, outputs, seen]: [i64; 3],
+        (device, fused): (Device, bool),
+    ) -> Result<Predictor> {
+        let zeros = |shape: &[i64]| Tensor::f_zeros(shape, (Kind::Float, device));
+        let (mut map, mut guesses) = (None, None);
+        if settings.local_rate > 0.0 {
+            let (weight, bias) = (zeros(&[outputs, seen])?, zeros(&[outputs])?);
+            let dense = Dense::of(weight, Some(bias), loss.output_activation());
+            let adam = EngineSettings::new(OptimizerSettings::Adam(AdamSettings::default()));
+            let kernels = if fused { Kernels::Fused } else { Kernels::Aten };
+            map = Some(adam.build(Box::new(dense), kernels)?);
+            if settings.stored {
+                let no_memory = || format!("no memory for the guesses of {samples} x {outputs}");
+                guesses = Some(zeros(&[samples, outputs]).with_context(no_memory)?);
+            }
+        }
+        let (kept, sums, drift) = (VecDeque::new(), Sums::default(), None);
+        let (batch_size, learned) = (1, 0);
+        Ok(Predictor {
+            settings,
+            loss,
+            fused,
+            batch_size,
+            map,
+            guesses,
+            kept,
+            learned,
+            sums,
+            drift,
+        })
+    }
+
+    /// Whether the layer's outputs must be known before it is taught.
+    pub(crate) fn sees_outputs(&self) -> bool {
+        self.settings.local == Local::Output && self.map.is_some()
+    }
+
+    /// Rows of a block, with batches of this size.
+    pub(crate) fn block_rows(&self, batch_size: i64) -> i64 {
+        self.settings.block * batch_size
+    }
+
+    /// ŷ `[r, C]` from u, if the layer guesses.
+    pub(crate) fn guess(&self, seen: &Tensor) -> Result<Option<Tensor>> {
+        let Some(map) = &self.map else { return Ok(None) };
+        let outputs = map.pass(seen, self.batch_size)?;
+        let _threads = self.beside();
+        Ok(Some(self.loss.scores(&outputs)))
+    }
+
+    /// ê `[r, C]` of rows, from what the layer guesses of their outputs.
+    pub(crate) fn predict(&self, rows: &Rows, guess: Option<&Tensor>) -> Tensor {
+        let _threads = self.beside();
+        match (guess, &self.guesses) {
+            (None, _) => rows.stored.shallow_clone(),
+            (Some(guess), None) => &rows.targets - guess,
+            (Some(guess), Some(guesses)) => {
+                &rows.stored - (guess - guesses.index_select(0, &rows.positions))
+            }
+        }
+    }
+
+    /// See [`Layer::beside`](crate::layers::Layer::beside).
+    fn beside(&self) -> Threads {
+        use_threads(self.fused.then_some(1))
+    }
+
+    /// Keeps the guess at each sample, and of rows of one block what the map will learn from.
+    pub(crate) fn keep(
+        &mut self,
+        rows: &Rows,
+        seen: &Tensor,
+        guess: Option<&Tensor>,
+        predicted: &Tensor,
+    ) {
+        let _threads = self.beside();
+        if let (Some(guesses), Some(guess)) = (&mut self.guesses, guess) {
+            let _ = guesses.index_copy_(0, &rows.positions, guess);
+        }
+        let block = self.block_rows(self.batch_size);
+        let learned = (self.settings.share * self.settings.block as f64).ceil() as i64;
+        let wanted = (learned * self.batch_size - rows.first % block).clamp(0, rows.len());
+        let part = |of: &Tensor| {
+            let part = of.narrow(0, 0, wanted);
+            // What is not needed is not to stay in memory.
+            if wanted < rows.len() { part.copy() } else { part }
+        };
+        self.kept.push_back(Kept {
+            first: rows.first,
+            seen: part(seen),
+            stored: part(&rows.stored),
+            predicted: part(predicted),
+            targets: part(&rows.targets),
+        });
+    }
+
+    /// Lets the map learn what it has to know before it teaches these rows, which are of one block.
+    pub(crate) fn prepare_for(
+        &mut self,
+        rows: &Rows,
+        batch_size: i64,
+        announced: &Announced,
+        by_others: bool,
+    ) -> Result<()> {
+        self.batch_size = batch_size;
+        let block = rows.first / self.block_rows(batch_size);
+        self.learn_before(block - self.settings.lag + 1, announced, by_others)
+    }
+
+    /// Forgets what an epoch that failed has left.
+    pub(crate) fn begin_epoch(&mut self) {
+        self.learned = 0;
+        self.kept.clear();
+        self.sums = Sums::default();
+    }
+
+    /// Lets the map learn from all that is left of an epoch.
+    pub(crate) fn end_epoch(&mut self, announced: &Announced) -> Result<()> {
+        self.learn_before(i64::MAX, announced, false)?;
+        self.drift = self.sums.drift();
+        Ok(())
+    }
+
+    /// Lets the map learn from all blocks before this one of which something is kept.
+    fn learn_before(&mut self, block: i64, announced: &Announced, by_others: bool) -> Result<()> {
+        let rows = self.block_rows(self.batch_size);
+        while self.learned < block && !self.kept.is_empty() {
+            let end = (self.learned + 1) * rows;
+            let count = self.kept.iter().take_while(|kept| kept.first < end).count();
+            let parts: Vec<Kept> = self.kept.drain(..count).collect();
+            self.learned += 1;
+            self.learn(&parts, announced, by_others)?;
+        }
+        Ok(())
+    }
+
+    /// A step of Adam for each batch, along the gradient of the loss between the guess and the present output
+    /// y = y* - e^t.
+    fn learn(&mut self, parts: &[Kept], announced: &Announced, by_others: bool) -> Result<()> {
+        let Some(Kept { first, .. }) = parts.first() else { return Ok(()) };
+        // One thread, whatever the schedule: sums then have the same bits.
+        let beside = use_threads(Some(1));
+        let all = |of: fn(&Kept) -> &Tensor| {
+            let parts = parts.iter().map(of).filter(|it| it.size()[0] > 0);
+            joined(parts.map(Tensor::shallow_clone).collect())
+        };
+        let (seen, targets) = (all(|it| &it.seen), all(|it| &it.targets));
+        let (stored, predicted) = (all(|it| &it.stored), all(|it| &it.predicted));
+        let present = announced.get(*first..first + stored.size()[0], by_others)?;
+        let present = present.to_device(stored.device());
+        self.sums.add(&(&present - stored), &(&present - predicted));
+        let Some(map) = &mut self.map else { return Ok(()) };
+        let outputs = targets - present;
+        let learning_rate = self.settings.local_rate;
+        let step = Step { learning_rate, batch_size: self.batch_size, watch: false };
+        if self.fused {
+            drop(beside); // the kernels' sums do not depend on threads
+        }
+        let _guesses = map.learn(&seen, &outputs, Signal::Loss(self.loss), &step)?;
+        Ok(())
+    }
+
+    /// How far errors have drifted in the last epoch, and how far from the predictions; none before the first
+    /// epoch of this process.
+    pub fn drift(&self) -> Option<Drift> {
+        self.drift
+    }
+
+    /// Every tensor that the next epoch depends on, by name.
+    pub(crate) fn state(&self) -> Vec<(String, Tensor)> {
+        let guesses = self.guesses.iter().map(|it| ("guesses".to_string(), it.shallow_clone()));
+        let mut state: Vec<(String, Tensor)> = guesses.collect();
+        if let Some(map) = &self.map {
+            let parameters = map.block().parameters().into_iter();
+            state.extend(parameters.map(|(name, it)| (format!("map.{name}"), it.detach())));
+            let optimizer = map.optimizer().state().into_iter();
+            state.extend(
+                optimizer.map(|(name, it)| (format!("optimizer.{name}"), it.shallow_clone())),
+            );
+        }
+        state
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Announcer;
+    use super::*;
+    use crate::generator::Generator;
+
+    /// Epochs of 60 samples in batches of 5, of which the network has the outputs `present(inputs, epoch)`
+    /// and the map sees the inputs; gives the last epoch's drift.
+    fn drift(settings: Prediction, epochs: i64, present: fn(&Tensor, i64) -> Tensor) -> Drift {
+        let _no_grad = tch::no_grad_guard();
+        let mut generator = Generator::new(3).unwrap();
+        let place = (Device::Cpu, false);
+        let loss = Loss::MeanSquaredError;
+        let mut predictor = Predictor::new(settings, loss, [60, 3, 4], place).unwrap();
+        let input = generator.uniform(&[60, 4], -1.0, 1.0).unwrap();
+        let targets = generator.uniform(&[60, 3], -1.0, 1.0).unwrap();
+        let positions = Tensor::arange(60, (Kind::Int64, Device::Cpu));
+        let mut stored = targets.shallow_clone();
+        for epoch in 0..epochs {
+            let errors = &targets - present(&input, epoch);
+            let [input, targets, positions] =
+                [&input, &targets, &positions].map(Tensor::shallow_clone);
+            let all = Rows { input, stored, targets, positions, first: 0 };
+            let announced = Announced::default();
+            let announcer = Announcer(&announced);
+            predictor.begin_epoch();
+            for rows in all.cut(5, false) {
+                predictor.prepare_for(&rows, 5, &announced, false).unwrap();
+                let guess = predictor.guess(&rows.input).unwrap();
+                let predicted = predictor.predict(&rows, guess.as_ref());
+                predictor.keep(&rows, &rows.input, guess.as_ref(), &predicted);
+                announcer.announce(&errors.narrow(0, rows.first, rows.len()));
+            }
+            predictor.end_epoch(&announced).unwrap();
+            stored = errors;
+        }
+        predictor.drift().unwrap()
+    }
+
+    const MAP: [f32; 12] = [0.5, -0.2, 0.0, 0.1, 0.9, -0.3, -0.7, 0.2, 0.4, 0.3, -0.6, 0.8];
+
+    fn told_by_inputs(input: &Tensor, _: i64) -> Tensor {
+        input.mm(&Tensor::from_slice(&MAP).reshape([4, 3]))
+    }
+
+    fn fast() -> Prediction {
+        Prediction { local_rate: 1e-2, block: 3, ..Prediction::default() }
+    }
+
+    #[test]
+    fn outputs_that_the_layer_can_tell_are_guessed() {
+        let guessing = Prediction { stored: false, ..fast() };
+        assert!(drift(guessing, 1, told_by_inputs).left > 0.3);
+        assert!(drift(guessing, 60, told_by_inputs).left < 1e-2);
+    }
+
+    #[test]
+    fn what_moves_with_the_guess_is_no_drift_that_is_left() {
+        // What the layer cannot tell stays as it is, and is in the stored errors.
+        let moving = |input: &Tensor, epoch: i64| {
+            told_by_inputs(input, 0) * (0.1 * epoch as f64) + input.square().narrow(1, 0, 3)
+        };
+        let found = drift(fast(), 60, moving);
+        assert!(found.left < 0.3 * found.stored, "{found:?}");
+        let guessing = Prediction { stored: false, ..fast() };
+        assert!(drift(guessing, 60, moving).left > found.stored);
+    }
+
+    #[test]
+    fn without_a_map_the_stored_errors_teach() {
+        let never = Prediction { local_rate: 0.0, ..fast() };
+        let found = drift(never, 5, |input, epoch| told_by_inputs(input, 0) * epoch as f64);
+        assert_eq!(found.stored, found.left);
+        assert!(found.left > 0.3);
+    }
+}
