@@ -599,7 +599,8 @@ fn signals_end_a_run_after_its_epoch_and_it_goes_on_as_if_nothing_had_been() {
         let mut child = start(&["train", &config, "--quiet", "--run-dir", place]);
         wait_for_epochs(&run, &mut child);
 
-        // Nobody else may write there meanwhile.
+        // Nobody else may write there meanwhile. (The run waits, so that it does not end before these do.)
+        send("-STOP", &child);
         let second = start(&["resume", place]).wait_with_output().unwrap();
         let error = String::from_utf8(second.stderr).unwrap();
         assert_eq!(second.status.code(), Some(1), "{error}");
@@ -608,6 +609,7 @@ fn signals_end_a_run_after_its_epoch_and_it_goes_on_as_if_nothing_had_been() {
         assert_eq!(third.status.code(), Some(1));
 
         send(signal, &child);
+        send("-CONT", &child);
         let output = child.wait_with_output().unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(code), "{error}");
