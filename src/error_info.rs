@@ -51,8 +51,8 @@ named! {
         DelayedLossSoftmax = "delayed_loss_softmax",
         /// y* - sigmoid(y) of the previous epoch, for networks that put out logits.
         DelayedErrorSigmoid = "delayed_error_sigmoid",
-        /// This sample's present y* - y, which each layer predicts from that of the previous epoch; with
-        /// `loss: cross_entropy` y* - softmax(y).
+        /// This sample's present y* - y, which each layer predicts from its guess of the network's output and,
+        /// if wanted, from the error of the previous epoch; with `loss: cross_entropy` y* - softmax(y).
         DelayedErrorPredicted = "delayed_error_predicted",
         /// Nothing: the hidden layers get a gradient of zero.
         Zeros = "zeros",
@@ -108,10 +108,7 @@ impl ErrorInfo {
                 targets - output.softmax(-1, output.kind())
             }
             DelayedErrorSigmoid => targets - output.sigmoid(),
-            DelayedErrorPredicted if loss == Loss::CrossEntropy => {
-                targets - output.softmax(-1, output.kind())
-            }
-            DelayedErrorPredicted => targets - output,
+            DelayedErrorPredicted => targets - loss.scores(output),
             DelayedLossSoftmax => {
                 let probabilities = output.softmax(-1, output.kind());
                 let gradient = loss.gradient(&probabilities, targets);
@@ -131,7 +128,12 @@ impl ErrorInfo {
     ) -> Tensor {
         // The derivative of a mean loss depends on the batch; and libtorch's exponentials, in the last
         // bit, on where an element stands. A difference depends on neither.
-        if matches!(self, ErrorInfo::DelayedError | ErrorInfo::DelayedErrorOneHot) {
+        let is_difference = match self {
+            ErrorInfo::DelayedError | ErrorInfo::DelayedErrorOneHot => true,
+            ErrorInfo::DelayedErrorPredicted => loss != Loss::CrossEntropy,
+            _ => false,
+        };
+        if is_difference {
             return self.observe(output, targets, loss);
         }
         let batches = in_batches(output, batch_size).zip(in_batches(targets, batch_size));

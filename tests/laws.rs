@@ -125,7 +125,7 @@ fn predicted_errors_that_do_not_learn_are_those_of_f3() {
 }
 
 #[test]
-fn predicted_errors_are_nearer_to_the_present_ones_than_stored_errors_are() {
+fn predicted_errors_are_nearer_to_the_present_ones_in_the_first_epochs() {
     for local in ["input", "output"] {
         let digits = Digits {}.load(&DataDirectory::locate(None), Device::Cpu, &mut |_| {});
         let yaml = format!(

@@ -69,8 +69,9 @@ impl<'a> Samples<'a> {
     /// `-` is a table, an IDX file or a `.npy` from standard input. A table must have the columns of the
     /// training set under their names, in any order, and may have others; without names, it must have all
     /// columns of the training set's table. For a network that was trained on images, it must have a column
-    /// for each pixel; beside others, these are told by names that count up. An array is `[N, m]`, or images as `[N, height, width]` or `[N, channels, height,
-    /// width]`, of the kind of number that the network was trained on.
+    /// for each pixel; beside others, these are told by names that count up. An array is `[N, m]`, or images
+    /// as `[N, height, width]` or `[N, channels, height, width]`, of the kind of number that the network was
+    /// trained on.
     ///
     /// # Errors
     /// If it cannot be read, or is not what the network was trained on.

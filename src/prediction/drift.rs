@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 /// How far errors have drifted since the epoch before: root mean squares over an epoch's samples (those that
-/// the maps learn from) and outputs.
+/// the map learns from) and outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Drift {
     /// Of e^t - e^{t-1}: how well the stored errors stand for the present ones.
@@ -13,24 +13,27 @@ pub struct Drift {
     pub left: f64,
 }
 
-/// Sums of squares, on the layer's device, and the number of errors.
+/// Sums of squares, of both in one tensor `[2]` on the layer's device, and the number of errors.
 #[derive(Default)]
 pub(super) struct Sums {
-    stored: Vec<Tensor>,
-    left: Vec<Tensor>,
+    squares: Option<Tensor>,
     count: f64,
 }
 
 impl Sums {
     pub fn add(&mut self, stored: &Tensor, left: &Tensor) {
-        self.stored.push(stored.square().sum(Kind::Double));
-        self.left.push(left.square().sum(Kind::Double));
+        let squares = [stored, left].map(|it| it.square().sum(Kind::Double));
+        let squares = Tensor::stack(&squares, 0);
+        self.squares = Some(match self.squares.take() {
+            Some(before) => before + squares,
+            None => squares,
+        });
         self.count += left.numel() as f64;
     }
 
     pub fn drift(&self) -> Option<Drift> {
-        let mean = |sums: &[Tensor]| Tensor::stack(sums, 0).sum(Kind::Double).double_value(&[]);
-        let root = |sums| (mean(sums) / self.count).sqrt();
-        (self.count > 0.0).then(|| Drift { stored: root(&self.stored), left: root(&self.left) })
+        let squares = self.squares.as_ref()?;
+        let root = |index| (squares.double_value(&[index]) / self.count).sqrt();
+        Some(Drift { stored: root(0), left: root(1) })
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A checkpoint is a safetensors file, so PyTorch's loader opens it. Its tensors are the network's
 //! (under the names of [`tensor_names`](crate::network::tensor_names)), the
-//! optimizers' states, the stored errors, and as bytes the generators' states and the row of its epoch
+//! optimizers' states, the stored errors, what layers predict errors with, and as bytes the generators' states and the row of its epoch
 //! (YAML); its metadata hold, as YAML, the format's version and the run's configuration, and a CRC-32 of
 //! everything. The rows of the epochs before are in a file beside it, `rows.yaml`.
 
