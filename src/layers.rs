@@ -328,6 +328,22 @@ pub struct LayerNorms {
 /// ```
 pub struct Layers(Vec<Layer>);
 
+/// The most numbers, inputs and outputs, that one of the layers has for a sample.
+pub(crate) fn widest(layers: &[Layer], inputs: i64) -> i64 {
+    let sizes = layers.iter().map(|layer| layer.block().outputs());
+    let before = std::iter::once(inputs).chain(sizes.clone());
+    before.zip(sizes).map(|(before, outputs)| before + outputs).max().unwrap_or(inputs)
+}
+
+/// Equal parts of so many rows, such that a layer's outputs (2 MiB) stay in the cores' own caches until the
+/// next one reads them.
+fn rows_in_cache(layers: &[Layer], rows: i64) -> i64 {
+    let widest = layers.iter().map(|layer| layer.block().outputs()).max();
+    let most = ((2 << 20) / (4 * widest.unwrap_or(1))).max(1);
+    let parts = (rows + most - 1) / most;
+    (rows + parts - 1) / parts.max(1)
+}
+
 impl Layers {
     /// Layers of these blocks, the output block last: the outputs of each are the inputs of the next.
     /// Where `feedback` is given, a matrix B_i `[C, n_i]` is drawn for each hidden block in forward
@@ -358,6 +374,9 @@ impl Layers {
             layers.push(layer);
         }
         layers.push(untaught(output)?);
+        if layers.iter().any(|layer| !layer.engine.is_fused()) {
+            layers.iter_mut().for_each(|layer| layer.engine.go_beside_libtorch());
+        }
         Ok(Layers(layers))
     }
 
@@ -379,11 +398,19 @@ impl Layers {
 
     /// The outputs `[r, C]` for inputs `[r, n_0]`, on the device of the inputs.
     pub fn forward(&self, inputs: &Tensor) -> Result<Tensor> {
-        let mut h = inputs.shallow_clone();
-        for layer in &self.0 {
-            h = layer.forward(&layer.bring(&h))?;
-        }
-        Ok(h.to_device(inputs.device()))
+        let all = |inputs: &Tensor| {
+            let mut layers = self.0.iter();
+            layers.try_fold(inputs.shallow_clone(), |h, layer| layer.forward(&layer.bring(&h)))
+        };
+        // What the fused kernels give for a row does not depend on the other rows.
+        let outputs = match self.0.iter().all(|layer| layer.engine.is_fused()) {
+            true => {
+                let parts = inputs.split(rows_in_cache(&self.0, inputs.size()[0]).max(1), 0);
+                joined(parts.iter().map(all).collect::<Result<_>>()?)
+            }
+            false => all(inputs)?,
+        };
+        Ok(outputs.to_device(inputs.device()))
     }
 
     /// As [`Layers::forward`], for each of some batches. A network that lives in files is gone through

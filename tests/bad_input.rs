@@ -609,6 +609,14 @@ fn samples_that_cannot_be_predicted_are_refused() {
             "line 2, column `0`: is `17`; expected a pixel, 0 to 16",
         ),
         ("negative.csv", ("-1".to_string() + &",1".repeat(63)).into_bytes(), "expected a pixel"),
+        (
+            "twice.csv",
+            ["left", "right"]
+                .map(|text| (0..64).map(|it| format!("{text}{it}")).collect::<Vec<_>>().join(","))
+                .join(",")
+                .into_bytes(),
+            "and no other 64 columns are",
+        ),
     ] {
         bench.refuses_file(
             name,
@@ -654,7 +662,7 @@ fn samples_that_cannot_be_predicted_are_refused() {
         let arguments = [&predict("cut.idx", "out.csv")[..], &[option, value]].concat();
         bench.refuses(option, &arguments, 2, &[option, value]);
     }
-    bench.end(45);
+    bench.end(46);
 }
 
 #[test]

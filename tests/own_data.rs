@@ -176,7 +176,7 @@ fn pictures_that_cannot_be_used_are_refused_by_name() {
     };
     for (data, expected) in [
         ("name: folder, train: nowhere, test: test", "nowhere: no such folder"),
-        ("name: folder, train: train/above, test: test", "train/above: has 1 folder(s) in it"),
+        ("name: folder, train: train/above, test: test", "train/above: has one folder in it"),
         ("name: folder, train: train", "`data.test` is missing"),
         (
             &format!("{sets}, size: 0"),
@@ -238,17 +238,21 @@ np.savez('numbers.npz', x_train=x.astype(np.float32), y_train=x.mean((1, 2)) * 1
          x_test=u.astype(np.float32), y_test=u.mean((1, 2)) * 1000.0)
 for name, array in dict(x_train=x, y_train=y, x_test=u, y_test=v).items():
     np.save(name, array)
+np.savez('inputs.npz', x=x)
+np.savez('labels.npz', y_train=y, other=x)
 ",
     ) else {
         return;
     };
     let path = folder.path();
     let each = "name: npz, x_train: x_train.npy, y_train: y_train.npy, x_test: x_test.npy, y_test: y_test.npy";
+    let archives = "name: npz, x_train: inputs.npz, y_train: labels.npz, x_test: x_test.npy, y_test: y_test.npy";
     let mut losses = Vec::new();
     for (data, model) in [
         ("name: npz, path: images.npz", CNN),
         ("name: npz, path: hot.npz", CNN),
         (each, CNN),
+        (archives, CNN),
         ("name: npz, path: flat.npz", "{width: 20}"),
         ("name: npz, path: numbers.npz, task: regression", "{width: 20}"),
     ] {
@@ -265,6 +269,7 @@ for name, array in dict(x_train=x, y_train=y, x_test=u, y_test=v).items():
     }
     assert_eq!(losses[0], losses[1], "one-hot rows, and a channel, say the same");
     assert_eq!(losses[0], losses[2], "a file for each array says the same");
+    assert_eq!(losses[0], losses[3], "an archive for some arrays says the same");
 }
 
 #[test]
@@ -318,6 +323,29 @@ for name, header in [('kept', ['label', *names, 'note']), ('unclear', ['label', 
     }
     let (_, rows) = answers("rows", "rows.npz");
     assert_eq!(answers("rows", "rows.npy").1, rows);
+    let script = "
+import sys
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+import f3_tch
+network, rows = f3_tch.load('rows'), np.load('rows.npy')
+theirs = np.loadtxt('out.csv', delimiter=',', skiprows=1)[:, 1:]
+for samples in [rows, rows.tolist(), {str(i): rows[:, i] for i in range(36)}, {i: rows[:, i] for i in range(36)}]:
+    assert np.abs(network.answer(samples).numpy() - theirs).max() < 1e-5
+try:
+    network.answer(rows[:, 1:])
+    raise SystemExit('was taken')
+except ValueError as error:
+    assert 'samples [40, 35]; expected rows with columns, or [N, 36]' in str(error), error
+";
+    assert_eq!(answers("rows", "rows.npy").1, rows);
+    let package = common::root().join("python");
+    let output = Command::new(common::python().unwrap())
+        .args(["-c", script, package.to_str().unwrap()])
+        .current_dir(path)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let (said, with_gap) = answers("rows", "gap.npy");
     assert!(said.contains("gap.npy: sample 4 has numbers that are NaN"), "{said}");
     let expected: Vec<&str> =
@@ -410,7 +438,7 @@ open('broken.npz', 'wb').write(b'PK no zip')
         ("negative", "`y_train`: labels are whole numbers from 0"),
         ("text", "`y_train`: holds "),
         ("five", "inputs are [N, m], [N, height, width] or [N, channels, height, width]"),
-        ("broken", "broken.npz: is no .npz file"),
+        ("broken", "`data.path` is one .npz with all arrays"),
         ("absent", "absent.npz: no such file"),
     ] {
         config(path, "c.yaml", &format!("name: npz, path: {file}.npz"), "{width: 4}");
@@ -531,6 +559,15 @@ for place, at in [('runs/cnn/model.safetensors', 'best'), ('runs/cnn', 'first')]
         raise SystemExit('was taken')
     except ValueError:
         pass
+numbers = f3_tch.load('runs/numbers')
+row = {'age': '30', 'kind': 'b', 'city': 'x'}
+spaced = {' age': ' 30 ', 'kind': ' b', ' city ': 'x '}
+assert torch.equal(numbers.prepare(row), numbers.prepare([spaced]))
+try:
+    numbers.prepare({**row, 'age': ' '})
+    raise SystemExit('was taken')
+except ValueError as error:
+    assert 'row 0, column `age`: is ``; expected a finite number' in str(error), error
 for strange in ['q', float('inf')]:
     try:
         f3_tch.load('runs/numbers').prepare([{'age': 1.0, 'kind': strange, 'city': 'x'}])

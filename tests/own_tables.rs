@@ -142,7 +142,7 @@ fn every_row_that_can_be_answered_is() {
     for part in [
         "3 samples without an answer",
         "line 3, column `trade`: is `tailor`; expected one of baker, poet, smith",
-        "line 4, column `age`: is `?`; expected a number: none was missing in training",
+        "line 4, column `age`: is `?`; expected a number (training with `data.impute: median` or `mean`",
         "line 5: has 1 column(s); 5 were expected",
     ] {
         assert!(said.contains(part), "{part}: {said}");
@@ -181,7 +181,7 @@ fn every_row_that_can_be_answered_is() {
     fs::write(path.join("new1.csv"), "trade,age,same\nsmith,30,7\nsmith,-1,7\n").unwrap();
     let said = succeeds(path, &["predict", "m", "new1.csv", "-o", "marked_out.csv"]);
     assert!(
-        said.contains("line 3, column `age`: is `-1`; expected a number: none was missing"),
+        said.contains("line 3, column `age`: is `-1`; expected a number (training with"),
         "{said}"
     );
 
@@ -295,5 +295,37 @@ fn paths_are_looked_for_beside_a_configuration_and_those_that_it_extends() {
         let run = format!("run{number}");
         succeeds(path, &["train", name, "--run-dir", &run, "--quiet"]);
         succeeds(path, &["evaluate", &run]);
+        // From another folder, too.
+        let run = format!("../../{run}");
+        succeeds(&path.join("all/base"), &["evaluate", &run]);
+        succeeds(&path.join("all/base"), &["resume", &run, "--epochs", "5"]);
     }
+    fs::copy(path.join("run0/model.safetensors"), path.join("all/start.safetensors")).unwrap();
+    fs::write(path.join("all/again.yaml"), "extends: top.yaml\ninit_from: start.safetensors\n")
+        .unwrap();
+    succeeds(path, &["train", "all/again.yaml", "--run-dir", "again", "--quiet"]);
+}
+
+/// Markers are cells as they are read: without spaces, and numbers however they are written.
+#[test]
+fn markers_of_missing_values_are_cells_as_they_are_read() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    let table = people().replace("?", "-999.0").replace("NA", " ? ");
+    fs::write(path.join("people.csv"), table).unwrap();
+    config(path, "a.yaml", "missing: [' ?', -999], impute: median, encoding: one_hot");
+    let said = succeeds(path, &["train", "a.yaml", "--run-dir", "a", "--quiet"]);
+    assert!(said.contains("11 missing values filled in"), "{said}");
+    fs::write(path.join("new.csv"), "trade,age,same\nsmith,-999,7\nsmith,-999.00,7\n").unwrap();
+    succeeds(path, &["predict", "a", "new.csv", "-o", "out.csv"]);
+    let found = rows(&path.join("out.csv"));
+    assert!(found[1] == found[2] && !found[1][0].is_empty(), "{found:?}");
+
+    config(path, "none.yaml", "missing: [none, -1], encoding: one_hot, ignore: [age]");
+    let said = succeeds(path, &["train", "none.yaml", "--run-dir", "none", "--quiet"]);
+    assert!(said.contains("people.csv: no value is missing (`data.missing`)"), "{said}");
+    config(path, "word.yaml", "encoding: one_hot");
+    fs::write(path.join("people.csv"), people()).unwrap();
+    let said = fails(path, &["train", "word.yaml", "--run-dir", "word", "--quiet"]);
+    assert!(said.contains("a finite number (`data.missing` lists what stands for none)"), "{said}");
 }

@@ -30,19 +30,24 @@ class Inputs:
         return ((planes - means) / deviations).flatten(1)
 
     def table(self, samples):
-        columns = [self.column(column, cells(samples, column["name"])) for column in self.about["columns"]]
-        return torch.from_numpy(np.concatenate(columns, axis=1))
+        about = self.about["columns"]
+        cells = columns(samples, [column["name"] for column in about])
+        prepared = [self.column(column, next(cells)) for column in about]
+        return torch.from_numpy(np.concatenate(prepared, axis=1))
 
     def column(self, column, cells):
         """The numbers [N, width] that a column of cells becomes."""
         name, coding = column["name"], column["coding"]
+        cells = [cell.strip() if isinstance(cell, str) else cell for cell in cells]
         cells = [None if self.is_missing(cell) else cell for cell in cells]  # None: the value is missing
         if coding == "number":
             fill = column.get("fill", np.nan)
-            filled = [fill if cell is None else cell for cell in cells]
+            filled = [fill if cell is None else number(cell) for cell in cells]
             numbers = np.asarray(filled, dtype=self.number).astype(np.float64)[:, None]
-            if not np.isfinite(numbers).all():
-                raise ValueError(f"column `{name}`: holds what is not a finite number")
+            for place, cell in enumerate(cells):
+                if not np.isfinite(numbers[place, 0]):
+                    found = "missing" if cell is None else f"`{cell}`"
+                    raise ValueError(f"row {place}, column `{name}`: is {found}; expected a finite number")
         else:
             (kind, values), = coding.items()
             places = {value: place for place, value in enumerate(values)}
@@ -66,9 +71,8 @@ class Inputs:
         if cell is None or type(cell).__name__ in ("NAType", "NaTType"):
             return True
         markers = self.about.get("missing", [])
-        if isinstance(cell, (int, float, np.number)):
-            return cell != cell or any(is_number(it) and float(it) == cell for it in markers)
-        return str(cell) in markers
+        is_nan = isinstance(cell, (float, np.floating)) and cell != cell
+        return is_nan or str(cell) in markers or any(number(it) == number(cell) for it in markers)
 
     def name_of_missing(self):
         """What a missing value of a column of names is called."""
@@ -98,19 +102,38 @@ def text(cell):
     return str(int(cell)) if is_whole else str(cell)
 
 
-def is_number(text):
+def number(cell):
+    """The number that a cell is or reads as, else NaN."""
     try:
-        return float(text) == float(text)
-    except ValueError:
-        return False
+        return float(cell)
+    except (TypeError, ValueError):
+        return np.nan
 
 
-def cells(samples, name):
-    """A column, of a list of rows or of something that has columns."""
-    try:
-        return [row[name] for row in samples] if isinstance(samples, list) else list(samples[name])
-    except KeyError:
-        raise ValueError(f"the samples have no column `{name}`") from None
+def columns(samples, names):
+    """The cells of each of these columns: of a list of rows, dictionaries; of something that has columns,
+    such as a DataFrame; or of an array [N, m] that has just these columns in this order."""
+    if isinstance(samples, dict) and not any(np.ndim(cells) for cells in samples.values()):
+        samples = [samples]  # a single row
+    if isinstance(samples, list) and samples and isinstance(samples[0], dict):
+        keys = {str(key).strip(): key for key in samples[0]}
+        column = lambda key: [row[key] for row in samples]
+    elif hasattr(samples, "keys"):
+        keys = {str(key).strip(): key for key in samples.keys()}
+        column = lambda key: list(samples[key])
+    else:
+        array = np.asarray(samples)
+        if array.ndim != 2 or array.shape[1] != len(names):
+            raise ValueError(f"samples {list(array.shape)}; expected rows with columns, or [N, {len(names)}]")
+        keys = {name: place for place, name in enumerate(names)}
+        column = lambda place: array[:, place].tolist()
+    for name in names:
+        if name not in keys:
+            raise ValueError(f"the samples have no column `{name}`")
+        try:
+            yield column(keys[name])
+        except KeyError:
+            raise ValueError(f"a sample has no column `{name}`") from None
 
 
 def constants(scaling):

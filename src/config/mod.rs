@@ -175,7 +175,8 @@ impl Config {
     }
 
     /// What one section says against another.
-    fn checked(self, reader: &mut Reader, _source: &Source) -> Result<Config, ConfigError> {
+    fn checked(mut self, reader: &mut Reader, _source: &Source) -> Result<Config, ConfigError> {
+        self.init_from = self.init_from.map(|path| reader.found_beside(&path));
         let (data, loss) = (self.data.set.about(), self.loss);
         let task = data.task;
         self.algorithm.check(reader, &Beside { data, model: &*self.model, loss })?;

@@ -31,6 +31,14 @@ impl Archive {
         Ok(Archive { path: path.to_path_buf(), zip, names })
     }
 
+    /// The only array, or the one of this name.
+    pub fn read_only_or(&mut self, name: &str) -> Result<Array> {
+        match &*self.names {
+            [only] => self.read(&only.clone()),
+            _ => self.read(name),
+        }
+    }
+
     /// The array of this name; the error lists the names that there are.
     pub fn read(&mut self, name: &str) -> Result<Array> {
         let Archive { path, zip, names } = self;

@@ -152,6 +152,13 @@ pub(super) fn fetch(
                     path.display()
                 );
             }
+            let place = folder.join(file.name);
+            if found.is_none() && fs::symlink_metadata(&place).is_ok() {
+                bail!(
+                    "{}: is a folder, or a link to what is not there; move it away, and the file is fetched",
+                    place.display()
+                );
+            }
             if found.is_none() {
                 fs::create_dir_all(&folder).at(&folder, "cannot be created")?;
                 let fetched = sources.get(&mut wanted);

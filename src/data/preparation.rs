@@ -5,6 +5,8 @@ use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
+use super::table::parse;
+
 /// A data set's preparation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -199,9 +201,33 @@ impl Inputs {
     }
 }
 
-/// What a missing value of a column of names is called: as its first marker, unless that is empty.
-pub(super) fn name_of_missing(markers: &[String]) -> &str {
-    markers.first().map(String::as_str).filter(|it| !it.is_empty()).unwrap_or("(missing)")
+/// Markers of cells whose value is missing.
+pub(super) struct Markers<'a> {
+    texts: &'a [String],
+    numbers: Vec<f64>,
+}
+
+impl<'a> Markers<'a> {
+    /// As they are listed; one that is a number stands for each way to write it.
+    pub fn new(texts: &'a [String]) -> Markers<'a> {
+        Markers { texts, numbers: texts.iter().filter_map(|it| parse(it.as_bytes())).collect() }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.texts.is_empty()
+    }
+
+    /// Whether a cell is one of them.
+    pub fn mark(&self, cell: &[u8]) -> bool {
+        self.texts.iter().any(|it| it.as_bytes() == cell)
+            || !self.numbers.is_empty() && parse(cell).is_some_and(|it| self.numbers.contains(&it))
+    }
+
+    /// What a missing value of a column of names is called: as the first marker, unless that is empty.
+    pub fn name(&self) -> &'a str {
+        self.texts.first().map(String::as_str).filter(|it| !it.is_empty()).unwrap_or("(missing)")
+    }
 }
 
 /// Pixels `[N, channels · height · width]` of any kind as inputs, float32. This is done on the CPU, so

@@ -6,12 +6,13 @@ use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, anyhow, bail};
+use flate2::bufread::MultiGzDecoder;
 use tch::{Kind, Tensor};
 
 use super::array::{Archive, Array};
 use super::file::open;
 use super::picture::{self, PixelFormat, is_picture, pictures_below};
-use super::preparation::{Column, Inputs, Preparation, name_of_missing, scale_pixels};
+use super::preparation::{Column, Inputs, Markers, Preparation, scale_pixels};
 use super::table::{Header, Rows, TableFormat, listed};
 use crate::files::At;
 
@@ -101,7 +102,10 @@ impl<'a> Samples<'a> {
                 }
                 _ => open(path)?,
             };
-            let mut content = BufReader::new(content);
+            let mut content: Box<dyn BufRead> = Box::new(BufReader::new(content));
+            if let [0x1f, 0x8b, ..] = content.fill_buf().at(path, "cannot be read")? {
+                content = Box::new(BufReader::new(MultiGzDecoder::new(content)));
+            }
             match content.fill_buf().at(path, "cannot be read")? {
                 [0, 0, ..] => (Vec::new(), open_idx(origin, content, inputs)?),
                 [0x93, b'N', ..] => {
@@ -109,6 +113,9 @@ impl<'a> Samples<'a> {
                 }
                 [b'P', b'K', 3, 4, ..] => {
                     bail!("{origin}: is an archive, which cannot be read from there; give a .npy")
+                }
+                [0x89, b'P', b'N', b'G', ..] | [0xff, 0xd8, 0xff, ..] => {
+                    bail!("{origin}: is a picture; give it as a file ending in .png or .jpg")
                 }
                 _ => open_table(origin, content, format, preparation)?,
             }
@@ -154,7 +161,7 @@ fn open_table<'a>(
                 format!(
                     "{origin}: has {found} column(s); an image of the training set has {pixels} pixels. \
                      Other columns may stand beside them if the pixels' columns are counted, such as \
-                     pixel0, pixel1, …"
+                     pixel0, pixel1, …, and no other {pixels} columns are"
                 )
             })?;
             places.collect()
@@ -192,7 +199,8 @@ fn open_table<'a>(
     Ok((names, Box::new(source)))
 }
 
-/// Which columns are pixels: all; among others, those that stand side by side with names that count up.
+/// Which columns are pixels: all; among others, those that stand side by side with names that count up, if
+/// there is one such group of that many.
 fn columns_of_pixels(names: &[String], pixels: usize) -> Option<Range<usize>> {
     if names.len() == pixels {
         return Some(0..pixels);
@@ -209,22 +217,22 @@ fn columns_of_pixels(names: &[String], pixels: usize) -> Option<Range<usize>> {
         }
         _ => false,
     };
-    let mut start = 0;
+    let (mut start, mut found) = (0, None);
     for end in 1..=names.len() {
         if end == names.len() || !follows(&counted[end - 1..=end]) {
-            if end - start == pixels {
-                return Some(start..end);
+            if end - start == pixels && found.replace(start..end).is_some() {
+                return None;
             }
             start = end;
         }
     }
-    None
+    found
 }
 
 /// How cells become numbers.
 enum Cells<'a> {
     /// For each column the places of its values, unless it has numbers.
-    Table { columns: Vec<(&'a Column, HashMap<&'a [u8], usize>)>, missing: &'a [String] },
+    Table { columns: Vec<(&'a Column, HashMap<&'a [u8], usize>)>, missing: Markers<'a> },
     /// What pixels can be.
     Pixels(RangeInclusive<f64>),
 }
@@ -239,7 +247,8 @@ impl<'a> Cells<'a> {
                     let values = column.coding.values().unwrap_or_default();
                     (column, values.iter().map(|it| it.as_bytes()).zip(0..).collect())
                 };
-                Cells::Table { columns: columns.iter().map(places).collect(), missing }
+                let columns = columns.iter().map(places).collect();
+                Cells::Table { columns, missing: Markers::new(missing) }
             }
         }
     }
@@ -255,17 +264,19 @@ impl<'a> Cells<'a> {
             },
         };
         let ((column, places), cell) = (&columns[index], rows.cell(place));
-        let is_missing = missing.iter().any(|marker| marker.as_bytes() == cell);
+        let is_missing = missing.mark(cell);
         let Some(values) = column.coding.values() else {
             return match column.fill {
                 Some(_) if is_missing => Ok(f64::NAN),
                 None if is_missing => {
-                    Err(rows.refuse(place, "a number: none was missing in training"))
+                    let expected =
+                        "a number (training with `data.impute: median` or `mean` fills it in)";
+                    Err(rows.refuse(place, expected))
                 }
                 _ => rows.number(place),
             };
         };
-        let value = if is_missing { name_of_missing(missing).as_bytes() } else { cell };
+        let value = if is_missing { missing.name().as_bytes() } else { cell };
         match places.get(value) {
             Some(place) => Ok(*place as f64),
             None if column.unseen => Ok(values.len() as f64),

@@ -8,6 +8,7 @@ use tch::{Device, Kind, Tensor};
 use super::fusible::fusible;
 use super::signal::output_gradient;
 use super::{Engine, Norm, Signal, Step, Teaching, batch_by_batch, parameters, step_along};
+use crate::native::beside_libtorch;
 use crate::native::dense::{self, DenseLayer, Lesson, Teacher, loss_number};
 use crate::network::{Block, Dense, Tape};
 use crate::optimizer::{Optimizer, OptimizerSettings};
@@ -26,7 +27,8 @@ pub(super) fn layer(dense: &Dense) -> DenseLayer<'_> {
 pub struct FusedDense {
     block: Dense,
     optimizer: Optimizer,
-    half: bool, // whether feedback teaches in bfloat16
+    half: bool,            // whether feedback teaches in bfloat16
+    beside_libtorch: bool, // whose threads compute it, then
     gradient_norm: Option<Norm>,
 }
 
@@ -42,7 +44,7 @@ impl FusedDense {
         fusible(block)?;
         let block = block.shallow_clone();
         let optimizer = optimizer.build(&parameters(&block))?;
-        Ok(FusedDense { block, optimizer, half, gradient_norm: None })
+        Ok(FusedDense { block, optimizer, half, beside_libtorch: false, gradient_norm: None })
     }
 
     /// Lets the kernel take a lesson's steps; gives h `[r, n]`.
@@ -54,6 +56,7 @@ impl FusedDense {
         teacher: Teacher,
         step: &Step,
     ) -> Result<Tensor> {
+        let _shared = beside_libtorch(self.beside_libtorch);
         let batch = step.batch_size;
         let count = (x.size()[0] + batch - 1) / batch;
         let steps = self.optimizer.take(count as usize, step.learning_rate);
@@ -74,7 +77,11 @@ impl Engine for FusedDense {
     }
 
     fn is_fused(&self) -> bool {
-        true
+        !self.beside_libtorch
+    }
+
+    fn go_beside_libtorch(&mut self) {
+        self.beside_libtorch = true;
     }
 
     fn optimizer(&self) -> &Optimizer {
@@ -82,6 +89,7 @@ impl Engine for FusedDense {
     }
 
     fn forward(&self, input: &Tensor) -> Result<Tensor> {
+        let _shared = beside_libtorch(self.beside_libtorch);
         dense::forward(layer(&self.block), input)
     }
 
@@ -120,6 +128,7 @@ impl Engine for FusedDense {
         step: &Step,
         input_too: bool,
     ) -> Result<Option<Teaching>> {
+        let _shared = beside_libtorch(self.beside_libtorch);
         let Tape { input: x, output: h, .. } = tape;
         let step = step.for_batch(x);
         if let Signal::Feedback(matrix) = signal
@@ -128,7 +137,11 @@ impl Engine for FusedDense {
             let teacher = Teacher::Feedback { matrix, half: false };
             return self.run(x, Some(h), rows, teacher, &step).map(|_| None);
         }
-        let delta = dense::delta(self.block.activation(), &output_gradient(signal, rows, h), h)?;
+        let gradient = match self.beside_libtorch {
+            true => signal.output_gradient(rows, h),
+            false => output_gradient(signal, rows, h),
+        };
+        let delta = dense::delta(self.block.activation(), &gradient, h)?;
         let weight = self.block.backward_weight();
         let before = match input_too {
             // The layer before multiplies these itself, in the same pass in which it steps.

@@ -42,6 +42,9 @@ pub trait Engine: Send {
         false
     }
 
+    /// Has libtorch's threads compute it from now on, which compute other layers of the network.
+    fn go_beside_libtorch(&mut self) {}
+
     /// The optimizer and its state.
     fn optimizer(&self) -> &Optimizer;
 

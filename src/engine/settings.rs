@@ -12,12 +12,13 @@ use crate::{has_bfloat16, kernels_are_fast};
 named! {
     /// Which kernels compute fully connected layers and transformer blocks.
     pub enum Kernels {
-        /// `fused` where the processor has AVX2 or AVX-512 and all layers can be fused; but `aten` for wide layers
-        /// (100 inputs and more) and batches of 400 samples and more on Intel's processors, if the rule goes back.
+        /// `fused` where the processor has AVX2 or AVX-512, unless the activation is `gelu`; but `aten` for wide
+        /// layers (100 inputs and more) and batches of 400 samples and more on Intel's processors, if the rule goes
+        /// back.
         Auto = "auto",
         /// libtorch's kernels.
         Aten = "aten",
-        /// Forward pass, gradient and step in one, with AVX-512, AVX2 or portable code.
+        /// Forward pass, gradient and step in one, with AVX-512, AVX2 or portable code; libtorch's for convolutions.
         Fused = "fused",
     }
 }
@@ -61,8 +62,8 @@ impl EngineSettings {
         EngineSettings { kernels, ..self }
     }
 
-    /// The kernels that a network of these blocks gets: the fused ones are for all of its layers or
-    /// for none.
+    /// The kernels that a network of these blocks gets: the fused ones are for all of its fully connected
+    /// layers and transformer blocks, or for none.
     ///
     /// # Errors
     /// If fused kernels are asked for and a layer cannot be fused; the error says which and why.
@@ -100,7 +101,7 @@ impl EngineSettings {
         let engine: Box<dyn Engine> = match kernels {
             Kernels::Fused => {
                 let half = self.precision == Precision::Bf16;
-                fusible::engine(block.as_ref(), &self.optimizer, half)?
+                fusible::engine(block, &self.optimizer, half)?
             }
             Kernels::Aten | Kernels::Auto => Box::new(BlockEngine::new(block, &self.optimizer)?),
         };

@@ -17,7 +17,7 @@ pub(crate) mod transformer;
 
 pub use instructions::{has_bfloat16, instruction_set, instruction_sets, kernels_are_fast};
 pub use shared::SharedTensor;
-pub(crate) use team::for_each;
+pub(crate) use team::{beside_libtorch, for_each};
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::null_mut;

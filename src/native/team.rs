@@ -3,9 +3,10 @@
 //! As with libtorch's own loops, how many threads share the work is a setting of the calling thread
 //! ([`crate::process::use_threads`]), so threads that train side by side do not take each other's cores.
 //! libtorch's OpenMP threads are not used: a helper here spins for a short while only, and the
-//! calling thread never waits for one that has not woken up in time.
+//! calling thread never waits for one that has not woken up in time. Only where loops take turns with
+//! operations of libtorch ([`beside_libtorch`]), those threads are there anyway, and spin.
 
-use std::cell::{RefCell, UnsafeCell};
+use std::cell::{Cell, RefCell, UnsafeCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -14,13 +15,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::denormals;
+use super::{denormals, openmp};
 
 /// Calls `work` with 0, 1, … `tasks - 1`, each once, on the calling thread and its helpers; ends when
 /// all calls have.
 pub(crate) fn for_each(tasks: usize, work: &(dyn Fn(usize) + Sync)) -> Result<()> {
     thread_local! {
         static TEAM: RefCell<Option<Team>> = const { RefCell::new(None) };
+    }
+    if BESIDE_LIBTORCH.get() {
+        openmp::for_each(tasks, work);
+        return Ok(());
     }
     let _flushed = denormals::flush(); // on this thread as on its helpers
     let threads = tch::get_num_threads().max(1) as usize;
@@ -36,6 +41,27 @@ pub(crate) fn for_each(tasks: usize, work: &(dyn Fn(usize) + Sync)) -> Result<()
         team.as_ref().expect("has just been made").run(tasks, work);
         Ok(())
     })
+}
+
+thread_local! {
+    static BESIDE_LIBTORCH: Cell<bool> = const { Cell::new(false) };
+}
+
+/// While this lives, loops of the calling thread are shared by other threads than before.
+pub(crate) struct SharedBy {
+    before: bool,
+}
+
+/// Lets loops of the calling thread be shared by libtorch's OpenMP threads, if it is so, or by helpers of our
+/// own.
+pub(crate) fn beside_libtorch(is_so: bool) -> SharedBy {
+    SharedBy { before: BESIDE_LIBTORCH.replace(is_so) }
+}
+
+impl Drop for SharedBy {
+    fn drop(&mut self) {
+        BESIDE_LIBTORCH.set(self.before);
+    }
 }
 
 /// How long a helper looks out for work before it goes to sleep: longer than the small operations between
@@ -228,14 +254,27 @@ mod tests {
     fn a_panic_reaches_the_caller_and_the_next_job_runs() {
         let before = tch::get_num_threads();
         tch::set_num_threads(2);
-        let broken = catch_unwind(|| for_each(8, &|task| assert!(task != 5, "task 5")));
-        assert!(broken.is_err());
-        let count = AtomicUsize::new(0);
-        for_each(8, &|_| {
-            count.fetch_add(1, SeqCst);
-        })
-        .unwrap();
-        assert_eq!(count.load(SeqCst), 8);
+        let is_helper = || thread::current().name() == Some("f3-helper");
+        for who in [false, true] {
+            // Each of the two tasks waits until the other one is under way: each thread has one.
+            let under_way = AtomicUsize::new(0);
+            let broken = catch_unwind(AssertUnwindSafe(|| {
+                for_each(2, &|_| {
+                    under_way.fetch_add(1, SeqCst);
+                    while under_way.load(SeqCst) < 2 {
+                        thread::yield_now();
+                    }
+                    assert!(is_helper() != who, "panics here");
+                })
+            }));
+            assert!(broken.is_err());
+            let count = AtomicUsize::new(0);
+            for_each(8, &|_| {
+                count.fetch_add(1, SeqCst);
+            })
+            .unwrap();
+            assert_eq!(count.load(SeqCst), 8);
+        }
         tch::set_num_threads(before);
     }
 }

@@ -1,24 +1,17 @@
 //! How layers are divided into stages, and how many batches make a chunk: a model of the machine.
 
-use crate::layers::Layer;
+use crate::layers::{Layer, widest};
 use crate::machine::last_level_cache;
 use crate::network::Block;
 
 /// A chunk of so many batches that the inputs and outputs of the widest layer fit into a part of the
 /// last-level cache, and into 8 MiB: far parts of large caches are slow, and from there on weights are loaded
-/// seldom enough. Only fully connected layers gain from that: others keep more than their inputs
-/// and outputs.
+/// seldom enough. Transformer blocks do not gain from that: they keep more than their inputs and outputs.
 pub fn chunk_for(layers: &[Layer], inputs: i64, batch_size: i64) -> usize {
-    if layers.iter().any(|layer| layer.block().as_dense().is_none()) {
+    if layers.iter().any(|layer| layer.block().as_transformer().is_some()) {
         return 1;
     }
-    let mut widest = 0;
-    let mut before = inputs;
-    for layer in layers {
-        widest = widest.max(before + layer.block().outputs());
-        before = layer.block().outputs();
-    }
-    let bytes = 4 * widest * batch_size;
+    let bytes = 4 * widest(layers, inputs) * batch_size;
     let share = (last_level_cache() / 4).min(8 << 20);
     (share / bytes.max(1)).clamp(1, 64) as usize
 }

@@ -237,11 +237,12 @@ impl Reader<'_> {
         yields
     }
 
-    /// A path as it is found from here: beside the configuration, or one that it extends, if it is there
-    /// and not in the current folder.
+    /// A path as it is found: beside the configuration, or one that it extends, if it is there and not in
+    /// the current folder. It is then absolute, since a run's folder keeps it and may be used from anywhere.
     pub fn found_beside(&self, path: &Path) -> PathBuf {
         let mut beside = self.source.folders().map(|folder| folder.join(path));
         let better = beside.find(|beside| !path.exists() && beside.exists());
+        let better = better.and_then(|path| std::path::absolute(path).ok());
         better.unwrap_or_else(|| path.to_path_buf())
     }
 

@@ -23,6 +23,7 @@ const WIDEST: usize = 60;
 
 /// The lines of a mapping at a path, and the comment beside each.
 fn collect(value: &Value, path: &str, keys: &[Key], lines: &mut Vec<(String, Option<String>)>) {
+    let name = value.get("name").and_then(Value::as_str).unwrap_or_default();
     for (key, value) in value.as_mapping().into_iter().flatten() {
         let key = key.as_str().unwrap_or_default();
         let (indent, path) = ("  ".repeat(path.matches('.').count()), format!("{path}{key}"));
@@ -30,7 +31,9 @@ fn collect(value: &Value, path: &str, keys: &[Key], lines: &mut Vec<(String, Opt
             lines.push((format!("{indent}{key}:"), None));
             collect(value, &format!("{path}."), keys, lines);
         } else {
-            let comment = keys.iter().find(|it| it.path == path).map(comment);
+            let fits =
+                |it: &&Key| it.path == path && (it.with.is_empty() || it.with.contains(&name));
+            let comment = keys.iter().find(fits).map(comment);
             lines.push((format!("{indent}{key}: {}", on_one_line(value, quoted)), comment));
         }
     }

@@ -77,8 +77,8 @@ named! {
     }
 }
 
-/// The files of a [`Csv`]. A path that is not absolute is looked for in the current folder,
-/// then in the data directory.
+/// The files of a [`Csv`]. A path that is not absolute is looked for in the current folder, beside the
+/// configuration, then in the data directory.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub enum CsvFiles {
@@ -260,7 +260,7 @@ fn markers() -> Domain<Vec<String>> {
             marker => std::slice::from_ref(marker),
         };
         let text = |marker: &Value| match marker {
-            Value::String(text) => Ok(text.clone()),
+            Value::String(text) => Ok(text.trim().to_string()), // as cells are
             Value::Number(_) => Ok(show(marker)),
             _ => Err(String::new()),
         };

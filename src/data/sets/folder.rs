@@ -105,6 +105,12 @@ impl DataSet for Folder {
         let [train, test] = [&self.train, &self.test].map(|path| directory.find_folder(path));
         let (train, test) = (train?, test?);
         let classes = classes(&train)?;
+        if classes.len() < 2 {
+            bail!(
+                "{}: has one folder in it; there must be one for each of several classes",
+                train.display()
+            );
+        }
         let parts = [pictures(&train, &classes)?, pictures(&test, &classes)?];
         let format = self.format(&parts[0][0].path)?;
         let [train_pixels, test_pixels] = pixels(&parts, format, &directory.folder(NAME), report)?;
@@ -200,14 +206,10 @@ fn classes(folder: &Path) -> Result<Vec<String>> {
         }
     }
     classes.sort();
-    match classes.len() {
-        0 | 1 => bail!(
-            "{}: has {} folder(s) in it; there must be one for each of two or more classes",
-            folder.display(),
-            classes.len()
-        ),
-        _ => Ok(classes),
+    if classes.is_empty() {
+        bail!("{}: has no folders in it; there must be one for each class", folder.display());
     }
+    Ok(classes)
 }
 
 /// The pictures of a folder class by class, each class's sorted by their paths, at any depth.

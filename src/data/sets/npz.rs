@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use tch::{Kind, Tensor};
 
@@ -51,7 +51,8 @@ section! {
 section! {
     /// A file for each array.
     pub struct EachArray {
-        /// Inputs to train on, in place of `data.path`: a `.npy` of `[N, …]`.
+        /// Inputs to train on, in place of `data.path`: `[N, …]` in a `.npy`, or in an `.npz`, as its only
+        /// array or by the name of this key.
         x_train: PathBuf, file();
         /// Targets to train on: labels `[N]`, or numbers `[N]` or `[N, C]`.
         y_train: PathBuf, file();
@@ -96,14 +97,24 @@ impl NpzFiles {
         match self {
             NpzFiles::One(OneArchive { path }) => {
                 let path = directory.find(path)?;
-                let mut archive = Archive::open(&path)?;
+                let mut archive = Archive::open(&path).context(
+                    "`data.path` is one .npz with all arrays; files for each are `data.x_train`, …",
+                )?;
                 let [a, b, c, d] = ARRAYS.map(|array| archive.read(array));
                 Ok(([a?, b?, c?, d?], name(&path)))
             }
             NpzFiles::Each(EachArray { x_train, y_train, x_test, y_test }) => {
-                let read = |path: &PathBuf| Array::open(&directory.find(path)?);
-                let arrays = [read(x_train)?, read(y_train)?, read(x_test)?, read(y_test)?];
-                Ok((arrays, name(x_train)))
+                let read = |key: &str, path: &PathBuf| {
+                    let path = directory.find(path)?;
+                    match path.extension().is_some_and(|ending| ending == "npz") {
+                        true => Archive::open(&path)?.read_only_or(key),
+                        false => Array::open(&path),
+                    }
+                };
+                let [a, b, c, d] = [x_train, y_train, x_test, y_test];
+                let [a, b, c, d] =
+                    [(0, a), (1, b), (2, c), (3, d)].map(|(at, path)| read(ARRAYS[at], path));
+                Ok(([a?, b?, c?, d?], name(x_train)))
             }
         }
     }

@@ -8,7 +8,7 @@ use tch::{Kind, Tensor};
 use super::categories::{Categories, as_number, class_name};
 use super::{Csv, Encoding, Impute, Unseen};
 use crate::data::file::open;
-use crate::data::preparation::name_of_missing;
+use crate::data::preparation::Markers;
 use crate::data::table::{Rows, listed};
 use crate::data::{Coding, Column, DataSet, Split, Targets, Task};
 use crate::messages::counted;
@@ -48,7 +48,7 @@ pub(super) fn read(settings: &Csv, paths: &[PathBuf]) -> Result<Tables> {
         // Also where none is missing in training: one may be later.
         for (_, cells) in &mut used {
             if let Cells::Categories(known) = cells {
-                known.add(name_of_missing(&settings.missing));
+                known.add(Markers::new(&settings.missing).name());
             }
         }
     }
@@ -223,7 +223,7 @@ fn numbers(
     notes: &mut Vec<String>,
 ) -> Result<Tensor> {
     let Csv { missing, impute, unseen, .. } = settings;
-    let is_missing = |cell: &[u8]| missing.iter().any(|marker| marker.as_bytes() == cell);
+    let missing = Markers::new(missing);
     let inputs = used.len() - settings.targets.len();
     let can_be_missing = |index: usize, cells: &Cells| match cells {
         _ if index >= inputs => false,
@@ -235,7 +235,7 @@ fn numbers(
     let table = rows.matrix(usize::MAX, shape, |rows, numbers| {
         all += 1;
         let lacks = |(index, (column, cells)): (usize, &(usize, Cells))| {
-            is_missing(rows.cell(*column)) && !can_be_missing(index, cells)
+            missing.mark(rows.cell(*column)) && !can_be_missing(index, cells)
         };
         if !missing.is_empty() && used.iter().enumerate().any(lacks) {
             dropped += 1;
@@ -243,13 +243,20 @@ fn numbers(
         }
         for (column, cells) in used.iter_mut() {
             let (column, cell) = (*column, rows.cell(*column));
-            let is_missing = is_missing(cell);
+            let is_missing = missing.mark(cell);
             filled += usize::from(is_missing);
             numbers.push(match cells {
                 Cells::Numbers if is_missing => f64::NAN,
-                Cells::Numbers => rows.number(column)?,
+                Cells::Numbers => match rows.number(column) {
+                    Err(_) if missing.is_empty() => {
+                        let expected =
+                            "a finite number (`data.missing` lists what stands for none)";
+                        return Err(rows.refuse(column, expected));
+                    }
+                    number => number?,
+                },
                 Cells::Categories(known) => {
-                    let value = if is_missing { name_of_missing(missing).as_bytes() } else { cell };
+                    let value = if is_missing { missing.name().as_bytes() } else { cell };
                     known.number(rows, column, value, closed, *unseen == Unseen::OwnPlace)?
                 }
                 Cells::Classes(known) => {
@@ -274,6 +281,9 @@ fn numbers(
     if filled > 0 {
         let values = counted(filled, "missing value");
         notes.push(format!("{}: {values} filled in (`data.impute`)", rows.origin));
+    }
+    if !missing.is_empty() && dropped + filled == 0 {
+        notes.push(format!("{}: no value is missing (`data.missing`)", rows.origin));
     }
     table.with_context(|| format!("{}: holds no rows that can be used", rows.origin))
 }
