@@ -38,7 +38,8 @@ impl Trainer for SignSymmetryTrainer {
         let mut gradient = self.loss.gradient(outputs, &batch.targets); // ∂L/∂h [b, n]
         for (layer, tape) in self.layers.as_mut_slice().iter_mut().zip(&tapes).rev() {
             let dense = layer.block().as_dense().context("the rule is for `model.name: mlp`")?;
-            let delta = dense.activation().backward(&gradient, &tape.output); // ∂L/∂z [b, n]
+            let known = tape.kept.as_ref().unwrap_or(&tape.output); // z for gelu, else h
+            let delta = dense.activation().backward(&gradient, known); // ∂L/∂z [b, n]
             let weight = dense.weight();
             gradient = delta.mm(&(weight.sign() * weight.abs().mean(Kind::Float)));
             let of_weight = delta.tr().mm(&tape.input);

@@ -6,6 +6,17 @@ use crate::settings::named;
 
 named! {
     /// The function applied to each of a layer's outputs.
+    ///
+    /// ```
+    /// use f3_tch::network::Activation;
+    /// use f3_tch::tch::Tensor;
+    ///
+    /// let z = Tensor::from_slice(&[-1f32, 0.0, 2.0]);
+    /// let h = z.relu();
+    /// assert_eq!(h, Tensor::from_slice(&[0f32, 0.0, 2.0]));
+    /// let slopes = Activation::Relu.backward(&h.ones_like(), &h); // ∂L/∂z where ∂L/∂h is 1
+    /// assert_eq!(slopes, Tensor::from_slice(&[0f32, 0.0, 1.0]));
+    /// ```
     pub enum Activation {
         /// tanh(z)
         Tanh = "tanh",

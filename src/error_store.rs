@@ -10,6 +10,22 @@ use tch::{Kind, Tensor};
 ///
 /// Rows are found by the sample's position in the data set, so shuffling never parts a sample from
 /// its error. The store starts as the targets y*, which makes the first epoch of F³ one of DRTP.
+///
+/// ```
+/// # fn main() -> anyhow::Result<()> {
+/// use f3_tch::error_store::ErrorStore;
+/// use f3_tch::tch::Tensor;
+///
+/// let targets = Tensor::from_slice2(&[[1f32, 0.0], [0.0, 1.0], [1.0, 0.0]]); // y* [N, C]
+/// let mut store = ErrorStore::new(&targets)?;
+/// let positions = Tensor::from_slice(&[2i64, 0]); // a batch of two samples
+/// assert_eq!(store.read(&positions), Tensor::from_slice2(&[[1f32, 0.0], [1.0, 0.0]]));
+/// store.write(&positions, &Tensor::from_slice2(&[[0.2f32, -0.1], [0.4, 0.3]]));
+/// assert_eq!(store.errors().double_value(&[2, 1]) as f32, -0.1);
+/// assert!(store.end_epoch().cosine_with_previous < 1.0);
+/// # Ok(())
+/// # }
+/// ```
 pub struct ErrorStore {
     errors: Tensor,
     previous: Tensor,

@@ -12,6 +12,18 @@ use crate::settings::{Domain, Refusal, section};
 
 section! {
     /// How a feedback matrix B `[C, n]` is made; it is never trained.
+    ///
+    /// ```
+    /// # fn main() -> anyhow::Result<()> {
+    /// use f3_tch::Generator;
+    /// use f3_tch::feedback::FeedbackInit;
+    ///
+    /// let mut generator = Generator::new(1)?;
+    /// let matrix = FeedbackInit::KaimingUniform.build(10, 500, &mut generator)?;
+    /// assert_eq!(matrix.size(), [10, 500]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub enum FeedbackInit = "kaiming_uniform" {
         /// i.i.d. U(-1/√n, 1/√n).
         KaimingUniform = "kaiming_uniform",

@@ -66,6 +66,13 @@ pub fn read_to_string(place: &Path) -> Result<String> {
     io::read_to_string(open(place)?).at(place, "cannot be read")
 }
 
+/// The bytes of a file; see [`open`].
+pub fn read(place: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut open(place)?, &mut bytes).at(place, "cannot be read")?;
+    Ok(bytes)
+}
+
 /// Whether an error comes of a file that is not there.
 pub fn is_not_found(error: &anyhow::Error) -> bool {
     let cause = error.downcast_ref::<io::Error>();

@@ -16,6 +16,25 @@
 //! - [`assemble`] turns a [`config::Config`] into these parts; [`run::Run`] trains with them, in a folder
 //!   or without one.
 //!
+//! ```
+//! # fn main() -> anyhow::Result<()> {
+//! use f3_tch::config::{Config, Source};
+//! use f3_tch::data::DataDirectory;
+//! use f3_tch::run::Run;
+//! use f3_tch::tch::Device;
+//!
+//! let mut source = Source::open("digits")?; // one that the library carries; a path is one of your own
+//! source.set("epochs=2")?;
+//! let (config, _) = Config::read(&source)?;
+//! let data = config.data.set.load(&DataDirectory::locate(None), Device::Cpu, &mut |_| {})?;
+//! let mut run = Run::new(&config, data)?;
+//! run.train(&mut ())?;
+//! let last = run.state.history.last().expect("there are epochs");
+//! println!("test accuracy {:?} %", last.value("test_accuracy"));
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Everywhere: N samples in the training set, b batch, C outputs, K layers (K-1 hidden and the
 //! output layer), n_i width of layer i.
 

@@ -8,13 +8,12 @@ use std::io;
 use std::panic;
 use std::process::ExitCode;
 
-use clap::Parser;
 use f3_tch::config::ConfigError;
 use f3_tch::messages::{libtorch_error, text_of};
 use f3_tch::{keep_freed_memory, libtorch_panics_as_errors};
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = cli::Cli::of_arguments();
     hide_libtorch_panics();
     keep_freed_memory(32, 256);
     let error = match libtorch_panics_as_errors(|| cli.run()) {

@@ -123,6 +123,24 @@ impl Measure<'_> {
 
 /// Evaluates a network by its function from batches of inputs `[b, n_0]` to their outputs `[b, C]`; the
 /// device is waited for only when all batches are on their way.
+///
+/// ```
+/// # fn main() -> anyhow::Result<()> {
+/// use f3_tch::data::{Split, Task};
+/// use f3_tch::loss::Loss;
+/// use f3_tch::metrics::{Measure, evaluate};
+/// use f3_tch::tch::Tensor;
+///
+/// let inputs = Tensor::from_slice2(&[[0.9f32, 0.1], [0.3, 0.7], [0.6, 0.4]]);
+/// let targets = Tensor::from_slice2(&[[1f32, 0.0], [0.0, 1.0], [0.0, 1.0]]);
+/// let measure = Measure { loss: Loss::MeanSquaredError, task: Task::Classification, scaling: &[] };
+/// let same = |batches: &[Tensor]| Ok(batches.iter().map(Tensor::shallow_clone).collect());
+/// let found = evaluate(same, &Split::new(inputs, targets), &measure, 2)?; // of a network that changes nothing
+/// let accuracy = found.metrics.iter().find(|(name, _)| *name == "accuracy").expect("of classes").1;
+/// assert!((accuracy - 66.7).abs() < 0.1);
+/// # Ok(())
+/// # }
+/// ```
 pub fn evaluate(
     forward: impl Fn(&[Tensor]) -> Result<Vec<Tensor>>,
     data: &Split,

@@ -121,6 +121,27 @@ fn all_complaints_come_at_once_with_their_lines() {
         assert!(said.contains(part), "{part}: {said}");
     }
 
+    // Nor do keys that must be given hide others of their section.
+    let wrong = "data:\n  name: csv\n  task: regresion\n  targets: b\n  batch_size: 0\n  impute: x\n  foo: 1\n\
+                 model: {name: mlp, topology: 3C5}\nalgorithm: {name: f3}\n\
+                 optimizer: {learning_rate: x, momentum: 1, schedule: {name: cosin}}\n";
+    fs::write(folder.path().join("d.yaml"), wrong).unwrap();
+    let said = fails(folder.path(), &["train", "d.yaml"]);
+    for part in [
+        "d.yaml, line 1: `data.path` is missing",
+        "d.yaml, line 3: `data.task` is `regresion`",
+        "d.yaml, line 5: `data.batch_size` is `0`",
+        "d.yaml, line 6: `data.impute` is `x`",
+        "d.yaml, line 7: unknown key `data.foo`",
+        "unknown key `model.topology` (it goes with `model.name: cnn`)",
+        "`optimizer.learning_rate` is `x`",
+        "`optimizer.schedule.name` is `cosin`",
+        "unknown key `optimizer.momentum` (it goes with `optimizer.name: sgd`)",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(said.lines().filter(|line| line.contains("d.yaml")).count(), 9, "{said}");
+
     fs::write(folder.path().join("tab.yaml"), "data:\n\tname: digits\n").unwrap();
     let said = fails(folder.path(), &["train", "tab.yaml"]);
     assert!(said.contains("tab.yaml, line 2: is indented with a tab"), "{said}");
@@ -160,12 +181,27 @@ fn long_values_and_repeated_aliases_are_bounded() {
     fs::write(folder.path().join("aliases.yaml"), SMALL.to_string() + &aliases).unwrap();
     let said = fails(folder.path(), &["train", "aliases.yaml"]);
     assert!(said.contains("more values than any configuration"), "{said}");
+    // In a text that could have been meant as a number, and on the command line.
+    let quoted: String = aliases.lines().map(|line| format!("  {line}\n")).collect();
+    let config = SMALL.replace("epochs: 1\n", "") + "epochs: |\n" + &quoted;
+    fs::write(folder.path().join("quoted.yaml"), config).unwrap();
+    let said = fails(folder.path(), &["train", "quoted.yaml"]);
+    assert!(said.contains("`epochs` is `x: &x"), "{}", &said[..200.min(said.len())]);
+    let values = format!("seed=1, &x {}, &y {}, {}", row("1"), row("*x"), row("*y"));
+    let data = format!("data={{{}}}", aliases.trim().replace('\n', ", "));
+    let sweep = ["sweep", "run", "a.yaml", "--dry-run"];
+    for more in [&["--vary", &*values][..], &["--vary", "seed=1,2", "--set", &data]] {
+        let said = fails(folder.path(), &[&sweep, more].concat());
+        assert!(said.contains("more values than any configuration"), "{said}");
+    }
 }
 
 #[test]
 fn what_others_wrote_does_not_command_the_terminal() {
     let folder = folder();
     let said = fails(folder.path(), &["train", "a.yaml", "--set", "name=\u{1b}[31mred"]);
+    assert!(!said.contains('\u{1b}') && said.contains("red"), "{said:?}");
+    let said = fails(folder.path(), &["train", "a.yaml", "\u{1b}[31mred"]);
     assert!(!said.contains('\u{1b}') && said.contains("red"), "{said:?}");
     fs::write(folder.path().join("t.csv"), "a,b\n1,2\n\u{1b}]0;x\u{7},3\n").unwrap();
     let config = SMALL.replace(
@@ -207,9 +243,44 @@ fn pipes_without_a_writer_are_refused() {
     fs::write(path.join("csv.yaml"), config).unwrap();
     let said = fails(path, &["train", "csv.yaml"]);
     assert!(said.contains("pipe.yaml: is no file"), "{said}");
-    fs::rename(path.join("pipe.yaml"), path.join("run/metrics.csv")).unwrap();
-    let said = fails(path, &["resume", "run", "--epochs", "2"]);
+    let resume = ["resume", "run", "--epochs", "2"];
+    let events = fs::read_dir(path.join("run")).unwrap().map(|it| it.unwrap().path());
+    let events = events.filter(|it| it.display().to_string().contains("tfevents")).next().unwrap();
+    fs::rename(&events, path.join("events")).unwrap();
+    fs::rename(path.join("pipe.yaml"), &events).unwrap();
+    let said = fails(path, &resume);
+    assert!(said.contains("f3-tch: is a pipe; a file is needed"), "{said}");
+    fs::rename(&events, path.join("run/metrics.csv")).unwrap();
+    fs::rename(path.join("events"), &events).unwrap();
+    let said = fails(path, &resume);
     assert!(said.contains("metrics.csv: is no file"), "{said}");
+    fs::remove_dir_all(path.join("run/checkpoints")).unwrap();
+    fails(path, &resume);
+}
+
+#[test]
+fn the_program_is_called_what_it_was_called() {
+    let folder = folder();
+    let path = folder.path();
+    fs::create_dir(path.join("my programs")).unwrap();
+    for place in ["f3", "my programs/f3"] {
+        std::os::unix::fs::symlink(PROGRAM, path.join(place)).unwrap();
+    }
+    let train = ["train", "a.yaml", "--quiet", "--run-dir", "run"];
+    assert!(f3_tch(path, &train).status.success());
+    let called = |name: &str, arguments: &[&str]| {
+        let paths = format!("{}:/usr/bin:/bin", path.display());
+        let script = format!("PATH='{paths}'; exec \"$@\"");
+        let mut shell = Command::new("bash");
+        let shell = shell.args(["-c", &script, "-", name]).args(arguments).current_dir(path);
+        text(&shell.output().unwrap().stderr)
+    };
+    let said = called("f3", &train);
+    assert!(said.contains("`f3 resume run"), "{said}");
+    let said = called("f3", &["train"]);
+    assert!(said.contains("Usage: f3 train"), "{said}");
+    let said = called("./my programs/f3", &train);
+    assert!(said.contains("`'./my programs/f3' resume run"), "{said}");
 }
 
 #[test]
@@ -287,5 +358,15 @@ fn a_loss_that_explodes_is_warned_of() {
     let output = f3_tch(folder.path(), &[&train[..], &short, &sets].concat());
     let said = text(&output.stderr);
     assert!(said.contains("warning: the training loss is"), "{said}");
-    assert!(said.contains("an `optimizer.learning_rate` below 3e0 may be needed"), "{said}");
+    assert!(said.contains("an `optimizer.learning_rate` below 3 may be needed"), "{said}");
+
+    // Also one that was small for a while: while the learning rate grows, here.
+    let grows = ["name=constant", "warmup_epochs=15", "warmup_start=0.01"];
+    let grows: Vec<String> = grows.map(|it| format!("optimizer.schedule.{it}")).into();
+    let sets: Vec<&str> = grows.iter().flat_map(|set| ["--set", set]).collect();
+    let short = ["--lr", "0.1", "--epochs", "20", "--threads", "1"];
+    let train = ["train", "digits", "--run-dir", "later", "--quiet"];
+    let said = text(&f3_tch(folder.path(), &[&train[..], &short, &sets].concat()).stderr);
+    assert!(said.contains("at its lowest"), "{said}");
+    assert!(said.contains("an `optimizer.learning_rate` below 0.1 may be needed"), "{said}");
 }

@@ -855,6 +855,31 @@ fn changes_of_a_runs_configuration_are_refused_or_remarked_on() {
         );
         assert!(error.contains("with which the run began"), "{error}");
     }
+    // Each in a copy of the run as it was.
+    let copied = |name: &str| {
+        let copy = path.join(name);
+        let done = Command::new("cp").arg("-a").args([&path.join("run"), &copy]).status().unwrap();
+        assert!(done.success());
+        copy.join("config.yaml")
+    };
+    for (index, (from, to, expected)) in [
+        ("name: quick ", "name: slow ", "`name` is "),
+        ("best: null ", "best: test_loss ", "`checkpoint` is "),
+        ("metric: null ", "metric: train_loss ", "`early_stop` is "),
+        ("max_minutes: null ", "max_minutes: 60 ", "`max_minutes` is 60"),
+        ("on_nan: stop ", "on_nan: warn ", "`on_nan` is "),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("copy{index}");
+        let config = copied(&name);
+        assert!(original.contains(from), "{from}: {original}");
+        fs::write(config, original.replacen(from, to, 1)).unwrap();
+        let (code, said) = says(path, &["resume", &name, "--epochs", "3", "--quiet"]);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains(&format!("note: {expected}")), "{expected}: {said}");
+    }
     let (code, said) = edited("threads: 1 ", "threads: 2 ");
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("note: `threads` is 2 from now on; it was 1"), "{said}");
@@ -985,6 +1010,31 @@ fn the_file_of_the_best_epoch_stays_when_a_run_goes_on_in_another_way() {
 
 #[test]
 #[cfg(unix)]
+fn the_file_of_the_best_epoch_stands_in_for_that_of_the_epoch() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    quick(path, 4);
+    let sets = ["--set", "checkpoint.best=test_loss"];
+    let train = [&["train", "quick.yaml", "--quiet", "--run-dir", "run"][..], &sets].concat();
+    assert_eq!(says(path, &train).0, Some(0));
+    let of = |name: &str| path.join("run/checkpoints").join(name);
+    assert_eq!(Checkpoint::open(&of("best.safetensors")).unwrap().epoch(), 4);
+    // Two files in place of one with two names; then one is damaged.
+    let mut bytes = fs::read(of("epoch-000004.safetensors")).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::remove_file(of("epoch-000004.safetensors")).unwrap();
+    fs::write(of("epoch-000004.safetensors"), bytes).unwrap();
+    // Neither is a link to nothing a checkpoint.
+    std::os::unix::fs::symlink("nothing", of("epoch-000009.safetensors")).unwrap();
+    let (code, said) = says(path, &["resume", "run", "--quiet"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("epoch-000009.safetensors: is no file; it is left out"), "{said}");
+    assert!(said.contains("has changed since it was written; it is left out"), "{said}");
+    assert_eq!(Checkpoint::open(&of("best.safetensors")).unwrap().epoch(), 4);
+}
+
+#[test]
+#[cfg(unix)]
 fn files_with_other_names_elsewhere_are_not_written_to() {
     let folder = TempDir::new().unwrap();
     let path = folder.path();
@@ -1009,9 +1059,19 @@ fn files_with_other_names_elsewhere_are_not_written_to() {
     assert!(path.join("hard/.f3-tch-notes").exists(), "a file of the user's own");
     assert!(!path.join("soft/.f3-tch-abcdef.tmp").exists(), "one that was not finished");
 
+    // Links to the tables of events, and a lock that has another name and a content.
+    shell("rm soft/events* && ln -s ../run/events* soft/ && cp -a run before2");
+    shell("echo content > content && rm hard/.lock && ln content hard/.lock");
+    for copy in ["hard", "soft"] {
+        let (code, said) = says(path, &["resume", copy, "--epochs", "5", "--quiet"]);
+        assert_eq!(code, Some(0), "{said}");
+    }
+    shell("diff -r run before2");
+    assert_eq!(fs::read_to_string(path.join("content")).unwrap(), "content\n");
+
     // A lock that is a link to something else.
     shell("echo precious > precious && rm soft/.lock && ln -s ../precious soft/.lock");
-    let (code, said) = says(path, &["resume", "soft", "--epochs", "5", "--quiet"]);
+    let (code, said) = says(path, &["resume", "soft", "--epochs", "6", "--quiet"]);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("soft/.lock: is a link"), "{said}");
     assert_eq!(fs::read_to_string(path.join("precious")).unwrap(), "precious\n");

@@ -15,9 +15,11 @@ pub fn announcement(run: &Run, folder: &Path) -> String {
     let Settings { seed, loss, batch_size, epochs, .. } = settings;
     let (device, threads) = (device_name(data.train.inputs.device()), settings.thread_count());
     let (name, train, test) = (&data.name, count(data.train.len()), count(data.test.len()));
-    let validation = data.validation.as_ref().map(|split| count(split.len()));
+    let samples = |count, part| counted(count, &format!("{part} sample"));
+    let (train, test) = (samples(train, "training"), samples(test, "test"));
     let validation =
-        validation.map_or(String::new(), |count| format!("{count} validation samples, "));
+        data.validation.as_ref().map(|split| samples(count(split.len()), "validation"));
+    let validation = validation.map_or(String::new(), |samples| format!("{samples}, "));
     let layers = run.state.trainer.layers();
     let mut widths = vec![data.train.input_count()];
     widths.extend(layers.as_slice().iter().map(|layer| layer.block().outputs()));
@@ -35,7 +37,7 @@ pub fn announcement(run: &Run, folder: &Path) -> String {
     let (version, libtorch, folder) = (VERSION, libtorch_version(), folder.display());
     format!(
         "f3-tch {version} with libtorch {libtorch} on {device} ({threads}), seed {seed}\n\
-         data       {name}: {train} training samples, {validation}{test} test samples\n\
+         data       {name}: {train}, {validation}{test}\n\
          network    {model} {widths}, {parameters} parameters\n\
          algorithm  {algorithm}{error_info}{feedback}\n\
          training   {optimizer} at {rate}{schedule}, loss {loss}, batches of {batch_size}, \

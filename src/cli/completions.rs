@@ -22,9 +22,27 @@ impl CompletionsArgs {
         generate(self.shell, &mut with_keys(Cli::command()), "f3-tch", &mut script);
         // clap_complete 4.6 takes the `-` of the program's name for the start of a subcommand in some places
         // of its script for bash, but not in others.
-        print(&String::from_utf8_lossy(&script).replace("f3__subcmd__tch", "f3__tch"))
+        let script = String::from_utf8_lossy(&script).replace("f3__subcmd__tch", "f3__tch");
+        match self.shell {
+            Shell::Bash => {
+                print(&(NO_SPACE.to_string() + &script.replace("-F _f3-tch", "-F _f3_tch_keys")))
+            }
+            _ => print(&script),
+        }
     }
 }
+
+/// A value follows behind `key=`, not a space.
+const NO_SPACE: &str = "\
+_f3_tch_keys() {
+    _f3-tch \"$@\"
+    if [[ ${COMPREPLY[0]-} == *= ]]; then
+        compopt -o nospace 2> /dev/null
+    fi
+    return 0
+}
+
+";
 
 #[derive(Args)]
 pub struct ManArgs {

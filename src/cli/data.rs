@@ -3,6 +3,7 @@
 use anyhow::Result;
 use clap::Subcommand;
 use f3_tch::data::{About, DataDirectory, DataSet, KnownDataSet};
+use f3_tch::messages::counted;
 
 use super::progress::show_fetching;
 use super::{DataDirArgs, print};
@@ -45,7 +46,7 @@ fn describe(set: &dyn DataSet, directory: &DataDirectory) -> Result<String> {
     let folder = files.folder.display();
     Ok(match files.new_files {
         0 => format!("{name}: already in {folder}\n"),
-        new => format!("{name}: {new} files fetched into {folder}\n"),
+        new => format!("{name}: {} fetched into {folder}\n", counted(new, "file")),
     })
 }
 

@@ -28,7 +28,7 @@ use std::process::ExitCode;
 use std::sync::LazyLock;
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use f3_tch::config::{Config, ConfigError, Source};
 use f3_tch::settings::parse_yaml;
 use serde_yaml::Value;
@@ -98,12 +98,42 @@ impl Cli {
     }
 }
 
+impl Cli {
+    /// The arguments of the command line; prints help or what is wrong with them, and ends the program, where
+    /// they are no command.
+    pub fn of_arguments() -> Cli {
+        let command = Cli::command().bin_name(called());
+        let parsed = command.try_get_matches().and_then(|found| Cli::from_arg_matches(&found));
+        let error = match parsed {
+            Ok(cli) => return cli,
+            Err(error) => error,
+        };
+        let in_colour = match error.use_stderr() {
+            true => stderr().is_terminal(),
+            false => stdout().is_terminal(),
+        };
+        // What was typed can have anything in it.
+        let typed = std::env::args().any(|it| it.contains(char::is_control));
+        let text = match in_colour && !typed {
+            true => error.render().ansi().to_string(),
+            false => harmless(&error.render().to_string()).into_owned(),
+        };
+        let text = as_called(&text);
+        let _ = match error.use_stderr() {
+            true => stderr().write_all(text.as_bytes()),
+            false => stdout().write_all(text.as_bytes()),
+        };
+        std::process::exit(error.exit_code())
+    }
+}
+
 /// Refuses an `F3_INSTRUCTION_SET` that the processor does not have.
 fn check_instruction_set() -> Result<()> {
     let known = f3_tch::instruction_sets();
-    match std::env::var("F3_INSTRUCTION_SET") {
-        Ok(wanted) if !known.contains(&wanted.as_str()) => bail!(
-            "F3_INSTRUCTION_SET is `{wanted}`; expected one of {}, which this processor has",
+    match std::env::var_os("F3_INSTRUCTION_SET") {
+        Some(wanted) if !known.iter().any(|it| wanted == **it) => bail!(
+            "F3_INSTRUCTION_SET is `{}`; expected one of {}, which this processor has",
+            wanted.display(),
             known.join(", ")
         ),
         _ => Ok(()),
@@ -210,11 +240,13 @@ fn as_called(text: &str) -> String {
 fn called() -> &'static str {
     static CALLED: LazyLock<String> = LazyLock::new(|| {
         let by_script = std::env::var("F3_TCH_CALLED").ok();
-        let by_path = || {
-            let path = std::env::args_os().next()?.into_string().ok()?;
-            Some(path).filter(|name| name.contains('/'))
-        };
-        by_script.or_else(by_path).unwrap_or_else(|| "f3-tch".to_string())
+        let by_name = || std::env::args_os().next()?.into_string().ok().filter(|it| !it.is_empty());
+        let called = by_script.or_else(by_name).unwrap_or_else(|| "f3-tch".to_string());
+        let plain = |c: char| c.is_alphanumeric() || "/._-+~".contains(c);
+        match called.chars().all(plain) {
+            true => called,
+            false => format!("'{}'", called.replace('\'', "'\\''")),
+        }
     });
     &CALLED
 }

@@ -1,9 +1,6 @@
 //! What a person sees on standard error while a run is under way (a bar on a terminal, else a line per
 //! epoch; its notes and warnings) and while a data set is fetched (a bar for each file; notes).
 
-use std::io::{IsTerminal, stderr};
-use std::slice;
-
 use anyhow::Result;
 use f3_tch::data::Progress as Fetching;
 use f3_tch::metrics::Metric;
@@ -28,20 +25,11 @@ impl Progress {
     /// One bar over all epochs of a run, or a line for each.
     pub fn of(run: &Run) -> Progress {
         let epochs = run.settings.epochs;
-        if !stderr().is_terminal() {
-            return Progress { lines: true, epochs, ..Progress::quiet() };
-        }
         let samples = epochs * run.data.train.len() as u64;
-        // A line as wide as the window would be two in a narrower one; this one is cut off at its edge.
-        let bar = bar(samples, "{bar:24} {percent:>3} %  {eta:>4} left  {wide_msg}");
-        Progress { bar, lines: false, epochs }
-    }
-
-    /// Shows the last of these rows that was evaluated, beside the bar.
-    fn show(&self, rows: &[EpochRow]) {
-        if let Some(row) = rows.iter().rfind(|row| row.is_evaluated()) {
-            self.bar.set_message(describe(row, self.epochs));
-        }
+        // Short, for a line that is wider than the window becomes two when the window is made narrower, of
+        // which one would stay.
+        let bar = bar(samples, "{bar:20} {percent:>3} %  {eta:>4} left");
+        Progress { lines: bar.is_hidden(), bar, epochs }
     }
 }
 
@@ -53,7 +41,6 @@ impl Observer for Progress {
             Event::Warning(text) => bar.suspend(|| say(format_args!("warning: {text}"))),
             Event::Start { history, .. } => {
                 if let Some(row) = history.last() {
-                    self.show(history);
                     bar.set_position(row.processed_samples);
                     bar.reset_eta();
                 }
@@ -64,7 +51,6 @@ impl Observer for Progress {
                     let text = describe(row, self.epochs);
                     say(format_args!("{text}  {:.2} s", row.train_seconds));
                 }
-                self.show(slice::from_ref(*row));
                 if !bar.is_hidden() {
                     bar.println(describe(row, self.epochs)); // stays when the bar is gone
                 }

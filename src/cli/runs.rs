@@ -259,7 +259,7 @@ fn last_numbers(table: &Path) -> Result<Vec<(String, f64)>> {
     if !table.exists() {
         return Ok(Vec::new());
     }
-    let bytes = fs::read(table).at(table, unread)?;
+    let bytes = files::read(table)?;
     let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
     let mut reader = csv::Reader::from_reader(&bytes[..end]);
     let header = reader.headers().at(table, unread)?.clone();
@@ -295,11 +295,15 @@ fn age(seconds: f64) -> String {
     format!("{} {unit} ago", seconds / length)
 }
 
+/// Columns are not padded to cells that are wider than this.
+const WIDEST: usize = 200;
+
 fn table(runs: &[Listed], now: f64) -> String {
     let header = ["folder", "state", "data", "algorithm", "epochs", "test", "age", ""];
     let mut rows = vec![header.map(String::from)];
     rows.extend(runs.iter().map(|run| run.cells(now)));
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let width =
+        |column: usize| rows.iter().map(|row| row[column].chars().count().min(WIDEST)).max();
     let widths: Vec<usize> = (0..header.len() - 1).filter_map(width).collect();
     let line = |row: &[String; 8]| {
         let mut line = String::new();

@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use f3_tch::config::ConfigError;
 use f3_tch::data::DataDirectory;
 use f3_tch::files::{self, At};
-use f3_tch::settings::key_and_value;
+use f3_tch::settings::{key_and_value, parse_yaml};
 use f3_tch::sweep::{
     Outcome, Plan, PlannedRun, Progress, RunState, Shard, SweepFile, Work, values_of,
 };
@@ -63,7 +63,7 @@ pub struct SweepArgs {
 #[derive(Args)]
 pub struct WorkArgs {
     /// How many runs are trained at a time [default: as many as there are cores]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), allow_negative_numbers = true)]
     jobs: Option<u16>,
     /// Try again the runs that ended with an error
     #[arg(long)]
@@ -284,7 +284,7 @@ impl SweepArgs {
             return Ok(None);
         }
         let (place, text) = (self.place(), self.text()?);
-        match fs::read_to_string(&place) {
+        match files::read_to_string(&place) {
             Ok(there) if there == text => return Ok(None),
             Ok(_) => bail!(
                 "{0}: is another sweep of the same name; change that file and use it (`f3-tch sweep run \
@@ -325,7 +325,7 @@ impl SweepArgs {
                 let (key, value) = key_and_value(assignment, option)?;
                 let read = match several {
                     true => values_of(value),
-                    false => serde_yaml::from_str(value).map_err(|error| error.to_string()),
+                    false => parse_yaml(value).map_err(|error| error.to_string()),
                 };
                 let value = read.map_err(|error| {
                     ConfigError(format!("{shown}: the value is not YAML: {error}"))

@@ -6,6 +6,7 @@ use std::io::{IsTerminal, stderr};
 use std::sync::{Mutex, PoisonError};
 
 use f3_tch::data::Progress as Fetching;
+use f3_tch::messages::counted;
 use f3_tch::run::{Event, RunResult};
 use f3_tch::sweep::{Outcome, PlannedRun, SweepEvent};
 use indicatif::{MultiProgress, ProgressBar};
@@ -55,7 +56,8 @@ impl SweepProgress {
                     failed => format!(", {failed} failed"),
                 };
                 say(format_args!(
-                    "sweep {name}: {all} runs, {complete} complete{failed}; {to_do} to train, {jobs} at a time"
+                    "sweep {name}: {}, {complete} complete{failed}; {to_do} to train, {jobs} at a time",
+                    counted(*all, "run")
                 ));
                 shown.all = to_do;
                 if let Some(bars) = &shown.bars {

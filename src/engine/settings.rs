@@ -38,6 +38,15 @@ named! {
 }
 
 /// How the layers of a network are computed and stepped.
+///
+/// ```
+/// use f3_tch::engine::{EngineSettings, Kernels};
+/// use f3_tch::optimizer::{AdamSettings, OptimizerSettings};
+///
+/// let adam = AdamSettings { weight_decay: 1e-4, ..AdamSettings::default() };
+/// let settings = EngineSettings::new(OptimizerSettings::Adam(adam)).with_kernels(Kernels::Auto);
+/// assert_eq!(settings.kernels, Kernels::Auto);
+/// ```
 #[derive(Clone, Debug)]
 pub struct EngineSettings {
     /// What steps the parameters.

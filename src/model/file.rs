@@ -1,7 +1,6 @@
 //! Networks as safetensors files, which PyTorch loads.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -9,7 +8,7 @@ use safetensors::SafeTensors;
 use tch::Tensor;
 
 use super::Description;
-use crate::files::At;
+use crate::files::{self, At};
 use crate::layers::Layers;
 use crate::network::{Architecture, Block};
 use crate::tensor_file::{self, CHECKPOINT, TensorFile};
@@ -42,7 +41,7 @@ pub fn best_of(run: &Path) -> Result<PathBuf> {
 /// # Errors
 /// If the file cannot be read or holds no network.
 pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>> {
-    let content = fs::read(path).at(path, "cannot be read")?;
+    let content = files::read(path)?;
     let unread = "is no safetensors file";
     let tensors = SafeTensors::deserialize(&content).at(path, unread)?;
     let (_, header) = SafeTensors::read_metadata(&content).at(path, unread)?;

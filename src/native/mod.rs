@@ -159,6 +159,18 @@ pub fn libtorch_version() -> &'static str {
 /// process-wide one, so that nothing else that draws numbers can change a run.
 ///
 /// Two generators with one seed give equal streams, and the streams of `torch.manual_seed`.
+///
+/// ```
+/// # fn main() -> anyhow::Result<()> {
+/// use f3_tch::Generator;
+///
+/// let mut generator = Generator::new(1)?;
+/// let weights = generator.uniform(&[500, 784], -0.03, 0.03)?;
+/// let order = generator.epoch_order(60_000)?; // int64, as PyTorch's DataLoader shuffles
+/// assert_eq!((weights.size(), order.size()), (vec![500, 784], vec![60_000]));
+/// # Ok(())
+/// # }
+/// ```
 pub struct Generator(RawGenerator);
 
 // SAFETY: a generator is memory of its own, and is used through `&mut` or, to read its state, under its

@@ -11,6 +11,24 @@ use crate::activation::Activation;
 use crate::generator::Generator;
 
 /// h = σ(x Wᵀ + b), with x `[b, m]`, W `[n, m]`, b `[n]`, h `[b, n]`.
+///
+/// ```
+/// # fn main() -> anyhow::Result<()> {
+/// use f3_tch::Generator;
+/// use f3_tch::network::{Activation, Block, Dense, Tape};
+/// use f3_tch::tch::{Device, Kind, Tensor};
+///
+/// let mut generator = Generator::new(1)?;
+/// let dense = Dense::new(8, 20, Activation::Tanh, &mut generator, Device::Cpu)?;
+/// let tape: Tape = dense.record(&Tensor::rand([5, 8], (Kind::Float, Device::Cpu)));
+/// assert_eq!(tape.output.size(), [5, 20]);
+/// let of_outputs = tape.output.ones_like(); // ∂L/∂h [b, n]
+/// let gradients = dense.gradients(&tape, &of_outputs, true);
+/// assert_eq!(gradients.parameters[0].size(), [20, 8]); // of the weights
+/// assert_eq!(gradients.input.expect("asked for").size(), [5, 8]);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Dense {
     weight: Tensor,
     bias: Option<Tensor>,

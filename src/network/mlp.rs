@@ -99,6 +99,27 @@ fn widths() -> Domain<Width> {
 }
 
 /// A fully connected network.
+///
+/// ```
+/// # fn main() -> anyhow::Result<()> {
+/// use f3_tch::Generator;
+/// use f3_tch::network::{Activation, Block, Mlp, Shape};
+/// use f3_tch::tch::Device;
+///
+/// let network = Mlp {
+///     inputs: 784,
+///     hidden: vec![500, 300],
+///     activation: Activation::Tanh,
+///     outputs: 10,
+///     output_activation: Activation::Sigmoid,
+///     bias: true,
+/// };
+/// let mut generator = Generator::new(1)?;
+/// let blocks = network.blocks(&mut generator, Device::Cpu).collect::<anyhow::Result<Vec<_>>>()?;
+/// assert_eq!(blocks.iter().map(|block| block.outputs()).collect::<Vec<_>>(), [500, 300, 10]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mlp {

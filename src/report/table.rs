@@ -2,6 +2,9 @@
 
 use super::figures::colour;
 
+/// Columns are not padded to cells that are wider than this.
+const WIDEST: usize = 200;
+
 /// A table, the first columns of which say what a row is.
 pub struct Table {
     /// What it is about; may be empty.
@@ -82,7 +85,7 @@ pub fn markdown(tables: &[Table]) -> String {
         let rows: Vec<Vec<String>> = table.rows.iter().map(line).collect();
         let width = |column: usize| {
             let cells = rows.iter().chain([&head]).map(|row| row[column].chars().count());
-            cells.max().unwrap_or(0).max(3)
+            cells.max().unwrap_or(0).clamp(3, WIDEST)
         };
         let widths: Vec<usize> = (0..head.len()).map(width).collect();
         let row = |cells: &[String]| {

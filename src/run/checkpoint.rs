@@ -28,7 +28,7 @@ use crate::machine::processor;
 use crate::messages::counted;
 use crate::metrics::Evaluation;
 use crate::model::Description;
-use crate::settings::parse_yaml;
+use crate::settings::{parse_own_yaml, parse_yaml};
 use crate::tensor_file::{self, CHECKPOINT as HEADER, TensorFile, bytes_of};
 
 /// Checkpoint format version; any other version is refused.
@@ -82,20 +82,17 @@ impl Checkpoints {
     ) -> Result<Option<Checkpoint>> {
         let mut first = None;
         for (epoch, path) in self.list()?.into_iter().rev() {
-            let whole = Checkpoint::open(&path).and_then(|mut found| {
-                if found.epoch() != epoch {
-                    damage!("{}: is of epoch {}", path.display(), found.epoch());
-                }
-                found.check_whole()?;
-                Ok(found)
-            });
-            match whole {
+            match Checkpoint::open_whole(&path, epoch) {
                 Ok(found) => return Ok(Some(found)),
                 Err(error) if Damage::caused(&error) => {
                     skipped(&format!("{error:#}; it is left out"))?;
                     first.get_or_insert(error);
                 }
                 Err(error) => return Err(error),
+            }
+            // The best epoch has a second file.
+            if let Ok(found) = Checkpoint::open_whole(&self.best(), epoch) {
+                return Ok(Some(found));
             }
         }
         let begin = self.folder.with_file_name("config.yaml");
@@ -238,6 +235,19 @@ impl Checkpoint {
         Ok(Checkpoint { file, header })
     }
 
+    /// As [`Checkpoint::open`], if it is of this epoch and everything in it is as it was written.
+    fn open_whole(path: &Path, epoch: u64) -> Result<Checkpoint> {
+        if !path.is_file() {
+            damage!("{}: is no file", path.display());
+        }
+        let mut found = Checkpoint::open(path)?;
+        if found.epoch() != epoch {
+            damage!("{}: is of epoch {}", path.display(), found.epoch());
+        }
+        found.check_whole()?;
+        Ok(found)
+    }
+
     /// The last epoch that it knows.
     pub fn epoch(&self) -> u64 {
         self.header.epoch
@@ -285,7 +295,8 @@ impl Checkpoint {
         let folder = self.file.path.parent().unwrap_or(Path::new("")).to_path_buf();
         let mut rows = rows::read(&folder, self.header.rows)?;
         let row = self.file.read_bytes(ROW)?;
-        rows.push(serde_yaml::from_slice(&row).at(&self.file.path, "its row cannot be read")?);
+        let row = std::str::from_utf8(&row).at(&self.file.path, "its row cannot be read")?;
+        rows.push(parse_own_yaml(row).at(&self.file.path, "its row cannot be read")?);
         Ok(rows)
     }
 

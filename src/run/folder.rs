@@ -179,7 +179,7 @@ impl Folder {
 
     /// Whether there are results of epochs of training, or a network without results.
     pub fn has_results(&self) -> bool {
-        match fs::read_to_string(self.path.join("metrics.csv")) {
+        match files::read_to_string(&self.path.join("metrics.csv")) {
             Ok(text) => text.lines().count() > 2, // the header, and epoch 0
             Err(_) => model::of(&self.path).exists(),
         }

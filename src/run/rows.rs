@@ -1,8 +1,8 @@
 //! The rows of a run's epochs beside its checkpoints: a file that only grows, so that a checkpoint does
 //! not have to hold them all.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::history::EpochRow;
 use crate::files::{self, At, damage};
+use crate::settings::parse_own_yaml;
 
 /// The name of the file.
 const NAME: &str = "rows.yaml";
@@ -68,9 +69,9 @@ impl Rows {
     /// they are, for the checkpoints that mean them.
     fn start(&self, rows: &[EpochRow]) -> Result<Open> {
         let text = yaml(rows)?;
-        let there = match fs::read(&self.path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-            there => there.at(&self.path, "cannot be read")?,
+        let there = match files::read(&self.path) {
+            Err(error) if files::is_not_found(&error) => Vec::new(),
+            there => there?,
         };
         if there.is_empty() || !there.starts_with(text.as_bytes()) {
             files::write(&self.path, &text)?;
@@ -111,9 +112,10 @@ pub(super) fn read(folder: &Path, part: Part) -> Result<Vec<EpochRow>> {
     if bytes.len() as u64 != part.bytes || crc.sum() != part.crc {
         damage!("{}: has changed since it was written", path.display());
     }
-    match bytes.is_empty() {
+    let text = std::str::from_utf8(&bytes).at(&path, "cannot be read")?;
+    match text.is_empty() {
         true => Ok(Vec::new()),
-        false => serde_yaml::from_slice(&bytes).at(&path, "cannot be read"),
+        false => parse_own_yaml(text).at(&path, "cannot be read"),
     }
 }
 

@@ -11,6 +11,14 @@ use crate::settings::domain::whole;
 use crate::settings::{ConfigError, Reader, named, section};
 
 /// The settings of the epoch loop. Those of the network, the algorithm and the data are in these.
+///
+/// ```
+/// use f3_tch::loss::Loss;
+/// use f3_tch::run::Settings;
+///
+/// let settings = Settings { epochs: 3, batch_size: 20, ..Settings::new(Loss::MeanSquaredError, 1e-3) };
+/// assert_eq!(settings.evaluate_every, 1);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Where the run's random numbers started; only reported.

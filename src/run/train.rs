@@ -81,19 +81,30 @@ impl Run {
         Ok(())
     }
 
-    /// Warns once if the training loss is three times what it was before training.
+    /// Warns once if the training loss is three times what it was before training, or comes back to a third of
+    /// it from a tenth of what it is now.
     fn warn_of_growth(&self, row: &EpochRow, observer: &mut dyn Observer) -> Result<()> {
         let loss = |row: &EpochRow| row.train.as_ref().map(|train| train.loss);
         let Some(before) = self.state.history.first().and_then(loss) else { return Ok(()) };
-        let is_large = |row: &EpochRow| loss(row).is_some_and(|loss| loss > 3.0 * before);
-        if before <= 0.0 || !is_large(row) || self.state.history.iter().any(is_large) {
+        let mut lowest = before;
+        let mut is_large = |row: &EpochRow| {
+            let Some(loss) = loss(row) else { return false };
+            lowest = lowest.min(loss);
+            loss > 3.0 * before || loss > f64::max(before / 3.0, 10.0 * lowest)
+        };
+        let was_large = self.state.history.iter().any(&mut is_large);
+        if before <= 0.0 || was_large || !is_large(row) {
             return Ok(());
         }
-        let (epoch, now) = (row.epoch, loss(row).unwrap_or_default());
+        let (epoch, now, rate) =
+            (row.epoch, loss(row).unwrap_or_default(), self.settings.learning_rate.base);
+        let since = match lowest < before {
+            true => format!("it was {lowest:.4} at its lowest, {before:.4} before training"),
+            false => format!("before training it was {before:.4}"),
+        };
         observer.notice(&Event::Warning(&format!(
-            "the training loss is {now:.4} after epoch {epoch}; before training it was {before:.4}: an \
-             `optimizer.learning_rate` below {:e} may be needed",
-            row.learning_rate
+            "the training loss is {now:.4} after epoch {epoch}; {since}: an `optimizer.learning_rate` below \
+             {rate} may be needed"
         )))
     }
 

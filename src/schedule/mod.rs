@@ -32,6 +32,15 @@ use crate::loss::Loss;
 use crate::prediction::{Announced, Announcer, Rows};
 
 /// Takes the chunks of one epoch through a network.
+///
+/// ```
+/// use f3_tch::schedule::{LayerMajor, Pipelined, Schedule};
+///
+/// // Each layer takes 16 batches before the next one does; or two stages of layers, each with a thread, that
+/// // give chunks of four batches on to each other. A trainer takes one by `set_schedule`.
+/// let schedules: [Box<dyn Schedule>; 2] = [Box::new(LayerMajor::new(16)), Box::new(Pipelined::new(2, 4, 1))];
+/// assert_eq!(schedules.map(|it| (it.chunk(), it.stages())), [(16, 1), (4, 2)]);
+/// ```
 pub trait Schedule: Send {
     /// How many batches a chunk has.
     fn chunk(&self) -> usize;

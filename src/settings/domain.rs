@@ -10,6 +10,7 @@ use serde_yaml::Value;
 
 use super::key::{Key, Preset};
 use super::names::{Name, Named, did_you_mean, in_backticks};
+use super::yaml::parse as parse_yaml;
 
 /// The values that a key can have.
 pub struct Domain<T> {
@@ -86,8 +87,7 @@ impl<T> Domain<T> {
 pub fn any<T: DeserializeOwned + 'static>(expected: &str, schema: Json) -> Domain<T> {
     Domain::new(expected, schema, |value| {
         // A text is not taken for what it looks like.
-        let plain =
-            || serde_yaml::from_str::<Value>(value.as_str()?).ok().filter(|it| !it.is_string());
+        let plain = || parse_yaml(value.as_str()?).ok().filter(|it| !it.is_string());
         serde_yaml::from_value(value.clone()).map_err(|_| {
             match plain().is_some_and(|plain| serde_yaml::from_value::<T>(plain).is_ok()) {
                 true => "; in quotes it is a text, leave them out".to_string(),

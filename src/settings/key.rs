@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 use serde_yaml::Value;
 
 use super::domain::choice_of;
-use super::names::{Name, paragraphs};
+use super::names::{Name, nearest, paragraphs};
 use super::source::is_at_or_below;
 
 /// A key of a configuration.
@@ -54,6 +54,39 @@ impl Key {
     /// What it means, in a few words.
     pub fn summary(&self) -> String {
         paragraphs(self.doc).swap_remove(0)
+    }
+
+    /// Where the choice stands on which it depends whether there is this key: `optimizer.name`.
+    pub(super) fn depends_on(&self, keys: &[Key]) -> Option<String> {
+        let names = self.path.match_indices('.').rev();
+        let mut names = names.map(|(dot, _)| format!("{}.name", &self.path[..dot]));
+        names.find(|name| {
+            let offers = |key: &Key| {
+                key.path == *name
+                    && self.with.iter().all(|it| key.names.iter().any(|(name, _)| name == it))
+            };
+            !self.with.is_empty() && *name != self.path && keys.iter().any(offers)
+        })
+    }
+
+    /// A value that it can have, to go on reading with where it has none, or `wrong`; of names, one that was
+    /// meant.
+    pub(super) fn stand_in(&self, wrong: Option<&Value>) -> Option<Value> {
+        if !self.names.is_empty() {
+            let names = || self.names.iter().map(|(name, _)| *name);
+            let meant = wrong.and_then(|it| nearest(it.as_str()?, names()));
+            // What a section is decides which keys it has.
+            let first = if self.path.ends_with(".name") { None } else { names().next() };
+            return meant.or(first).map(Value::from);
+        }
+        let schema = self.schema["anyOf"].get(0).unwrap_or(&self.schema);
+        let kind = schema["type"].get(0).unwrap_or(&schema["type"]);
+        match kind.as_str()? {
+            "integer" => Some(schema["minimum"].as_i64().unwrap_or(1).max(1).into()),
+            "number" => Some(schema["minimum"].as_f64().unwrap_or(1e-3).into()),
+            "string" => Some("x".into()),
+            _ => None,
+        }
     }
 
     /// Its place by its former name.

@@ -30,6 +30,7 @@ pub(crate) use section::section;
 pub use source::{Source, key_and_value};
 pub(crate) use source::{is_at_or_below, lay_over, lookup};
 pub use yaml::parse as parse_yaml;
+pub(crate) use yaml::parse_own as parse_own_yaml;
 
 use std::fmt::{self, Display};
 

@@ -40,10 +40,14 @@ pub(super) fn in_backticks(names: &[&str]) -> String {
 
 /// The name that comes nearest, if one is near enough to have been meant.
 pub(super) fn did_you_mean<'a>(found: &str, names: impl Iterator<Item = &'a str>) -> String {
+    nearest(found, names).map_or(String::new(), |name| format!(" (did you mean `{name}`?)"))
+}
+
+/// As [`did_you_mean`].
+pub(super) fn nearest<'a>(found: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let distance = |name: &str| strsim::damerau_levenshtein(found, name);
     let nearest = names.min_by_key(|name| distance(name));
-    let near = nearest.filter(|name| distance(name) <= 1 + name.len() / 3);
-    near.map_or(String::new(), |name| format!(" (did you mean `{name}`?)"))
+    nearest.filter(|name| distance(name) <= 1 + name.len() / 3)
 }
 
 /// The paragraphs of a doc comment, each on one line and without its full stop.

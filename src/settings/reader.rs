@@ -36,9 +36,9 @@ impl Source {
     /// Beside it come remarks for people.
     ///
     /// # Errors
-    /// All complaints, each on a line: of sections that nobody knows, then of the others. Of a section in which
-    /// a key is missing there may be more; `stand_ins` are sections that can be read in its place, so that
-    /// the others are read, too.
+    /// All complaints, each on a line: of sections that nobody knows, then of the others. Where a key must have a
+    /// value and has none, or a wrong one, reading goes on with another; `stand_ins` are sections that can be
+    /// read in place of one that cannot be read so.
     pub fn read<T>(
         &self,
         defaults: Mapping,
@@ -47,6 +47,7 @@ impl Source {
         read: impl Fn(&mut Reader) -> Result<T>,
     ) -> Result<(T, Vec<String>)> {
         let (mut source, mut complaints, mut tried) = (self.clone(), Vec::new(), HashSet::new());
+        let mut filled = HashSet::new();
         for (path, complaint) in self.unknown_sections(keys) {
             complaints.push(complaint);
             source.forget(&path);
@@ -68,6 +69,14 @@ impl Source {
             }
             if is_new && source.says(&path) {
                 source.forget(&path);
+                continue;
+            }
+            let key = keys.iter().find(|key| key.path == path);
+            let value = key.and_then(|key| key.stand_in(lookup(&self.values, &path)));
+            if let Some(value) = value
+                && filled.insert(path.clone())
+            {
+                source.put(&path, value);
                 continue;
             }
             // A section that cannot be read without the value: another stands in for it, once.
@@ -174,13 +183,24 @@ impl Reader<'_> {
                     return Err(ConfigError(format!(
                         "{}: unknown key `{path}`{}; known here: {}",
                         self.source.place(&path),
-                        meant(&path, &self.known, self.keys),
+                        self.meant(&path),
                         self.known.join(", ")
                     )));
                 }
             }
         }
         Ok(value)
+    }
+
+    /// What an unknown key of this section may have been meant for.
+    fn meant(&self, path: &str) -> String {
+        let of_others = self.keys.iter().filter(|it| it.path == path && !it.with.is_empty());
+        let name = of_others.clone().find_map(|it| it.depends_on(self.keys));
+        let names: Vec<&str> = of_others.flat_map(|it| it.with.iter().copied()).collect();
+        match name {
+            Some(name) => format!(" (it goes with `{name}: {}`)", names.join("`, `")),
+            None => meant(path, &self.known, self.keys),
+        }
     }
 
     /// The value of a key, if it has one.
@@ -270,8 +290,12 @@ impl Reader<'_> {
             none if none.is_empty() => none,
             unknown => format!(" ({unknown})"),
         };
-        let origin = self.source.origin(&path);
-        ConfigError(format!("{origin}: `{path}`{former} is missing; expected {expected}{unknown}"))
+        let section = self.path.trim_end_matches('.');
+        let place = match !section.is_empty() && self.source.says(section) {
+            true => self.source.place(section),
+            false => self.source.origin(&path).to_string(),
+        };
+        ConfigError(format!("{place}: `{path}`{former} is missing; expected {expected}{unknown}"))
     }
 
     /// The complaint that a key's value cannot be.

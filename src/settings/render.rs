@@ -4,11 +4,20 @@ use serde_yaml::Value;
 
 use super::domain::on_one_line;
 use super::key::Key;
+use super::source::lookup;
 
 /// A mapping as YAML, with what its keys mean.
 pub fn render(value: &Value, keys: &[Key]) -> String {
     let mut lines = Vec::new();
-    collect(value, "", keys, &mut lines);
+    // Choices can have keys of the same name.
+    let is_chosen = |key: &&Key| match (key.depends_on(keys), value.as_mapping()) {
+        (Some(name), Some(all)) => {
+            lookup(all, &name).and_then(Value::as_str).is_none_or(|name| key.with.contains(&name))
+        }
+        _ => true,
+    };
+    let keys: Vec<&Key> = keys.iter().filter(is_chosen).collect();
+    collect(value, "", &keys, &mut lines);
     let widest = lines.iter().map(|(text, _)| text.chars().count()).max().unwrap_or(0);
     let widest = widest.min(WIDEST); // behind longer lines comments are not aligned
     let line = |(text, comment): &(String, Option<String>)| match comment {
@@ -22,8 +31,7 @@ pub fn render(value: &Value, keys: &[Key]) -> String {
 const WIDEST: usize = 60;
 
 /// The lines of a mapping at a path, and the comment beside each.
-fn collect(value: &Value, path: &str, keys: &[Key], lines: &mut Vec<(String, Option<String>)>) {
-    let name = value.get("name").and_then(Value::as_str).unwrap_or_default();
+fn collect(value: &Value, path: &str, keys: &[&Key], lines: &mut Vec<(String, Option<String>)>) {
     for (key, value) in value.as_mapping().into_iter().flatten() {
         let key = key.as_str().unwrap_or_default();
         let (indent, path) = ("  ".repeat(path.matches('.').count()), format!("{path}{key}"));
@@ -31,9 +39,7 @@ fn collect(value: &Value, path: &str, keys: &[Key], lines: &mut Vec<(String, Opt
             lines.push((format!("{indent}{key}:"), None));
             collect(value, &format!("{path}."), keys, lines);
         } else {
-            let fits =
-                |it: &&Key| it.path == path && (it.with.is_empty() || it.with.contains(&name));
-            let comment = keys.iter().find(fits).map(comment);
+            let comment = keys.iter().find(|it| it.path == path).map(|key| comment(key));
             lines.push((format!("{indent}{key}: {}", on_one_line(value, quoted)), comment));
         }
     }

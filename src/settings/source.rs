@@ -224,9 +224,9 @@ impl Source {
         self.layers.iter_mut().for_each(|layer| remove(&mut layer.values, path));
     }
 
-    /// Puts a value at the root.
-    pub(super) fn put(&mut self, key: &str, value: Value) {
-        self.values.insert(key.into(), value);
+    /// Puts a value at a key that has none, as far as the sections above it are mappings.
+    pub(super) fn put(&mut self, path: &str, value: Value) {
+        let _ = put(&mut self.values, path, value);
     }
 
     /// The folders of the configuration and of those that it extends, as far as they are files.

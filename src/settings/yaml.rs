@@ -4,8 +4,9 @@
 use std::cell::Cell;
 use std::fmt;
 
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor,
+};
 use serde_yaml::{Mapping, Value};
 
 /// Values and pieces of text that a document may hold; a list of 100,000 columns is a tenth of it.
@@ -19,16 +20,19 @@ const PIECE: usize = 64;
 /// # Errors
 /// If it is no YAML, names a key twice, has a tag, or is larger than any configuration.
 pub fn parse(text: &str) -> Result<Value, serde_yaml::Error> {
-    Ok(Document::deserialize(serde_yaml::Deserializer::from_str(text))?.0)
+    parse_up_to(MOST_VALUES, text)
 }
 
-struct Document(Value);
+/// Reads what the program itself has written, of any length, without aliases.
+///
+/// # Errors
+/// If it is no YAML of this kind, or not of this type.
+pub fn parse_own<T: DeserializeOwned>(text: &str) -> Result<T, serde_yaml::Error> {
+    serde_yaml::from_value(parse_up_to(text.len(), text)?)
+}
 
-impl<'de> Deserialize<'de> for Document {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Document, D::Error> {
-        let left = Cell::new(MOST_VALUES);
-        Bounded { left: &left }.deserialize(deserializer).map(Document)
-    }
+fn parse_up_to(most: usize, text: &str) -> Result<Value, serde_yaml::Error> {
+    Bounded { left: &Cell::new(most) }.deserialize(serde_yaml::Deserializer::from_str(text))
 }
 
 /// Reads one value as long as there are some left.
@@ -146,5 +150,8 @@ mod tests {
         let text = format!("a: &a {}\nb: &b {}\nc: &c {}\n", row("1"), row("*a"), row("*b"));
         let error = parse(&text).unwrap_err().to_string();
         assert!(error.contains("more values than any configuration"), "{error}");
+        assert!(parse_own::<Value>(&text).is_err());
+        let rows = format!("- &r {}\n{}", row("1"), "- *r\n".repeat(1000));
+        assert!(parse(&rows).is_ok() && parse_own::<Value>(&rows).is_err());
     }
 }

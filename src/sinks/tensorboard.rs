@@ -15,7 +15,7 @@ use tensorboard_rs::record_writer::RecordWriter;
 use tensorboard_rs::summary::scalar;
 
 use super::{RowFile, hparams};
-use crate::files::At;
+use crate::files::{self, At};
 use crate::run::{Ending, EpochRow, Event, Observer, Run, unix_time};
 
 /// The event file of a run.
@@ -43,7 +43,7 @@ pub fn events(run: &Run, folder: &Path) -> Result<Events> {
     let header = [encoded(&version)?, encoded(&about)?];
 
     let mut replaced = earlier(folder);
-    let written = replaced.last().map(|path| fs::read(path).at(path, "cannot be read"));
+    let written = replaced.last().map(|path| files::read(path));
     let written = written.transpose()?.unwrap_or_default();
     let found: Vec<&[u8]> = records(&written).collect();
     let lengths = |records: &[&[u8]]| records.iter().map(|it| it.len()).collect::<Vec<_>>();

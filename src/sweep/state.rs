@@ -1,10 +1,10 @@
 //! How far a run is, read from its folder.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::Path;
 
 use super::plan::{Plan, PlannedRun};
+use crate::files;
 use crate::messages::text_of;
 use crate::run::{EndState, Folder, RunResult};
 
@@ -76,7 +76,7 @@ impl RunState {
 
 /// The epochs that `metrics.csv` has, epoch 0 not counted; none if there is no such file.
 fn epochs_in(folder: &Path) -> Option<u64> {
-    let text = fs::read(folder.join("metrics.csv")).ok()?;
+    let text = files::read(&folder.join("metrics.csv")).ok()?;
     let lines = text.iter().filter(|byte| **byte == b'\n').count() as u64;
     Some(lines.saturating_sub(2)) // the header, and epoch 0
 }

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use serde_yaml::{Mapping, Value};
 
 use crate::settings::domain::show;
+use crate::settings::parse_yaml;
 
 /// More values of one key are taken for a slip.
 const MOST: i64 = 1_000_000;
@@ -36,7 +37,7 @@ pub(super) fn expand(value: &Value) -> Result<Vec<Value>, String> {
 /// # Errors
 /// If the text is not YAML.
 pub fn values_of(text: &str) -> Result<Value, String> {
-    serde_yaml::from_str(&format!("[{text}]")).map_err(|error| error.to_string())
+    parse_yaml(&format!("[{text}]")).map_err(|error| error.to_string())
 }
 
 fn range(text: &str) -> Option<Result<std::ops::RangeInclusive<i64>, String>> {
