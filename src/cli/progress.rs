@@ -70,7 +70,7 @@ pub fn show_fetching() -> impl FnMut(Fetching) {
     move |progress| match progress {
         Fetching::Note(text) => {
             shown = None; // a bar that is dropped is wiped out
-            say(text);
+            say(format_args!("note: {text}"));
         }
         Fetching::Transfer { file, bytes, of } => {
             let template = "{msg:25} {bar:40} {bytes:>10} of {total_bytes}";

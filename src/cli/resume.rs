@@ -20,7 +20,7 @@ pub struct ResumeArgs {
     run_dir: PathBuf,
     /// Train until so many epochs are done, in place of as many as the run was to have; all else stays as
     /// in its config.yaml
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     epochs: Option<u64>,
     #[command(flatten)]
     data_dir: DataDirArgs,
