@@ -321,7 +321,9 @@ fn markers_of_missing_values_are_cells_as_they_are_read() {
     let found = rows(&path.join("out.csv"));
     assert!(found[1] == found[2] && !found[1][0].is_empty(), "{found:?}");
 
-    fs::write(path.join("people.csv"), people().replace("NA", "30").replace("?", "baker")).unwrap();
+    let table = people();
+    let whole = table.lines().filter(|line| !line.contains('?') && !line.contains("NA"));
+    fs::write(path.join("people.csv"), whole.collect::<Vec<_>>().join("\n")).unwrap();
     config(path, "none.yaml", "missing: [none, -1], encoding: one_hot");
     let said = succeeds(path, &["train", "none.yaml", "--run-dir", "none", "--quiet"]);
     assert!(said.contains("people.csv: no value is missing (`data.missing`)"), "{said}");
