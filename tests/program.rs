@@ -195,7 +195,8 @@ fn mnist_is_learned_in_two_epochs() {
     }
 }
 
-/// The quick start shows the paper's point: delayed errors teach more than targets.
+/// The quick start's seeds. Over 25 seeds the two are as good as each other within their deviation: the data
+/// are small.
 #[test]
 fn digits_are_learned_better_by_f3_than_by_drtp() {
     let folder = TempDir::new().unwrap();
