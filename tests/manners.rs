@@ -244,8 +244,8 @@ fn pipes_without_a_writer_are_refused() {
     let said = fails(path, &["train", "csv.yaml"]);
     assert!(said.contains("pipe.yaml: is no file"), "{said}");
     let resume = ["resume", "run", "--epochs", "2"];
-    let events = fs::read_dir(path.join("run")).unwrap().map(|it| it.unwrap().path());
-    let events = events.filter(|it| it.display().to_string().contains("tfevents")).next().unwrap();
+    let mut files = fs::read_dir(path.join("run")).unwrap().map(|it| it.unwrap().path());
+    let events = files.find(|it| it.display().to_string().contains("tfevents")).unwrap();
     fs::rename(&events, path.join("events")).unwrap();
     fs::rename(path.join("pipe.yaml"), &events).unwrap();
     let said = fails(path, &resume);
