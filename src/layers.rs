@@ -80,6 +80,11 @@ impl Layer {
         self.block().parameters().first().map(|(_, parameter)| parameter.device())
     }
 
+    /// Whether kernels compute the layer that have threads of their own, beside libtorch's.
+    pub fn has_threads_of_its_own(&self) -> bool {
+        self.engine.is_fused()
+    }
+
     /// Small operations of libtorch beside those of the layer. Beside fused kernels they take one thread:
     /// libtorch's OpenMP threads would go on spinning where the kernels' own threads compute next.
     pub(crate) fn beside<T>(&self, operations: impl FnOnce() -> T) -> T {

@@ -178,8 +178,8 @@ fn all_schedules_give_the_same_bits_for_transformers_and_convolutions() {
     for kernels in ["aten", "fused"] {
         let rest = format!("kernels: {kernels}, {rest}");
         schedules_agree(vit, &rest, Task::Classification, 0..2);
+        schedules_agree("{name: cnn, topology: 4C1-6C3-9FC}", &rest, Task::Classification, 0..2);
     }
-    schedules_agree("{name: cnn, topology: 4C1-6C3-9FC}", rest, Task::Classification, 0..2);
     let gelu = "{width: [8, 5, 20], activation: gelu}";
     schedules_agree(gelu, rest, Task::Classification, 0..2);
 }
@@ -302,6 +302,43 @@ fn fused_kernels_agree_with_libtorchs() {
                 );
                 compare(&yaml, 19, 3);
             }
+        }
+    }
+}
+
+#[test]
+fn layers_of_convolutional_networks_are_fused_where_they_can_be() {
+    let of = |kernels: &str, algorithm: &str, threads: i32| {
+        tch::set_num_threads(threads);
+        let yaml = format!(
+            "{{kernels: {kernels}, model: {{name: cnn, topology: 4C1-6C3-40FC-30FC}}, data: \
+             {{batch_size: 8}}, algorithm: {{name: {algorithm}}}, optimizer: {{name: sgd, learning_rate: \
+             5e-2}}}}"
+        );
+        let run = experiment(&yaml, Task::Classification);
+        let layers = run.state.trainer.layers().as_slice();
+        let on_one_pool = layers.iter().all(|layer| !layer.has_threads_of_its_own());
+        let found = outcome(run, 3);
+        tch::set_num_threads(1);
+        (found, on_one_pool)
+    };
+    for algorithm in ["f3", "drtp", "bp", "dfa"] {
+        for threads in [1, 2] {
+            let (expected, _) = of("aten", algorithm, threads);
+            let (found, on_one_pool) = of("fused", algorithm, threads);
+            assert!(on_one_pool, "threads of two kinds would stand in each other's way");
+            let mut differs = false;
+            for ((name, found), (_, expected)) in found.iter().zip(&expected) {
+                for (found, expected) in found.iter().zip(expected) {
+                    let bound = 2e-5 * expected.abs().max(0.1);
+                    assert!(
+                        (found - expected).abs() <= bound,
+                        "{algorithm}: {name} {found} {expected}"
+                    );
+                    differs |= found != expected;
+                }
+            }
+            assert!(differs, "{algorithm}: nothing has been fused");
         }
     }
 }
@@ -536,9 +573,18 @@ fn a_layer_that_cannot_be_fused_says_why() {
     };
     let gelu = reason(with(Box::new(dense(Activation::Gelu))));
     assert!(gelu.contains("layer 2 cannot be fused") && gelu.contains("gelu"), "{gelu}");
-    let own = Failing { inner: dense(Activation::Tanh), left: AtomicUsize::new(1) };
-    let own = reason(with(Box::new(own)));
-    assert!(own.contains("layer 2 cannot be fused") && own.contains("mlp"), "{own}");
+}
+
+#[test]
+fn a_block_of_ones_own_stands_beside_fused_layers() {
+    let optimizer = OptimizerSettings::Adam(AdamSettings::default());
+    let settings = EngineSettings::new(optimizer).with_kernels(Kernels::Fused);
+    let mut generator = Generator::new(1).unwrap();
+    let mut blocks = blocks(2, &mut generator);
+    let inner = Dense::new(5, 5, Activation::Tanh, &mut generator, Device::Cpu).unwrap();
+    blocks[1] = Box::new(Failing { inner, left: AtomicUsize::new(usize::MAX) });
+    let layers = Layers::new(blocks, None, &settings, &mut generator).unwrap();
+    assert!(layers.as_slice().iter().all(|layer| !layer.has_threads_of_its_own()));
 }
 
 #[test]
