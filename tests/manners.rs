@@ -82,6 +82,26 @@ fn a_configuration_comes_through_a_pipe() {
 }
 
 #[test]
+fn sweeps_have_the_short_options_too() {
+    let folder = folder();
+    let sweep = ["sweep", "run", "a.yaml", "--vary", "seed=1,2", "--epochs", "3", "--lr", "2e-3"];
+    let path = folder.path();
+    assert!(f3_tch(path, &[&sweep[..], &["-j", "1", "--threads", "1"]].concat()).status.success());
+    let file = fs::read_to_string(path.join("runs/a/sweep.yaml")).unwrap();
+    assert!(
+        file.contains("epochs: 3") && file.contains("optimizer.learning_rate: 0.002"),
+        "{file}"
+    );
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_configuration() {
+    let folder = folder();
+    fs::write(folder.path().join("b.yaml"), format!("\u{feff}{SMALL}")).unwrap();
+    assert!(f3_tch(folder.path(), &["config", "show", "b.yaml"]).status.success());
+}
+
+#[test]
 fn all_complaints_come_at_once_with_their_lines() {
     let folder = folder();
     let wrong = "data: {name: digits}\nlr: 3\nbatch_size: 10\nmodel:\n  width: '500'\n  activation: tan\n\

@@ -1078,6 +1078,34 @@ fn files_with_other_names_elsewhere_are_not_written_to() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn tables_and_events_are_on_the_disk_when_a_run_has_ended() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        eprintln!("left out: there is no strace");
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    quick(path, 2);
+    let train = ["train", "quick.yaml", "--quiet", "--run-dir", "run"];
+    let trace = ["-f", "-y", "-e", "trace=write,fsync,fdatasync", "-o", "calls", PROGRAM];
+    let traced = Command::new("strace")
+        .args(trace)
+        .args(train)
+        .args(["--set", "diagnostics.every=1"])
+        .current_dir(path)
+        .status()
+        .unwrap();
+    assert!(traced.success());
+    let calls = fs::read_to_string(path.join("calls")).unwrap();
+    for file in ["run/metrics.csv", "run/diagnostics.csv", ".f3-tch"] {
+        let of_file = |line: &&str| line.contains(&format!("{file}>"));
+        let last = calls.lines().rfind(of_file).unwrap_or_else(|| panic!("{file} is not written"));
+        assert!(last.contains("sync("), "{file}: {last}");
+    }
+}
+
+#[test]
 #[cfg(unix)]
 fn a_table_that_is_removed_while_running_is_missed() {
     let folder = TempDir::new().unwrap();

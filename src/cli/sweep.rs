@@ -19,7 +19,7 @@ use serde_yaml::{Mapping, Value};
 
 use super::announce::duration;
 use super::sweep_progress::SweepProgress;
-use super::{DataDirArgs, print, say, signals, slurm};
+use super::{DataDirArgs, ShortWays, print, say, signals, slurm};
 
 #[derive(Subcommand)]
 pub enum SweepCommand {
@@ -47,6 +47,8 @@ pub struct SweepArgs {
     /// Set a value in all runs; of a key that is varied, its value or values. May be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+    #[command(flatten)]
+    short: ShortWays,
     /// Make the sweep smaller, as one of its scales says
     #[arg(long, value_name = "NAME")]
     scale: Option<String>,
@@ -262,6 +264,12 @@ impl StatusArgs {
 }
 
 impl SweepArgs {
+    /// Every `--set`, and what the short options stand for.
+    fn sets(&self) -> Vec<String> {
+        let short = self.short.given().map(|(_, key, value)| format!("{key}={value}"));
+        self.set.iter().cloned().chain(short).collect()
+    }
+
     /// The runs, resolved and checked.
     pub fn plan(&self) -> Result<Plan, ConfigError> {
         let mut file = match self.vary.is_empty() {
@@ -272,7 +280,7 @@ impl SweepArgs {
             file.scale(scale)?;
         }
         if self.vary.is_empty() {
-            self.set.iter().try_for_each(|assignment| file.set(assignment))?;
+            self.sets().iter().try_for_each(|assignment| file.set(assignment))?;
         }
         let runs = self.runs.clone().unwrap_or_else(|| runs_of(&self.sweep, file.name()));
         Plan::new(file, &runs)
@@ -344,7 +352,8 @@ impl SweepArgs {
         let mut file = Mapping::new();
         file.insert("name".into(), self.own_name().into());
         file.insert("base".into(), base.into());
-        let (set, vary) = (pairs("--set", &self.set, false)?, pairs("--vary", &self.vary, true)?);
+        let (set, vary) =
+            (pairs("--set", &self.sets(), false)?, pairs("--vary", &self.vary, true)?);
         let mut both = set.as_mapping().into_iter().flatten().map(|(key, _)| key);
         if let Some(key) = both.find(|key| vary.get(*key).is_some()).and_then(Value::as_str) {
             return Err(ConfigError(format!("--set {key}: is varied; expected it in one option")));
@@ -366,7 +375,7 @@ impl SweepArgs {
     fn arguments(&self) -> Vec<String> {
         let mut arguments = vec![self.file_shown()];
         if self.vary.is_empty() {
-            arguments.extend(self.set.iter().flat_map(|set| ["--set".to_string(), set.clone()]));
+            arguments.extend(self.sets().into_iter().flat_map(|set| ["--set".to_string(), set]));
         }
         arguments
             .extend(self.scale.iter().flat_map(|scale| ["--scale".to_string(), scale.clone()]));

@@ -242,6 +242,7 @@ impl Source {
 
 impl Layer {
     fn parse(name: String, folder: Option<PathBuf>, text: &str) -> Result<Layer> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text); // the mark that some editors begin with
         let indent = |line: &str| line[..line.len() - line.trim_start().len()].contains('\t');
         if let Some((number, _)) = (1..).zip(text.lines()).find(|(_, line)| indent(line)) {
             let remedy = "is indented with a tab; YAML wants spaces";
