@@ -127,12 +127,11 @@ impl Source {
 /// What an unknown key may have been meant for: one of those known in its place, or one of another section.
 fn meant(path: &str, known: &[&str], keys: &[Key]) -> String {
     let key = path.rsplit('.').next().unwrap_or_default();
-    const OTHER_NAMES: [(&str, &str); 9] = [
+    const OTHER_NAMES: [(&str, &str); 8] = [
         ("lr", "optimizer.learning_rate"),
         ("dataset", "data.name"),
         ("network", "model.name"),
         ("layers", "model.hidden_layers"),
-        ("batchsize", "data.batch_size"),
         ("max_epochs", "epochs"),
         ("num_epochs", "epochs"),
         ("num_threads", "threads"),
