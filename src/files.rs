@@ -66,7 +66,10 @@ pub fn read_to_string(place: &Path) -> Result<String> {
     io::read_to_string(open(place)?).at(place, "cannot be read")
 }
 
-/// The bytes of a file, which is not a pipe.
+/// The bytes of a file.
+///
+/// # Errors
+/// If it cannot be opened or is a pipe.
 pub fn read(place: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     io::Read::read_to_end(&mut open(place)?, &mut bytes).at(place, "cannot be read")?;

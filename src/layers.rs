@@ -333,13 +333,6 @@ pub struct LayerNorms {
 /// ```
 pub struct Layers(Vec<Layer>);
 
-/// The most numbers, inputs and outputs, that one of the layers has for a sample.
-pub(crate) fn widest(layers: &[Layer], inputs: i64) -> i64 {
-    let sizes = layers.iter().map(|layer| layer.block().outputs());
-    let before = std::iter::once(inputs).chain(sizes.clone());
-    before.zip(sizes).map(|(before, outputs)| before + outputs).max().unwrap_or(inputs)
-}
-
 /// Equal parts of so many rows, such that a layer's outputs (2 MiB) stay in the cores' own caches until the
 /// next one reads them.
 fn rows_in_cache(layers: &[Layer], rows: i64) -> i64 {

@@ -96,9 +96,7 @@ impl Cli {
         }
         Ok(ExitCode::SUCCESS)
     }
-}
 
-impl Cli {
     /// The arguments of the command line; prints help or what is wrong with them, and ends the program, where
     /// they are no command.
     pub fn of_arguments() -> Cli {

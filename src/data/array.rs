@@ -31,12 +31,18 @@ impl Archive {
         Ok(Archive { path: path.to_path_buf(), zip, names })
     }
 
-    /// The only array, or the one of this name.
-    pub fn read_only_or(&mut self, name: &str) -> Result<Array> {
-        match &*self.names {
-            [only] => self.read(&only.clone()),
-            _ => self.read(name),
-        }
+    /// The only array, or the first one there is of these names.
+    pub fn read_one_of(&mut self, wanted: &[&str]) -> Result<Array> {
+        let name = match &*self.names {
+            [only] => Some(only.clone()),
+            names => wanted.iter().map(|it| it.to_string()).find(|it| names.contains(it)),
+        };
+        let name = name.with_context(|| {
+            let (shown, wanted, names) =
+                (self.path.display(), wanted.join("` or `"), self.names.join(", "));
+            format!("{shown}: has no array `{wanted}`, and not a single one; it has {names}")
+        })?;
+        self.read(&name)
     }
 
     /// The array of this name; the error lists the names that there are.

@@ -92,7 +92,10 @@ impl<'a> Samples<'a> {
             let folder = path.parent().unwrap_or(Path::new(""));
             open_pictures(folder, vec![path.to_path_buf()], inputs)?
         } else if let Some(ending @ ("npy" | "npz")) = path.extension().and_then(|it| it.to_str()) {
-            let array = if ending == "npy" { Array::open(path)? } else { inputs_of(path)? };
+            let array = match ending {
+                "npy" => Array::open(path)?,
+                _ => Archive::open(path)?.read_one_of(&["x_test", "x"])?,
+            };
             (Vec::new(), open_array(array, format.kind, inputs)?)
         } else {
             let content: Box<dyn Read> = match path.to_str() {
@@ -334,26 +337,6 @@ fn open_idx(
         };
         Ok(Some(SampleBatch { inputs, others: Vec::new(), refused: BTreeMap::new() }))
     }))
-}
-
-/// The array with the inputs in an `.npz` file.
-fn inputs_of(path: &Path) -> Result<Array> {
-    let mut archive = Archive::open(path)?;
-    let name = match &*archive.names {
-        [only] => only.clone(),
-        names => {
-            let called = |wanted: &&str| names.iter().any(|it| it == wanted);
-            let found = ["x_test", "x"].into_iter().find(called);
-            found
-                .with_context(|| {
-                    let names = names.join(", ");
-                    let shown = path.display();
-                    format!("{shown}: has no array `x_test` or `x`, and not a single one; it has {names}")
-                })?
-                .to_string()
-        }
-    };
-    archive.read(&name)
 }
 
 /// Rows `[N, m]` or images; the network was trained on such arrays, or on what can be given as one.

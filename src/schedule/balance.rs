@@ -1,6 +1,6 @@
 //! How layers are divided into stages, and how many batches make a chunk: a model of the machine.
 
-use crate::layers::{Layer, widest};
+use crate::layers::Layer;
 use crate::machine::last_level_cache;
 use crate::network::Block;
 
@@ -11,7 +11,13 @@ pub fn chunk_for(layers: &[Layer], inputs: i64, batch_size: i64) -> usize {
     if layers.iter().any(|layer| layer.block().as_transformer().is_some()) {
         return 1;
     }
-    let bytes = 4 * widest(layers, inputs) * batch_size;
+    let mut widest = 0;
+    let mut before = inputs;
+    for layer in layers {
+        widest = widest.max(before + layer.block().outputs());
+        before = layer.block().outputs();
+    }
+    let bytes = 4 * widest * batch_size;
     let share = (last_level_cache() / 4).min(8 << 20);
     (share / bytes.max(1)).clamp(1, 64) as usize
 }

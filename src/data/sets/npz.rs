@@ -107,14 +107,17 @@ impl NpzFiles {
                 let read = |key: &str, path: &PathBuf| {
                     let path = directory.find(path)?;
                     match path.extension().is_some_and(|ending| ending == "npz") {
-                        true => Archive::open(&path)?.read_only_or(key),
+                        true => Archive::open(&path)?.read_one_of(&[key]),
                         false => Array::open(&path),
                     }
                 };
-                let [a, b, c, d] = [x_train, y_train, x_test, y_test];
-                let [a, b, c, d] =
-                    [(0, a), (1, b), (2, c), (3, d)].map(|(at, path)| read(ARRAYS[at], path));
-                Ok(([a?, b?, c?, d?], name(x_train)))
+                let arrays = [
+                    read("x_train", x_train)?,
+                    read("y_train", y_train)?,
+                    read("x_test", x_test)?,
+                    read("y_test", y_test)?,
+                ];
+                Ok((arrays, name(x_train)))
             }
         }
     }
