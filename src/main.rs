@@ -6,27 +6,28 @@ mod cli;
 
 use std::io;
 use std::panic;
-use std::process::ExitCode;
 
 use f3_tch::config::ConfigError;
 use f3_tch::messages::{libtorch_error, text_of};
 use f3_tch::{keep_freed_memory, libtorch_panics_as_errors};
 
-fn main() -> ExitCode {
+fn main() {
     let cli = cli::Cli::of_arguments();
     hide_libtorch_panics();
     keep_freed_memory(32, 256);
-    let error = match libtorch_panics_as_errors(|| cli.run()) {
-        Ok(code) => return code,
-        Err(error) => error,
-    };
-    if is_closed_pipe(&error) {
-        return ExitCode::SUCCESS; // whoever read the output has seen enough
+    let code = libtorch_panics_as_errors(|| cli.run()).unwrap_or_else(|error| report(&error));
+    cli::leave(code)
+}
+
+/// Says what went wrong, and gives the exit code for it.
+fn report(error: &anyhow::Error) -> i32 {
+    if is_closed_pipe(error) {
+        return cli::SUCCESS; // whoever read the output has seen enough
     }
-    cli::say(format_args!("error: {}", text_of(&error)));
+    cli::say(format_args!("error: {}", text_of(error)));
     match error.downcast_ref::<ConfigError>() {
-        Some(_) => ExitCode::from(2),
-        None => ExitCode::FAILURE,
+        Some(_) => cli::USAGE,
+        None => cli::FAILURE,
     }
 }
 

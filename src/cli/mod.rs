@@ -24,7 +24,6 @@ use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal, Write, stderr, stdout};
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::LazyLock;
 
 use anyhow::{Context, Result, bail};
@@ -32,6 +31,11 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use f3_tch::config::{Config, ConfigError, Source};
 use f3_tch::settings::parse_yaml;
 use serde_yaml::Value;
+
+/// Exit codes: all is well; a command line or configuration that cannot be used; anything else.
+pub const SUCCESS: i32 = 0;
+pub const USAGE: i32 = 2;
+pub const FAILURE: i32 = 1;
 
 /// Trains neural networks with F³, an algorithm without backpropagation, and with its rivals.
 #[derive(Parser)]
@@ -76,7 +80,7 @@ enum Command {
 
 impl Cli {
     /// Runs the command.
-    pub fn run(self) -> Result<ExitCode> {
+    pub fn run(self) -> Result<i32> {
         signals::watch()?;
         check_instruction_set()?;
         match self.command {
@@ -94,7 +98,7 @@ impl Cli {
             Command::Completions(args) => args.run()?,
             Command::Man(args) => args.run()?,
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(SUCCESS)
     }
 
     /// The arguments of the command line; prints help or what is wrong with them, and ends the program, where
@@ -121,8 +125,15 @@ impl Cli {
             true => stderr().write_all(text.as_bytes()),
             false => stdout().write_all(text.as_bytes()),
         };
-        std::process::exit(error.exit_code())
+        leave(error.exit_code())
     }
+}
+
+/// Ends the program, without libtorch taking its tables of operators apart first, which is a third of the time
+/// of a short command.
+pub fn leave(code: i32) -> ! {
+    let _ = stdout().flush();
+    signal_hook::low_level::exit(code)
 }
 
 /// Refuses an `F3_INSTRUCTION_SET` that the processor does not have.

@@ -1,7 +1,6 @@
 //! `f3-tch reproduce`: the paper's figures, from nothing to a page.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -10,7 +9,7 @@ use f3_tch::sweep::{Plan, SweepFile, carried_names};
 
 use super::report::{place_of, write_report};
 use super::sweep::WorkArgs;
-use super::{print, say};
+use super::{SUCCESS, print, say};
 
 #[derive(Args)]
 pub struct ReproduceArgs {
@@ -37,12 +36,12 @@ enum Scale {
 }
 
 impl ReproduceArgs {
-    pub fn run(self) -> Result<ExitCode> {
+    pub fn run(self) -> Result<i32> {
         if self.what == "list" {
             for name in carried_names() {
                 print(&format!("{name:16}  {}\n", SweepFile::open(name)?.about()))?;
             }
-            return Ok(ExitCode::SUCCESS);
+            return Ok(SUCCESS);
         }
         let names: Vec<&str> = match self.what.as_str() {
             "all" => carried_names().collect(),
@@ -65,14 +64,14 @@ impl ReproduceArgs {
         for name in &names {
             plan(name)?; // all are checked before the first run starts
         }
-        let mut code = ExitCode::SUCCESS;
+        let mut code = SUCCESS;
         for name in names {
             let plan = plan(name)?; // with the runs that those before have left
             say(format_args!("{name}: {}", plan.file().about()));
             let this = self.work.train(&plan, None, Vec::new())?;
             // There is a page also of what is not complete.
             write_report(&plan, &place_of(&plan))?;
-            if this != ExitCode::SUCCESS {
+            if this != SUCCESS {
                 code = this;
             }
             if super::signals::has_come() {

@@ -1,7 +1,6 @@
 //! `f3-tch resume`: continues a run where it was cut off.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
@@ -30,7 +29,7 @@ pub struct ResumeArgs {
 }
 
 impl ResumeArgs {
-    pub fn run(self) -> Result<ExitCode> {
+    pub fn run(self) -> Result<i32> {
         Folder::config_of(&self.run_dir)?; // before it is locked
         let folder = Folder::open(self.run_dir)?;
         let directory = DataDirectory::locate(self.data_dir.data_dir.as_deref());

@@ -1,6 +1,5 @@
 //! Ctrl-C and SIGTERM: they end the program at once, except that the first one lets an epoch finish.
 
-use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, LazyLock};
 
@@ -53,6 +52,6 @@ pub fn has_come() -> bool {
 }
 
 /// 128 and the signal's number, as a shell has it.
-pub fn exit_code() -> ExitCode {
-    ExitCode::from((128 + SIGNAL.load(Ordering::Acquire)) as u8)
+pub fn exit_code() -> i32 {
+    128 + SIGNAL.load(Ordering::Acquire)
 }

@@ -3,7 +3,6 @@
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::thread::available_parallelism;
 
 use anyhow::{Context, Result, bail};
@@ -19,7 +18,7 @@ use serde_yaml::{Mapping, Value};
 
 use super::announce::duration;
 use super::sweep_progress::SweepProgress;
-use super::{DataDirArgs, ShortWays, print, say, signals, slurm};
+use super::{DataDirArgs, FAILURE, SUCCESS, ShortWays, print, say, signals, slurm};
 
 #[derive(Subcommand)]
 pub enum SweepCommand {
@@ -113,17 +112,17 @@ pub struct StatusArgs {
 }
 
 impl SweepCommand {
-    pub fn run(self) -> Result<ExitCode> {
+    pub fn run(self) -> Result<i32> {
         match self {
             SweepCommand::Run(args) => args.run(),
-            SweepCommand::Plan(args) => args.run().map(|()| ExitCode::SUCCESS),
-            SweepCommand::Status(args) => args.run().map(|()| ExitCode::SUCCESS),
+            SweepCommand::Plan(args) => args.run().map(|()| SUCCESS),
+            SweepCommand::Status(args) => args.run().map(|()| SUCCESS),
         }
     }
 }
 
 impl RunArgs {
-    fn run(self) -> Result<ExitCode> {
+    fn run(self) -> Result<i32> {
         let plan = self.sweep.plan()?;
         let find = |name: &String| {
             plan.run(name).ok_or_else(|| {
@@ -136,7 +135,7 @@ impl RunArgs {
             let of = |run: &PlannedRun| format!("{:9}  {}\n", described(run), run.folder.display());
             let runs = plan.each_once(self.sweep.shard);
             print(&runs.into_iter().map(of).collect::<String>())?;
-            return Ok(ExitCode::SUCCESS);
+            return Ok(SUCCESS);
         }
         if let Some(written) = self.sweep.write_file()? {
             say(format_args!("note: {} is the sweep file of this command", written.display()));
@@ -155,12 +154,7 @@ impl RunArgs {
 
 impl WorkArgs {
     /// Trains what is missing, and says what has become of it.
-    pub fn train(
-        &self,
-        plan: &Plan,
-        shard: Option<Shard>,
-        only: Vec<&PlannedRun>,
-    ) -> Result<ExitCode> {
+    pub fn train(&self, plan: &Plan, shard: Option<Shard>, only: Vec<&PlannedRun>) -> Result<i32> {
         fs::create_dir_all(&plan.folder).at(&plan.folder, "cannot be created")?;
         let cores = available_parallelism().map_or(1, usize::from);
         let jobs = self.jobs.map_or(cores, usize::from);
@@ -203,13 +197,13 @@ impl WorkArgs {
             return Ok(signals::exit_code());
         }
         if now.failed.is_empty() {
-            return Ok(ExitCode::SUCCESS);
+            return Ok(SUCCESS);
         }
         say(listed(&now.failed));
         if !self.retry_failed && now.failed.len() > unrecorded {
             say("`--retry-failed` tries again what failed");
         }
-        Ok(ExitCode::FAILURE)
+        Ok(FAILURE)
     }
 }
 

@@ -1,7 +1,6 @@
 //! `f3-tch train`: a run, from the configuration to the closing table.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Result, anyhow};
@@ -13,7 +12,7 @@ use f3_tch::run::{Checkpoints, Ending, Folder, Run};
 
 use super::announce::{announcement, closing_table};
 use super::progress::{Progress, show_fetching};
-use super::{ConfigArgs, DataDirArgs, print, say, signals};
+use super::{ConfigArgs, DataDirArgs, SUCCESS, print, say, signals};
 
 #[derive(Args)]
 pub struct TrainArgs {
@@ -30,7 +29,7 @@ pub struct TrainArgs {
 }
 
 impl TrainArgs {
-    pub fn run(self) -> Result<ExitCode> {
+    pub fn run(self) -> Result<i32> {
         let (config, source) = self.config.read()?;
         let directory = DataDirectory::locate(self.data_dir.data_dir.as_deref());
         let data = DataFrom::Files(&directory, &mut show_fetching());
@@ -50,7 +49,7 @@ impl TrainArgs {
 }
 
 /// Trains from where the run stands, in its folder; prints the closing table.
-pub(super) fn carry_out(run: &mut Run, folder: &Folder, quiet: bool) -> Result<ExitCode> {
+pub(super) fn carry_out(run: &mut Run, folder: &Folder, quiet: bool) -> Result<i32> {
     let path = folder.path();
     let mut progress = if quiet { Progress::quiet() } else { Progress::of(run) };
     let (earlier, start) = (run.state.seconds(), Instant::now());
@@ -82,7 +81,7 @@ pub(super) fn carry_out(run: &mut Run, folder: &Folder, quiet: bool) -> Result<E
             return Ok(signals::exit_code());
         }
     }
-    printed.map(|()| ExitCode::SUCCESS)
+    printed.map(|()| SUCCESS)
 }
 
 /// The end of an error's message: where the run can be continued.
