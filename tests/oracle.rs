@@ -224,9 +224,8 @@ fn compare(experiment: &mut Run, oracle: &Record, computed: bool) -> (f64, Strin
         }
     }
     let state = experiment.state.trainer.state().into_iter();
-    found.extend(state.filter(|(name, _)| {
-        name.ends_with(".guesses") || name.contains("prediction.") && name.contains(".map.")
-    }));
+    // Guesses, maps and the maps' optimizers.
+    found.extend(state.filter(|(name, _)| name.starts_with("prediction.")));
     match experiment.state.trainer.error_store_mut() {
         Some(store) => found.push(("errors".into(), store.errors().shallow_clone())),
         // The oracle's errors stay the targets where the algorithm stores none.

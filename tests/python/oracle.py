@@ -444,30 +444,34 @@ class Case:
                 results[f"{prefix}layers.{module}.feedback_weight"] = self.feedback[index].clone()
                 module += 1
         for index, (layer, optimizer) in enumerate(zip(self.layers, self.optimizers)):
-            # An optimizer that has not stepped yet has no state: it is as good as zero.
-            states = [optimizer.state.get(p, {}) for p in layer.parameters()]
-            zeros = [torch.zeros_like(p) for p in layer.parameters()]
-            names = ["exp_avg", "exp_avg_sq"]
-            settings = self.config["optimizer"]
-            if settings["name"] == "sgd":
-                names = ["momentum_buffer"] if "momentum" in settings else []
-            else:
-                step = states[0].get("step", torch.tensor(0.0))
-                results[f"{prefix}optimizer.{index}.step"] = step.clone()
-            for name in names:
-                for number, (state, zero) in enumerate(zip(states, zeros)):
-                    value = state.get(name, zero)
-                    results[f"{prefix}optimizer.{index}.{name}.{number}"] = value.clone()
+            self.record_optimizer(results, f"{prefix}optimizer.{index}", optimizer, layer.parameters())
         for index, guesser in enumerate(getattr(self, "guessers", [])):
+            place = f"{prefix}prediction.{index}"
             if guesser.settings["stored"]:
-                results[f"{prefix}prediction.{index}.guesses"] = guesser.guesses.clone()
+                results[f"{place}.guesses"] = guesser.guesses.clone()
             for name, parameter in guesser.map.named_parameters():
-                results[f"{prefix}prediction.{index}.map.{name}"] = parameter.detach().clone()
+                results[f"{place}.map.{name}"] = parameter.detach().clone()
+            self.record_optimizer(results, f"{place}.optimizer", guesser.optimizer, guesser.map.parameters())
         results[f"{prefix}errors"] = self.errors.clone()
         with torch.no_grad():
             outputs = self.forward(self.inputs).double()
             loss = self.loss(outputs, self.targets.double(), "sum") / len(self.inputs)
         results[f"{prefix}loss"] = loss.reshape(1)
+
+    @staticmethod
+    def record_optimizer(results, place, optimizer, parameters):
+        parameters = list(parameters)
+        # An optimizer that has not stepped yet has no state: it is as good as zero.
+        states = [optimizer.state.get(p, {}) for p in parameters]
+        names = ["exp_avg", "exp_avg_sq"]
+        if isinstance(optimizer, torch.optim.SGD):
+            names = ["momentum_buffer"] if optimizer.param_groups[0]["momentum"] else []
+        else:
+            results[f"{place}.step"] = states[0].get("step", torch.tensor(0.0)).clone()
+        for name in names:
+            for number, (state, parameter) in enumerate(zip(states, parameters)):
+                value = state.get(name, torch.zeros_like(parameter))
+                results[f"{place}.{name}.{number}"] = value.clone()
 
     def run(self, results):
         for _ in range(2):  # the data sets are evaluated before training
