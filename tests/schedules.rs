@@ -3,9 +3,9 @@
 
 mod common;
 
-use common::{experiment, experiment_on, toy, train_epoch};
+use common::{experiment, experiment_on, toy, toy_of, train_epoch};
 use f3_tch::Generator;
-use f3_tch::data::{Split, Task};
+use f3_tch::data::{Dataset, Split, Task};
 use f3_tch::engine::{EngineSettings, Kernels};
 use f3_tch::error_info::ErrorInfo;
 use f3_tch::feedback::FeedbackInit;
@@ -81,11 +81,20 @@ const ORDERS: [&str; 8] = [
 
 /// Each network under all schedules; 30 samples in batches of 8 or 7, so that the last one is ragged.
 fn schedules_agree(model: &str, rest: &str, task: Task, seeds: std::ops::Range<u64>) {
+    schedules_agree_on(&|| toy(task), model, rest, seeds);
+}
+
+fn schedules_agree_on(
+    data: &dyn Fn() -> Dataset,
+    model: &str,
+    rest: &str,
+    seeds: std::ops::Range<u64>,
+) {
     tch::set_num_threads(1);
     for seed in seeds {
         let of = |order: &str| {
             let yaml = format!("{{seed: {seed}, schedule: {order}, model: {model}, {rest}}}");
-            outcome(experiment(&yaml, task), 3)
+            outcome(experiment_on(data(), &yaml), 3)
         };
         let expected = of("{name: sequential}");
         for order in ORDERS {
@@ -137,6 +146,22 @@ fn all_schedules_give_the_same_bits_for_every_algorithm_that_learns_forward() {
                 let model = "{width: [8, 5, 20, 7], activation: sigmoid}";
                 schedules_agree(model, &rest, task, 4..5);
             }
+        }
+    }
+}
+
+/// More outputs than a vector has places, and no multiple of them.
+#[test]
+fn all_schedules_predict_the_errors_of_many_classes_with_the_same_bits() {
+    for kernels in ["aten", "fused"] {
+        for (outputs, loss) in [(17, "cross_entropy"), (37, "cross_entropy"), (37, "bce")] {
+            let rest = format!(
+                "kernels: {kernels}, loss: {loss}, data: {{batch_size: 7}}, algorithm: {{name: f3, \
+                 error_info: delayed_error_predicted, prediction: {{block: 2}}}}, \
+                 optimizer: {{learning_rate: 1e-2}}"
+            );
+            let data = || toy_of(Task::Classification, outputs);
+            schedules_agree_on(&data, "{width: [8, 5, 20]}", &rest, 4..5);
         }
     }
 }

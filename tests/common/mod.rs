@@ -31,14 +31,20 @@ pub const INFOS: [&str; 11] = [
 
 /// 30 + 10 random samples with 6 inputs and 3 outputs.
 pub fn toy(task: Task) -> Dataset {
+    toy_of(task, 3)
+}
+
+/// 30 + 10 random samples with 6 inputs and so many outputs.
+pub fn toy_of(task: Task, outputs: i64) -> Dataset {
     let mut generator = Generator::new(99).unwrap();
     let mut split = |samples: i64| {
         let inputs = generator.uniform(&[samples, 6], -2.0, 2.0).unwrap();
         let targets = match task {
             Task::Classification => {
-                generator.integers(&[samples], 3).unwrap().onehot(3).to_kind(Kind::Float)
+                let classes = generator.integers(&[samples], outputs).unwrap();
+                classes.onehot(outputs).to_kind(Kind::Float)
             }
-            Task::Regression => generator.uniform(&[samples, 3], -1.0, 1.0).unwrap(),
+            Task::Regression => generator.uniform(&[samples, outputs], -1.0, 1.0).unwrap(),
         };
         Split::new(inputs, targets)
     };
