@@ -26,6 +26,13 @@ section! {
     }
 }
 
+impl Diagnostics {
+    /// Whether they are made after this epoch.
+    pub fn are_due(&self, epoch: u64) -> bool {
+        self.every.is_some_and(|every| epoch.is_multiple_of(every))
+    }
+}
+
 /// What is measured of one hidden layer; angles in degrees.
 ///
 /// An angle below 90° means that a small enough step lowers the loss (theorem 4 of the paper).

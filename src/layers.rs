@@ -222,9 +222,9 @@ impl Layer {
         Ok(predictor.predict(rows, predictor.guess(seen)?.as_ref()))
     }
 
-    /// Lets the predictor forget what an epoch that failed has left.
-    pub(crate) fn begin_epoch(&mut self) {
-        self.predictor.iter_mut().for_each(Predictor::begin_epoch);
+    /// Lets the predictor forget what an epoch that failed has left, and measure the drift or not.
+    pub(crate) fn begin_epoch(&mut self, diagnosed: bool) {
+        self.predictor.iter_mut().for_each(|predictor| predictor.begin_epoch(diagnosed));
     }
 
     /// Lets the predictor learn from all that has been announced in an epoch.

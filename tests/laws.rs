@@ -130,8 +130,8 @@ fn predicted_errors_are_nearer_to_the_present_ones_in_the_first_epochs() {
         let digits = Digits {}.load(&DataDirectory::locate(None), Device::Cpu, &mut |_| {});
         let yaml = format!(
             "{{model: {{hidden_layers: 2, width: 50}}, data: {{batch_size: 10}}, optimizer: \
-             {{learning_rate: 2e-3}}, algorithm: {{name: f3, error_info: delayed_error_predicted, \
-             prediction: {{local: {local}}}}}}}"
+             {{learning_rate: 2e-3}}, diagnostics: {{every: 1}}, algorithm: {{name: f3, error_info: \
+             delayed_error_predicted, prediction: {{local: {local}}}}}}}"
         );
         let mut run = experiment_on(digits.unwrap(), &yaml);
         let before = measure(run.state.trainer.as_ref(), &run.data.train, run.settings.loss, 50);

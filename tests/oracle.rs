@@ -315,7 +315,8 @@ fn every_step_of_every_algorithm_equals_the_oracle() {
             if case["config"]["algorithm"]["prediction"].is_object() {
                 let Run { state, data, .. } = &mut experiment;
                 let data = &data.train;
-                let epoch = Epoch { data, order: &order, batch_size: BATCH_SIZE, learning_rate };
+                let (order, batch_size, diagnosed) = (&order, BATCH_SIZE, false);
+                let epoch = Epoch { data, order, batch_size, learning_rate, diagnosed };
                 state.trainer.train_epoch(&epoch, &mut |_| {}).unwrap();
                 step += (samples as usize).div_ceil(BATCH_SIZE as usize);
                 check(&mut experiment, step);

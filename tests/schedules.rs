@@ -461,6 +461,7 @@ fn a_worker_that_fails_ends_the_epoch_with_the_cause_and_leaves_the_errors_alone
                 order: &order,
                 batch_size: 8,
                 learning_rate: 1e-3,
+                diagnosed: false,
             };
             let outcome = trainer.train_epoch(&epoch, &mut |samples| done = samples);
             let error = format!("{:#}", outcome.unwrap_err());
@@ -570,6 +571,7 @@ fn a_schedule_and_a_link_of_ones_own_give_the_same_bits() {
                 order: &order,
                 batch_size: 8,
                 learning_rate: 1e-2,
+                diagnosed: false,
             };
             trainer.train_epoch(&epoch, &mut |_| {}).unwrap();
         }

@@ -24,7 +24,7 @@ pub struct Predictor {
     guesses: Option<Tensor>,      // ŷ^{t-1} `[N, C]`, zero before the first epoch
     kept: VecDeque<Kept>,         // of blocks that the map has not learned from
     learned: i64,                 // blocks of this epoch
-    sums: Sums,                   // of this epoch
+    sums: Option<Sums>,           // of this epoch, if they are wanted
     drift: Option<Drift>,         // of the last one
 }
 
@@ -32,9 +32,8 @@ pub struct Predictor {
 struct Kept {
     first: i64,
     seen: Tensor,
-    stored: Tensor,
-    predicted: Tensor, // what taught
     targets: Tensor,
+    errors: Option<[Tensor; 2]>, // e^{t-1} and ê, if the drift is wanted
 }
 
 impl Predictor {
@@ -58,7 +57,7 @@ impl Predictor {
                 guesses = Some(zeros(&[samples, outputs]).with_context(no_memory)?);
             }
         }
-        let (kept, sums, drift) = (VecDeque::new(), Sums::default(), None);
+        let (kept, sums, drift) = (VecDeque::new(), None, None);
         let (batch_size, learned) = (1, 0);
         Ok(Predictor {
             settings,
@@ -133,9 +132,8 @@ impl Predictor {
         self.kept.push_back(Kept {
             first: rows.first,
             seen: part(seen),
-            stored: part(&rows.stored),
-            predicted: part(predicted),
             targets: part(&rows.targets),
+            errors: self.sums.as_ref().map(|_| [part(&rows.stored), part(predicted)]),
         });
     }
 
@@ -152,17 +150,17 @@ impl Predictor {
         self.learn_before(block - self.settings.lag + 1, announced, by_others)
     }
 
-    /// Forgets what an epoch that failed has left.
-    pub(crate) fn begin_epoch(&mut self) {
+    /// Forgets what an epoch that failed has left; from now on the drift of errors is measured, or not.
+    pub(crate) fn begin_epoch(&mut self, measures_drift: bool) {
         self.learned = 0;
         self.kept.clear();
-        self.sums = Sums::default();
+        self.sums = measures_drift.then(Sums::default);
     }
 
     /// Lets the map learn from all that is left of an epoch.
     pub(crate) fn end_epoch(&mut self, announced: &Announced) -> Result<()> {
         self.learn_before(i64::MAX, announced, false)?;
-        self.drift = self.sums.drift();
+        self.drift = self.sums.as_ref().and_then(Sums::drift);
         Ok(())
     }
 
@@ -185,15 +183,18 @@ impl Predictor {
         let Some(Kept { first, .. }) = parts.first() else { return Ok(()) };
         // One thread, whatever the schedule: sums then have the same bits.
         let beside = use_threads(Some(1));
-        let all = |of: fn(&Kept) -> &Tensor| {
-            let parts = parts.iter().map(of).filter(|it| it.size()[0] > 0);
+        let all = |of: &dyn Fn(&Kept) -> Option<&Tensor>| {
+            let parts = parts.iter().filter_map(of).filter(|it| it.size()[0] > 0);
             joined(parts.map(Tensor::shallow_clone).collect())
         };
-        let (seen, targets) = (all(|it| &it.seen), all(|it| &it.targets));
-        let (stored, predicted) = (all(|it| &it.stored), all(|it| &it.predicted));
-        let present = announced.get(*first..first + stored.size()[0], by_others)?;
-        let present = present.to_device(stored.device());
-        self.sums.add(&(&present - stored), &(&present - predicted));
+        let (seen, targets) = (all(&|it| Some(&it.seen)), all(&|it| Some(&it.targets)));
+        let present = announced.get(*first..first + targets.size()[0], by_others)?;
+        let present = present.to_device(targets.device());
+        if let Some(sums) = &mut self.sums {
+            let [stored, predicted] =
+                [0, 1].map(|index| all(&|it| it.errors.as_ref().map(|errors| &errors[index])));
+            sums.add(&(&present - stored), &(&present - predicted));
+        }
         let Some(map) = &mut self.map else { return Ok(()) };
         let outputs = targets - present;
         let learning_rate = self.settings.local_rate;
@@ -205,8 +206,8 @@ impl Predictor {
         Ok(())
     }
 
-    /// How far errors have drifted in the last epoch, and how far from the predictions; none before the first
-    /// epoch of this process.
+    /// How far errors have drifted in the last epoch, and how far from the predictions; none if
+    /// [`Epoch::diagnosed`](crate::trainer::Epoch::diagnosed) did not ask for it.
     pub fn drift(&self) -> Option<Drift> {
         self.drift
     }
@@ -252,7 +253,7 @@ mod tests {
             let all = Rows { input, stored, targets, positions, first: 0 };
             let announced = Announced::default();
             let announcer = Announcer(&announced);
-            predictor.begin_epoch();
+            predictor.begin_epoch(true);
             for rows in all.cut(5, false) {
                 predictor.prepare_for(&rows, 5, &announced, false).unwrap();
                 let guess = predictor.guess(&rows.input).unwrap();

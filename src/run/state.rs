@@ -103,6 +103,7 @@ impl Run {
             data: &self.data.train,
             batch_size: self.settings.batch_size,
             learning_rate: self.settings.learning_rate.at(epoch),
+            diagnosed: self.settings.diagnostics.are_due(epoch),
         };
         self.state.trainer.train_epoch(&epoch, on_samples)
     }

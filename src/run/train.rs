@@ -173,11 +173,11 @@ impl Run {
         let store = trainer.error_store_mut().filter(|_| epoch > 0);
         let stored_errors = store.map(ErrorStore::end_epoch);
         let diagnostics = self.settings.diagnostics;
-        let angles = match diagnostics.every {
-            Some(every) if epoch.is_multiple_of(every) => {
+        let angles = match diagnostics.are_due(epoch) {
+            true => {
                 measure(trainer.as_ref(), &data.train, self.settings.loss, diagnostics.samples)?
             }
-            _ => Vec::new(),
+            false => Vec::new(),
         };
         let mut row = EpochRow {
             epoch,

@@ -13,7 +13,7 @@ use crate::data::{Batch, Split};
 use crate::engine::{Step, Teaching};
 use crate::error_info::{ErrorInfo, Timing};
 use crate::error_store::ErrorStore;
-use crate::layers::{Layer, Layers};
+use crate::layers::Layers;
 use crate::loss::Loss;
 use crate::prediction::{Announced, Announcer, Prediction, Rows};
 use crate::schedule::{self, Chunk, Head, LayerMajor, Schedule, Stage};
@@ -54,7 +54,8 @@ use crate::schedule::{self, Chunk, Head, LayerMajor, Schedule, Stage};
 /// let loss = Loss::BinaryCrossEntropy;
 /// let mut trainer = FeedbackTrainer::new(layers, ErrorInfo::DelayedError, loss, &data)?;
 /// let order = Tensor::arange(60, (Kind::Int64, Device::Cpu));
-/// let epoch = Epoch { data: &data, order: &order, batch_size: 10, learning_rate: 1e-3 };
+/// let (batch_size, learning_rate, diagnosed) = (10, 1e-3, false);
+/// let epoch = Epoch { data: &data, order: &order, batch_size, learning_rate, diagnosed };
 /// trainer.train_epoch(&epoch, &mut |samples| println!("{samples} done"))?;
 /// # Ok(())
 /// # }
@@ -171,6 +172,7 @@ impl FeedbackTrainer {
             errors.push(chunk.error);
         };
         let FeedbackTrainer { layers, loss, store, schedule, .. } = self;
+        begin_epoch(layers, epoch.diagnosed);
         let network = whole(layers, *loss, store.as_ref().map(|_| info), announced.as_ref());
         schedule.run(network, learn_forward, schedule::Epoch { chunks: Box::new(chunks), done })?;
         end_epoch(layers, announced.as_ref())?;
@@ -188,6 +190,7 @@ impl FeedbackTrainer {
         let chunk = chunk(*error_info, stored, same, step.for_batch(&batch.inputs), 0);
         let announced = prediction.map(|_| Announced::default());
         let observed = store.as_ref().map(|_| *error_info);
+        begin_epoch(layers, false);
         let mut network = whole(layers, *loss, observed, announced.as_ref());
         let learned = learn_forward(&mut network, chunk)?;
         drop(network);
@@ -232,9 +235,13 @@ fn whole<'a>(
     announced: Option<&'a Announced>,
 ) -> Stage<'a> {
     let (layers, output) = layers.split_output();
-    layers.iter_mut().for_each(Layer::begin_epoch);
     let announcer = announced.map(Announcer);
     Stage { layers, announced, head: Some(Head { output, loss, observed, announcer }) }
+}
+
+/// Lets the hidden layers forget what an epoch that failed has left, and measure what diagnostics want.
+fn begin_epoch(layers: &mut Layers, diagnosed: bool) {
+    layers.split_output().0.iter_mut().for_each(|layer| layer.begin_epoch(diagnosed));
 }
 
 /// Lets the hidden layers learn from the last errors of an epoch, if they want to know errors.

@@ -116,6 +116,8 @@ pub struct Epoch<'a> {
     pub batch_size: i64,
     /// η of every step.
     pub learning_rate: f64,
+    /// Whether [diagnostics](crate::diagnostics) follow the epoch: what only they want is measured then.
+    pub diagnosed: bool,
 }
 
 impl Epoch<'_> {

@@ -79,6 +79,7 @@ pub fn train_epoch(run: &mut Run) {
         order: &order,
         batch_size: run.settings.batch_size,
         learning_rate: run.settings.learning_rate.base,
+        diagnosed: run.settings.diagnostics.every.is_some(),
     };
     run.state.trainer.train_epoch(&epoch, &mut |_| {}).unwrap();
 }
