@@ -32,10 +32,12 @@ use f3_tch::config::{Config, ConfigError, Source};
 use f3_tch::settings::parse_yaml;
 use serde_yaml::Value;
 
-/// Exit codes: all is well; a command line or configuration that cannot be used; anything else.
+/// Exit code: all is well.
 pub const SUCCESS: i32 = 0;
-pub const USAGE: i32 = 2;
+/// Exit code: anything that is not [`USAGE`].
 pub const FAILURE: i32 = 1;
+/// Exit code: a command line or configuration that cannot be used.
+pub const USAGE: i32 = 2;
 
 /// Trains neural networks with F³, an algorithm without backpropagation, and with its rivals.
 #[derive(Parser)]
