@@ -94,7 +94,17 @@ impl Layer {
 
     /// A tensor on the layer's device. A block without parameters computes where its input is.
     pub(crate) fn bring(&self, tensor: &Tensor) -> Tensor {
-        self.device().map_or_else(|| tensor.shallow_clone(), |device| tensor.to_device(device))
+        let [brought] = self.bring_all([tensor]);
+        brought
+    }
+
+    /// As [`Layer::bring`], for some tensors.
+    pub(crate) fn bring_all<const N: usize>(&self, tensors: [&Tensor; N]) -> [Tensor; N] {
+        let device = self.device();
+        tensors.map(|tensor| match device {
+            Some(device) if device != tensor.device() => tensor.to_device(device),
+            _ => tensor.shallow_clone(),
+        })
     }
 
     /// What a turn of the layer has given; now the system may take back the memory of what lives in
@@ -160,8 +170,8 @@ impl Layer {
             for rows in &blocks {
                 predictor.prepare_for(rows, batch, announced, by_others)?;
                 let guess = predictor.guess(&rows.input)?;
-                let error = predictor.predict(rows, guess.as_ref());
-                predictor.keep(rows, &rows.input, guess.as_ref(), &error);
+                let error = predictor.teach(rows, guess.as_ref())?;
+                predictor.keep(rows, &rows.input, &error);
                 errors.push(error);
             }
             let h = engine.learn(&rows.input, &joined(errors), signal, step)?;
@@ -170,22 +180,20 @@ impl Layer {
         let (mut outputs, mut left) = (Vec::new(), rows.len());
         for rows in blocks {
             predictor.prepare_for(&rows, batch, announced, by_others)?;
-            let (mut of_batches, mut guesses, mut errors) = (Vec::new(), Vec::new(), Vec::new());
+            let (mut of_batches, mut errors) = (Vec::new(), Vec::new());
             for rows in rows.cut(batch, !fused) {
                 left -= rows.len();
                 let tape = engine.record(&rows.input)?;
                 let guess = predictor.guess(&tape.output)?;
-                let error = predictor.predict(&rows, guess.as_ref());
+                let error = predictor.teach(&rows, guess.as_ref())?;
                 let step = Step { watch: step.watch && left == 0, ..*step };
                 engine.step(&tape, &error, signal, &step, false)?;
                 of_batches.push(tape.output);
-                guesses.extend(guess);
                 errors.push(error);
             }
             let _single = single();
             let h = joined(of_batches);
-            let guess = (!guesses.is_empty()).then(|| joined(guesses));
-            predictor.keep(&rows, &h, guess.as_ref(), &joined(errors));
+            predictor.keep(&rows, &h, &joined(errors));
             outputs.push(h);
         }
         let _single = single();
@@ -401,7 +409,7 @@ impl Layers {
             layers.try_fold(inputs.shallow_clone(), |h, layer| layer.forward(&layer.bring(&h)))
         };
         // What the fused kernels give for a row does not depend on the other rows.
-        let outputs = match self.0.iter().all(|layer| layer.engine.is_fused()) {
+        let outputs = match self.are_fused() {
             true => {
                 let parts = inputs.split(rows_in_cache(&self.0, inputs.size()[0]).max(1), 0);
                 joined(parts.iter().map(all).collect::<Result<_>>()?)
@@ -453,6 +461,11 @@ impl Layers {
             let _threads = use_threads((!fused).then_some(1));
             data.gather(positions)
         }
+    }
+
+    /// Whether kernels of our own compute all layers, with threads of their own.
+    pub(crate) fn are_fused(&self) -> bool {
+        self.0.iter().all(Layer::has_threads_of_its_own)
     }
 
     /// How many numbers the optimizers train.

@@ -154,6 +154,9 @@ constexpr int64_t LINE = 64;  // bytes
 constexpr int64_t SECOND_LEVEL = 2 << 20;
 constexpr int64_t PACKED = SECOND_LEVEL / 32;  // floats
 
+// So many tiles of the gradient, one below the other, are too few for copies of their columns.
+constexpr int64_t DIRECT = 3;
+
 // Columns that one tile of the gradient has.
 constexpr int64_t BLOCK = OUTER_VECTORS * LANES;
 
@@ -274,6 +277,16 @@ INLINE void store_tile(const Vector (&tile)[ROWS][VECTORS], float* to, int64_t s
   });
 }
 
+// What the products of the first neurons ask for at sample i: the inputs of the samples after their tile.
+template <typename Precision>
+INLINE Ahead next_inputs(const typename Precision::Element* x, int64_t m, int64_t samples, int64_t i) {
+  const int64_t left = smaller(DOT_ROWS, samples - i - DOT_ROWS);
+  if (left <= 0) return {nullptr, 0, 0};
+  const int64_t lines = (left * m * (int64_t)sizeof *x + LINE - 1) / LINE;
+  const int64_t steps = m / (LANES * Precision::PER_LANE) + 1;
+  return {(const char*)(x + (i + DOT_ROWS) * m), lines, lines / steps + 1};
+}
+
 // What the products of the tile at sample i, neuron j ask for: its share of what the optimizer keeps of
 // the tile's weights, for these will be stepped next.
 template <typename Precision>
@@ -357,7 +370,9 @@ void products(const F3Dense& task, int64_t row, int64_t b, int64_t begin, int64_
     for (int64_t i = 0; i < b; i += DOT_ROWS) {
       Ahead ahead = {nullptr, 0, 0};
       const int64_t neurons = smaller(DOT_COLUMNS, end - j);
-      if (asking) {
+      if (j == begin) {
+        ahead = next_inputs<Precision>(x, m, task.rows - row, i);
+      } else if (asking) {
         ahead = optimizer_state<Precision>(task, b, i, j, neurons);
       } else if (!is_small) {
         const int64_t next = j + neurons;
@@ -558,9 +573,9 @@ void step_batch(const F3Dense& task, int64_t step, int64_t row, int64_t b, int64
   float* packed = space;
   const int64_t wide = packed_columns(task, sums, end - begin);
   const float* factors = Precision::factors(delta, b, next, space + packed_size(task, b, end - begin));
-  // A single tile of neurons reads x where it is.
+  // A few tiles of neurons read x where it is.
   auto is_direct = [&](int64_t k) {
-    return Precision::PER_LANE == 1 && end - begin <= OUTER_ROWS && k + BLOCK <= m;
+    return Precision::PER_LANE == 1 && end - begin <= DIRECT * OUTER_ROWS && k + BLOCK <= m;
   };
   for (int64_t from = 0; from < m; from += wide) {
     const int64_t to = smaller(from + wide, m);
@@ -568,13 +583,16 @@ void step_batch(const F3Dense& task, int64_t step, int64_t row, int64_t b, int64
       if (is_direct(k)) continue;
       pack<Precision>(x + k, m, b, smaller(BLOCK, m - k), packed + (k - from) * sums);
     }
-    for (int64_t j = 0; j < end - begin; j += OUTER_ROWS) {
-      with_constant<OUTER_ROWS>(end - begin - j, [&](auto rows) INLINE_LAMBDA {
+    for (int64_t j = 0, neurons, tile = 0; j < end - begin; j += neurons, ++tile) {
+      // Of nearly the same size: a small one at the end would hardly use the registers.
+      const int64_t left = end - begin - j, tiles = (left + OUTER_ROWS - 1) / OUTER_ROWS;
+      neurons = (left + tiles - 1) / tiles;
+      with_constant<OUTER_ROWS>(neurons, [&](auto rows) INLINE_LAMBDA {
         for (int64_t k = from; k < to; k += BLOCK) {
           const int64_t columns = smaller(BLOCK, m - k);
           with_constant<OUTER_VECTORS>((columns + LANES - 1) / LANES, [&](auto width) INLINE_LAMBDA {
             Vector gradient[rows.value][width.value] = {};
-            const Down ahead = next_block<Precision>(x, m, to - BLOCK, j / OUTER_ROWS);
+            const Down ahead = next_block<Precision>(x, m, to - BLOCK, tile);
             const float* columns_of_x = packed + (k - from) * sums;
             if constexpr (Precision::PER_LANE == 1) {
               if (is_direct(k)) columns_of_x = x + k;

@@ -18,6 +18,7 @@ use crate::machine::last_level_cache;
 
 /// As in `dense.h`.
 #[repr(C)]
+#[derive(Clone)]
 struct Task {
     rows: i64,
     batch: i64,
@@ -172,7 +173,10 @@ pub(crate) fn forward(layer: DenseLayer, x: &Tensor) -> Result<Tensor> {
     let shape = [task.rows, task.outputs];
     let h = floats(shape)?;
     task.h = pointer(&h, &shape)?;
-    run_strips(&task, kernels().forward, 2)?;
+    match task.outputs <= FEW_OUTPUTS {
+        true => run_rows(&task)?,
+        false => run_strips(&task, kernels().forward, 2)?,
+    }
     Ok(h)
 }
 
@@ -276,6 +280,43 @@ pub(crate) fn gather(source: &Tensor, positions: &Tensor) -> Result<Tensor> {
     Ok(result)
 }
 
+/// e - (ŷ - k) `[r, C]` of rows e and ŷ `[r, C]`, with k the rows of `kept` `[N, C]` at these positions (int64
+/// `[r]`), where ŷ is kept in their place.
+pub(crate) fn exchange(
+    kept: &mut Tensor,
+    positions: &Tensor,
+    guess: &Tensor,
+    stored: &Tensor,
+) -> Result<Tensor> {
+    let (count, width) = kept.size2()?;
+    let shape = [positions.size1()?, width];
+    let result = floats(shape)?;
+    let rows = [guess, stored].map(Tensor::contiguous);
+    let (all, to) = (pointer(kept, &[count, width])?, pointer(&result, &shape)?);
+    let [guess, stored] = [pointer(&rows[0], &shape)?, pointer(&rows[1], &shape)?];
+    let positions = Vec::<i64>::try_from(positions)?;
+    if let Some(wrong) = positions.iter().find(|position| !(0..count).contains(*position)) {
+        bail!("position {wrong} of {count} samples");
+    }
+    let width = width as usize;
+    let row = |of: *mut f32, index: usize| of.wrapping_add(index * width);
+    // SAFETY: the shapes and positions are checked; `result` is new, `kept` borrowed for this, and nobody
+    // writes to the others.
+    unsafe {
+        // In three passes: rows of `kept` are anywhere in memory, and reads of several wait for it together.
+        for (index, position) in positions.iter().enumerate() {
+            row(to, index).copy_from_nonoverlapping(row(all, *position as usize), width);
+        }
+        for at in 0..positions.len() * width {
+            *to.add(at) = *stored.add(at) - (*guess.add(at) - *to.add(at));
+        }
+        for (index, position) in positions.iter().enumerate() {
+            row(all, *position as usize).copy_from_nonoverlapping(row(guess, index), width);
+        }
+    }
+    Ok(result)
+}
+
 impl DenseLayer<'_> {
     /// The task without what only some tasks have, and the contiguous input that it points to.
     fn task(&self, x: &Tensor) -> Result<(Task, Tensor)> {
@@ -328,8 +369,30 @@ impl Task {
 /// Up to so many inputs the kernels compute along the neurons: FEW in `dense.cpp`.
 const FEW_INPUTS: i64 = 32;
 
+/// With up to so many outputs threads share the samples: of the neurons each would have a few, and read all
+/// inputs for them.
+const FEW_OUTPUTS: i64 = 16;
+
 /// Bytes of outputs and δ that a core's own cache holds beside other things.
 const OUTPUTS_IN_CACHE: i64 = 512 << 10;
+
+/// The outputs, each thread those of some samples.
+fn run_rows(task: &Task) -> Result<()> {
+    let work = 2 * task.rows * task.inputs * task.outputs;
+    let tasks = parts(task.rows, 15, wanted_parts(work, 1)); // 15: tiles of three or five samples
+    team::for_each(tasks.len(), &|index| {
+        let (begin, end) = tasks[index];
+        // SAFETY: the pointers are checked against the shapes; each part is inside, and writes to its own
+        // samples' outputs. The kernel needs no scratch.
+        unsafe {
+            let mut part = task.clone();
+            part.rows = end - begin;
+            part.x = part.x.offset((begin * part.inputs) as isize);
+            part.h = part.h.offset((begin * part.outputs) as isize);
+            (kernels().forward)(&part, 0, part.outputs, null_mut());
+        }
+    })
+}
 
 fn run_strips(task: &Task, strip: Strip, operations: i64) -> Result<()> {
     thread_local! {

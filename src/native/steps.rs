@@ -43,6 +43,7 @@ pub(crate) enum Rule<'a> {
 
 /// As in `steps.h`.
 #[repr(C)]
+#[derive(Clone)]
 pub(super) struct RawSteps {
     rule: i32,
     nesterov: i32,

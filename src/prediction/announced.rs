@@ -52,8 +52,13 @@ impl Announced {
         let pieces: Vec<(i64, Tensor)> = pieces.collect();
         drop(state);
         let piece = |(start, errors): (i64, Tensor)| {
-            let (from, to) = (rows.start.max(start), rows.end.min(start + errors.size()[0]));
-            errors.narrow(0, from - start, to - from)
+            let end = start + errors.size()[0];
+            let (from, to) = (rows.start.max(start), rows.end.min(end));
+            if (from, to) == (start, end) {
+                errors
+            } else {
+                errors.narrow(0, from - start, to - from)
+            }
         };
         Ok(joined(pieces.into_iter().map(piece).collect()))
     }

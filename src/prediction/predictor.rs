@@ -10,6 +10,7 @@ use super::{Announced, Drift, Local, Prediction, Rows};
 use crate::batches::joined;
 use crate::engine::{Engine, EngineSettings, Kernels, Signal, Step};
 use crate::loss::Loss;
+use crate::native::dense::exchange;
 use crate::network::Dense;
 use crate::optimizer::{AdamSettings, OptimizerSettings};
 use crate::process::{Threads, use_threads};
@@ -103,31 +104,35 @@ impl Predictor {
         }
     }
 
+    /// As [`Predictor::predict`], and keeps the guess at each sample in place of the last one.
+    pub(crate) fn teach(&mut self, rows: &Rows, guess: Option<&Tensor>) -> Result<Tensor> {
+        let (Some(guess), Some(guesses)) = (guess, &mut self.guesses) else {
+            return Ok(self.predict(rows, guess));
+        };
+        if guesses.device() == Device::Cpu {
+            return exchange(guesses, &rows.positions, guess, &rows.stored);
+        }
+        let predicted = self.predict(rows, Some(guess));
+        let _ = self.guesses.as_mut().map(|it| it.index_copy_(0, &rows.positions, guess));
+        Ok(predicted)
+    }
+
     /// See [`Layer::beside`](crate::layers::Layer::beside).
     fn beside(&self) -> Threads {
         use_threads(self.fused.then_some(1))
     }
 
-    /// Keeps the guess at each sample, and of rows of one block what the map will learn from.
-    pub(crate) fn keep(
-        &mut self,
-        rows: &Rows,
-        seen: &Tensor,
-        guess: Option<&Tensor>,
-        predicted: &Tensor,
-    ) {
+    /// Keeps of rows of one block what the map will learn from.
+    pub(crate) fn keep(&mut self, rows: &Rows, seen: &Tensor, predicted: &Tensor) {
         let _threads = self.beside();
-        if let (Some(guesses), Some(guess)) = (&mut self.guesses, guess) {
-            let _ = guesses.index_copy_(0, &rows.positions, guess);
-        }
         let block = self.block_rows(self.batch_size);
         // 0.28 of 50 batches are 14, though floats make it a little more.
         let learned = (self.settings.share * self.settings.block as f64 - 1e-9).ceil() as i64;
         let wanted = (learned * self.batch_size - rows.first % block).clamp(0, rows.len());
-        let part = |of: &Tensor| {
-            let part = of.narrow(0, 0, wanted);
-            // What is not needed is not to stay in memory.
-            if wanted < rows.len() { part.copy() } else { part }
+        // What is not needed is not to stay in memory.
+        let part = |of: &Tensor| match wanted < rows.len() {
+            true => of.narrow(0, 0, wanted).copy(),
+            false => of.shallow_clone(),
         };
         self.kept.push_back(Kept {
             first: rows.first,
@@ -257,8 +262,8 @@ mod tests {
             for rows in all.cut(5, false) {
                 predictor.prepare_for(&rows, 5, &announced, false).unwrap();
                 let guess = predictor.guess(&rows.input).unwrap();
-                let predicted = predictor.predict(&rows, guess.as_ref());
-                predictor.keep(&rows, &rows.input, guess.as_ref(), &predicted);
+                let predicted = predictor.teach(&rows, guess.as_ref()).unwrap();
+                predictor.keep(&rows, &rows.input, &predicted);
                 announcer.announce(&errors.narrow(0, rows.first, rows.len()));
             }
             predictor.end_epoch(&announced).unwrap();
@@ -294,6 +299,32 @@ mod tests {
         assert!(found.left < 0.3 * found.stored, "{found:?}");
         let guessing = Prediction { stored: false, ..fast() };
         assert!(drift(guessing, 60, moving).left > found.stored);
+    }
+
+    #[test]
+    fn a_guess_takes_the_place_of_the_last_one() {
+        let mut generator = Generator::new(5).unwrap();
+        let place = (Device::Cpu, false);
+        let loss = Loss::MeanSquaredError;
+        let mut predictor = Predictor::new(fast(), loss, [60, 3, 4], place).unwrap();
+        let mut rows = |positions: &[i64]| {
+            let mut draw = |width| generator.uniform(&[3, width], -1.0, 1.0).unwrap();
+            let (input, stored, targets, guess) = (draw(4), draw(3), draw(3), draw(3));
+            let positions = Tensor::from_slice(positions);
+            (Rows { input, stored, targets, positions, first: 0 }, guess)
+        };
+        let ((one, first), (two, second)) = (rows(&[59, 0, 7]), rows(&[7, 30, 59]));
+        for (rows, guess) in [(&one, &first), (&two, &second)] {
+            let expected = predictor.predict(rows, Some(guess));
+            assert_eq!(predictor.teach(rows, Some(guess)).unwrap(), expected);
+        }
+        let again = predictor.teach(&two, Some(&second)).unwrap();
+        assert_eq!(again, two.stored); // the guess is the last one
+        assert_ne!(predictor.predict(&one, Some(&first)), one.stored);
+        let moved = predictor.teach(&two, Some(&(&second + 1.0))).unwrap();
+        assert!((moved - (&two.stored - 1.0)).abs().max().double_value(&[]) < 1e-6);
+        let (beyond, guess) = rows(&[1, 60, 2]);
+        assert!(predictor.teach(&beyond, Some(&guess)).is_err());
     }
 
     #[test]

@@ -26,7 +26,11 @@ impl Rows {
 
     /// Some of them.
     fn part(&self, rows: Range<i64>, own_memory: bool) -> Rows {
-        let part = |of: &Tensor| of.narrow(0, rows.start, rows.end - rows.start);
+        let all = rows == (0..self.len());
+        let part = |of: &Tensor| match all {
+            true => of.shallow_clone(),
+            false => of.narrow(0, rows.start, rows.end - rows.start),
+        };
         let input = part(&self.input);
         Rows {
             input: if own_memory && rows.start > 0 { input.copy() } else { input },

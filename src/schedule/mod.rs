@@ -109,6 +109,19 @@ impl Chunk {
         self.h.size()[0]
     }
 
+    /// In parts of so many rows, one after the other.
+    pub(crate) fn cut(self, rows: i64) -> impl Iterator<Item = Chunk> {
+        let count = self.len();
+        (0..count).step_by(rows as usize).map(move |start| {
+            let (rows, is_last) = (rows.min(count - start), start + rows >= count);
+            let Chunk { h, error, targets, positions, step, first } = &self;
+            let [h, error, targets, positions] =
+                [h, error, targets, positions].map(|it| it.narrow(0, start, rows));
+            let step = Step { watch: step.watch && is_last, ..*step };
+            Chunk { h, error, targets, positions, step, first: first + start }
+        })
+    }
+
     /// The rows as a hidden layer learns from them.
     pub(crate) fn rows(&self) -> Rows {
         let Chunk { h, error, targets, positions, first, .. } = self;
@@ -120,9 +133,7 @@ impl Chunk {
     /// Takes the tensors to a layer's device.
     pub(crate) fn bring_to(&mut self, layer: &Layer) {
         let Chunk { h, error, targets, positions, .. } = self;
-        for tensor in [h, error, targets, positions] {
-            *tensor = layer.bring(tensor);
-        }
+        [*h, *error, *targets, *positions] = layer.bring_all([h, error, targets, positions]);
     }
 }
 

@@ -150,19 +150,22 @@ impl FeedbackTrainer {
     /// epoch, and written when all of them are there.
     fn learn_epoch(&mut self, epoch: &Epoch, on_samples: &mut dyn FnMut(i64)) -> Result<()> {
         let info = self.error_info;
-        let batches = self.schedule.chunk();
+        let gathered = self.schedule.chunk();
         let stages = self.schedule.stages();
-        let batches = self.prediction.map_or(batches, |it| it.chunk(batches, stages));
-        let rows = epoch.batch_size * batches as i64;
+        let learned = self.prediction.map_or(gathered, |it| it.chunk(gathered, stages));
+        // Parts of what is gathered have no memory of their own, which libtorch's products want.
+        let whole_parts = (gathered / learned).max(1) * learned;
+        let gathered = if self.layers.are_fused() { whole_parts } else { learned };
+        let [gathered, learned] = [gathered, learned].map(|it| epoch.batch_size * it as i64);
         let announced = self.prediction.map(|_| Announced::default());
         let stored = self.store.as_ref().map(|store| store.errors().shallow_clone());
         let (data, order) = (epoch.data.shallow_clone(), epoch.order.shallow_clone());
         let (count, gather) = (epoch.len(), self.layers.gatherer());
         let [step, last_step] = [0, count].map(|end| epoch.step(end));
-        let chunks = (0..count).step_by(rows as usize).map(move |start| {
-            let batch = gather(&data, &order.narrow(0, start, rows.min(count - start)));
-            let step = if start + rows < count { step } else { last_step };
-            chunk(info, stored.as_ref(), batch, step, start)
+        let chunks = (0..count).step_by(gathered as usize).flat_map(move |start| {
+            let batch = gather(&data, &order.narrow(0, start, gathered.min(count - start)));
+            let step = if start + gathered < count { step } else { last_step };
+            chunk(info, stored.as_ref(), batch, step, start).cut(learned)
         });
 
         let (mut errors, mut samples) = (Vec::new(), 0);
@@ -309,7 +312,7 @@ impl Trainer for FeedbackTrainer {
         };
         let errors = self.layers.as_slice().iter().zip(&tapes[..hidden]).map(|(layer, tape)| {
             let [input, stored, targets, positions] =
-                [&tape.input, &error, &batch.targets, &batch.positions].map(|it| layer.bring(it));
+                layer.bring_all([&tape.input, &error, &batch.targets, &batch.positions]);
             let rows = Rows { input, stored, targets, positions, first: 0 };
             layer.teaching_error(&rows, &tape.output)
         });
