@@ -456,7 +456,7 @@ impl Layers {
     /// Gives the samples at some positions (int64 `[r]`), for the first layer. Beside libtorch's kernels one
     /// thread gathers them: helpers of ours would go on spinning where OpenMP's threads compute next.
     pub(crate) fn gatherer(&self) -> impl Fn(&Split, &Tensor) -> Batch + use<> {
-        let fused = self.0.first().is_some_and(|layer| layer.engine.is_fused());
+        let fused = self.are_fused();
         move |data, positions| {
             let _threads = use_threads((!fused).then_some(1));
             data.gather(positions)

@@ -256,15 +256,21 @@ pub(crate) fn backward(weight: &Tensor, delta: &Tensor) -> Result<Tensor> {
     Ok(result)
 }
 
+/// The positions (int64 `[r]`), all of them among so many samples.
+fn within(positions: &Tensor, count: i64) -> Result<Vec<i64>> {
+    let positions = Vec::<i64>::try_from(positions)?;
+    if let Some(wrong) = positions.iter().find(|position| !(0..count).contains(*position)) {
+        bail!("position {wrong} of {count} samples");
+    }
+    Ok(positions)
+}
+
 /// Rows of a contiguous tensor `[N, m]` at these positions (int64 `[r]`), as `[r, m]`.
 pub(crate) fn gather(source: &Tensor, positions: &Tensor) -> Result<Tensor> {
     let (count, width) = source.size2()?;
     let rows = positions.size1()?;
     let from = pointer(source, &[count, width])?;
-    let index = Vec::<i64>::try_from(positions)?;
-    if let Some(wrong) = index.iter().find(|index| !(0..count).contains(*index)) {
-        bail!("position {wrong} of {count} samples");
-    }
+    let index = within(positions, count)?;
     let result = Tensor::empty([rows, width], (Kind::Float, Device::Cpu)); // panics as tch does
     let to = pointer(&result, &[rows, width])?;
     let shared = [from, to].map(AtomicPtr::new); // plain pointers are not for several threads
@@ -294,10 +300,7 @@ pub(crate) fn exchange(
     let rows = [guess, stored].map(Tensor::contiguous);
     let (all, to) = (pointer(kept, &[count, width])?, pointer(&result, &shape)?);
     let [guess, stored] = [pointer(&rows[0], &shape)?, pointer(&rows[1], &shape)?];
-    let positions = Vec::<i64>::try_from(positions)?;
-    if let Some(wrong) = positions.iter().find(|position| !(0..count).contains(*position)) {
-        bail!("position {wrong} of {count} samples");
-    }
+    let positions = within(positions, count)?;
     let width = width as usize;
     let row = |of: *mut f32, index: usize| of.wrapping_add(index * width);
     // SAFETY: the shapes and positions are checked; `result` is new, `kept` borrowed for this, and nobody
