@@ -304,14 +304,10 @@ INLINE Ahead optimizer_state(const F3Dense& task, int64_t b, int64_t i, int64_t 
           left / steps + 1};
 }
 
-// h = act(z + b) for the neurons [begin, end) of the sample whose h are from `at` on.
-INLINE void activate_row(const F3Dense& task, const float* z, int64_t at, int64_t begin, int64_t end) {
-  for (int64_t j = begin; j < end; j += LANES) {
-    const int64_t count = smaller(LANES, end - j);
-    Vector sum = load_part(z + j - begin, count);
-    if (task.bias) sum += load_part(task.bias + j, count);
-    store_part(task.h + at + j, activate(sum, task.activation), count);
-  }
+// h = act(z + b) for the neurons [begin, end) of one sample.
+INLINE void activate_sample(const F3Dense& task, const float* z, int64_t sample, int64_t begin, int64_t end) {
+  activate_row(z, task.bias ? task.bias + begin : nullptr, task.h + sample * task.outputs + begin,
+               end - begin, task.activation);
 }
 
 // The most inputs that are few: dot products along them would hardly fill a vector.
@@ -320,7 +316,7 @@ constexpr int64_t FEW = 32;
 // h = act(x W' + b) for one batch and the neurons [begin, end) of few inputs: with vectors along the neurons.
 void forward_few(const F3Dense& task, int64_t row, int64_t b, int64_t begin, int64_t end) {
   alignas(64) float packed[FEW * BLOCK];  // W' of a block of neurons
-  const int64_t m = task.inputs, n = task.outputs;
+  const int64_t m = task.inputs;
   for (int64_t j = begin; j < end; j += BLOCK) {
     const int64_t columns = smaller(BLOCK, end - j);
     for (int64_t c = 0; c < BLOCK; ++c) {
@@ -337,7 +333,7 @@ void forward_few(const F3Dense& task, int64_t row, int64_t b, int64_t begin, int
           alignas(64) float z[OUTER_ROWS * BLOCK];
           store_tile(products, z, BLOCK, width.value * LANES);
           for (int64_t r = 0; r < rows.value; ++r) {
-            activate_row(task, z + r * BLOCK, (row + i + r) * n, j, j + columns);
+            activate_sample(task, z + r * BLOCK, row + i + r, j, j + columns);
           }
         });
       });
@@ -396,7 +392,7 @@ void forward_batch(const F3Dense& task, int64_t row, int64_t b, int64_t begin, i
   if (Precision::PER_LANE == 1 && task.inputs <= FEW) return forward_few(task, row, b, begin, end);
   products<Precision>(task, row, b, begin, end, strip, asking);
   for (int64_t i = row; i < row + b; ++i) {
-    activate_row(task, task.h + i * task.outputs + begin, i * task.outputs, begin, end);
+    activate_sample(task, task.h + i * task.outputs + begin, i, begin, end);
   }
 }
 
@@ -632,8 +628,8 @@ int64_t scratch(const F3Dense* task, int64_t width) {
 }
 
 void forward(const F3Dense* task, int64_t begin, int64_t end, float*) {
-  // In pieces that stay in the cache while the strip's weights go over them; few inputs always do.
-  const int64_t piece = task->inputs <= FEW ? task->rows : 50;
+  // In pieces that stay in the cache while the strip's weights go over them: of few inputs those of h.
+  const int64_t piece = task->inputs <= FEW ? 128 : 50;
   const float* strip = task->weight + begin * task->inputs;
   for (int64_t row = 0; row < task->rows; row += piece) {
     forward_batch<Single>(*task, row, smaller(piece, task->rows - row), begin, end, strip, false);

@@ -347,9 +347,7 @@ void forward_group(const F3Transformer& task, const Group& g, const float* x, in
   for (int64_t at = 0; at < g.w * g.T; at += LANES) store(g.u + at, load(g.u + at) + load(g.x + at));
   normalise(g, g.u, task.mlp_scale, task.mlp_shift, g.mlp_normal, g.mlp_deviation, g.un);
   map(task.expansion, g.m, g.w, g.un, g.hidden, task.expansion_bias);
-  for (int64_t at = 0; at < g.m * g.T; at += LANES) {
-    store(g.hidden + at, activate(load(g.hidden + at), task.activation));
-  }
+  activate_row(g.hidden, nullptr, g.hidden, g.m * g.T, task.activation);
   map(task.contraction, g.w, g.m, g.hidden, g.h, task.contraction_bias);
   for (int64_t at = 0; at < g.w * g.T; at += LANES) store(g.h + at, load(g.h + at) + load(g.u + at));
 }

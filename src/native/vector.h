@@ -147,53 +147,137 @@ INLINE float sum(Vector vector) {
   return (q[0] + q[2]) + (q[1] + q[3]);
 }
 
+// Some vectors that go through a formula side by side. A formula is a chain of operations, each of which waits
+// for the one before, and a processor does not look far enough ahead to begin with the next vector's.
+template <int N> struct Vectors {
+  Vector each[N];
+};
+
+// As many as the registers take.
+#if defined(__AVX512F__)
+constexpr int SIDE_BY_SIDE = 4;
+#else
+constexpr int SIDE_BY_SIDE = 3;
+#endif
+
+// operation(v) for each of them.
+template <int N, typename Operation> INLINE Vectors<N> for_each(Operation operation) {
+  Vectors<N> result;
+  for (int v = 0; v < N; ++v) result.each[v] = operation(v);
+  return result;
+}
+
+#define F3_OPERATOR(SIGN)                                                               \
+  template <int N> INLINE Vectors<N> operator SIGN(Vectors<N> a, Vectors<N> b) {        \
+    return for_each<N>([&](int v) INLINE_LAMBDA { return a.each[v] SIGN b.each[v]; });  \
+  }                                                                                     \
+  template <int N> INLINE Vectors<N> operator SIGN(Vectors<N> a, float b) {             \
+    return for_each<N>([&](int v) INLINE_LAMBDA { return a.each[v] SIGN b; });          \
+  }                                                                                     \
+  template <int N> INLINE Vectors<N> operator SIGN(float a, Vectors<N> b) {             \
+    return for_each<N>([&](int v) INLINE_LAMBDA { return a SIGN b.each[v]; });          \
+  }
+F3_OPERATOR(+)
+F3_OPERATOR(-)
+F3_OPERATOR(*)
+F3_OPERATOR(/)
+#undef F3_OPERATOR
+
+INLINE Vector bounded(Vector z, float bound) {
+  Vector lower = z > bound ? broadcast(bound) : z;
+  return lower < -bound ? broadcast(-bound) : lower;
+}
+
+// 2^k, k being in the last bits of `shifted`.
+INLINE Vector power_of_two(Vector shifted) {
+  return (Vector)(((Integers)shifted << 23) + (127 << 23));
+}
+
+// `near` where |z| is small, `far` elsewhere; NaN stays NaN.
+INLINE Vector near_or_far(Vector z, Vector square, Vector near, Vector far) {
+  far = z == z ? far : z;
+  return square < 0.390625f ? near : far;
+}
+
+template <int N> INLINE Vectors<N> bounded(Vectors<N> z, float bound) {
+  return for_each<N>([&](int v) INLINE_LAMBDA { return bounded(z.each[v], bound); });
+}
+
+template <int N> INLINE Vectors<N> power_of_two(Vectors<N> shifted) {
+  return for_each<N>([&](int v) INLINE_LAMBDA { return power_of_two(shifted.each[v]); });
+}
+
+template <int N>
+INLINE Vectors<N> near_or_far(Vectors<N> z, Vectors<N> square, Vectors<N> near, Vectors<N> far) {
+  return for_each<N>([&](int v) INLINE_LAMBDA {
+    return near_or_far(z.each[v], square.each[v], near.each[v], far.each[v]);
+  });
+}
+
 // exp(x) for x in [-87, 88], by 2^k e^r with |r| <= ln(2)/2.
-INLINE Vector exponential(Vector x) {
+template <typename Values> INLINE Values exponential(Values x) {
   const float log2e = 1.44269504088896341f;
   const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
-  Vector shifted = x * log2e + magic;
-  Vector k = shifted - magic;
-  Vector r = x - k * 0.693359375f;
+  Values shifted = x * log2e + magic;
+  Values k = shifted - magic;
+  Values r = x - k * 0.693359375f;
   r = r + k * 2.12194440e-4f;
-  Vector p = broadcast(1.9875691500e-4f);
-  p = p * r + 1.3981999507e-3f;
+  Values p = r * 1.9875691500e-4f + 1.3981999507e-3f;
   p = p * r + 8.3334519073e-3f;
   p = p * r + 4.1665795894e-2f;
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * (r * r) + r + 1.0f;
-  Integers power = ((Integers)shifted << 23) + (127 << 23);
-  return p * (Vector)power;
+  return p * power_of_two(shifted);
 }
 
-INLINE Vector sigmoid(Vector z) {
-  Vector bounded = z < -87.0f ? broadcast(-87.0f) : z;
-  bounded = bounded > 87.0f ? broadcast(87.0f) : bounded;
-  return 1.0f / (1.0f + exponential(-bounded));
+template <typename Values> INLINE Values sigmoid(Values z) {
+  return 1.0f / (1.0f + exponential(-1.0f * bounded(z, 87.0f)));
 }
 
 // Near zero a polynomial, since 1 - 2 / (e^2z + 1) would cancel there.
-INLINE Vector hyperbolic_tangent(Vector z) {
-  Vector square = z * z;
-  Vector p = broadcast(-5.70498872745e-3f);
-  p = p * square + 2.06390887954e-2f;
+template <typename Values> INLINE Values hyperbolic_tangent(Values z) {
+  Values square = z * z;
+  Values p = square * -5.70498872745e-3f + 2.06390887954e-2f;
   p = p * square - 5.37397155531e-2f;
   p = p * square + 1.33314422036e-1f;
   p = p * square - 3.33332819422e-1f;
-  Vector near = p * square * z + z;
-  Vector bounded = z > 10.0f ? broadcast(10.0f) : z;
-  bounded = bounded < -10.0f ? broadcast(-10.0f) : bounded;
-  Vector far = 1.0f - 2.0f / (exponential(2.0f * bounded) + 1.0f);
-  far = z == z ? far : z;  // NaN stays NaN
-  return square < 0.390625f ? near : far;
+  Values near = p * square * z + z;
+  Values far = 1.0f - 2.0f / (exponential(2.0f * bounded(z, 10.0f)) + 1.0f);
+  return near_or_far(z, square, near, far);
 }
 
-INLINE Vector activate(Vector z, int32_t activation) {
+INLINE Vector positive(Vector z) { return z < 0.0f ? Vector{} : z; }
+
+template <int N> INLINE Vectors<N> positive(Vectors<N> z) {
+  return for_each<N>([&](int v) INLINE_LAMBDA { return positive(z.each[v]); });
+}
+
+template <typename Values> INLINE Values activate(Values z, int32_t activation) {
   switch (activation) {
     case 1: return hyperbolic_tangent(z);
-    case 2: return z < 0.0f ? Vector{} : z;
+    case 2: return positive(z);
     case 3: return sigmoid(z);
     default: return z;
+  }
+}
+
+// h = act(z + b), so many of each; b may be null, and h may be z.
+INLINE void activate_row(const float* z, const float* b, float* h, int64_t count, int32_t activation) {
+  int64_t at = 0;
+  for (; at + SIDE_BY_SIDE * LANES <= count; at += SIDE_BY_SIDE * LANES) {
+    auto values = for_each<SIDE_BY_SIDE>([&](int v) INLINE_LAMBDA {
+      Vector sum = load(z + at + v * LANES);
+      return b ? sum + load(b + at + v * LANES) : sum;
+    });
+    values = activate(values, activation);
+    for (int v = 0; v < SIDE_BY_SIDE; ++v) store(h + at + v * LANES, values.each[v]);
+  }
+  for (; at < count; at += LANES) {
+    const int64_t lanes = smaller(LANES, count - at);
+    Vector sum = load_part(z + at, lanes);
+    if (b) sum += load_part(b + at, lanes);
+    store_part(h + at, activate(sum, activation), lanes);
   }
 }
 

@@ -6,19 +6,24 @@ use crate::network::Block;
 
 /// A chunk of so many batches that the inputs and outputs of the widest layer fit into a part of the
 /// last-level cache, and into 8 MiB: far parts of large caches are slow, and from there on weights are loaded
-/// seldom enough. Transformer blocks do not gain from that: they keep more than their inputs and outputs.
+/// seldom enough. Where the weights of each layer and what Adam keeps of them stay in a core's own cache, there
+/// is nothing to load, and 2 MiB are enough. Transformer blocks do not gain from chunks: they keep more than
+/// their inputs and outputs.
 pub fn chunk_for(layers: &[Layer], inputs: i64, batch_size: i64) -> usize {
     if layers.iter().any(|layer| layer.block().as_transformer().is_some()) {
         return 1;
     }
-    let mut widest = 0;
+    let (mut widest, mut heaviest) = (0, 0);
     let mut before = inputs;
     for layer in layers {
-        widest = widest.max(before + layer.block().outputs());
-        before = layer.block().outputs();
+        let outputs = layer.block().outputs();
+        widest = widest.max(before + outputs);
+        heaviest = heaviest.max(before * outputs);
+        before = outputs;
     }
     let bytes = 4 * widest * batch_size;
-    let share = (last_level_cache() / 4).min(8 << 20);
+    let most = if 3 * 4 * heaviest <= 256 << 10 { 2 << 20 } else { 8 << 20 };
+    let share = (last_level_cache() / 4).min(most);
     (share / bytes.max(1)).clamp(1, 64) as usize
 }
 
