@@ -628,7 +628,8 @@ int64_t scratch(const F3Dense* task, int64_t width) {
 }
 
 void forward(const F3Dense* task, int64_t begin, int64_t end, float*) {
-  // In pieces that stay in the cache while the strip's weights go over them: of few inputs those of h.
+  // In pieces that stay in the cache while the strip's weights go over them. Where inputs are few, it is the
+  // rows of h that are large.
   const int64_t piece = task->inputs <= FEW ? 128 : 50;
   const float* strip = task->weight + begin * task->inputs;
   for (int64_t row = 0; row < task->rows; row += piece) {
