@@ -7,8 +7,8 @@ use crate::network::Block;
 /// A chunk of so many batches that the inputs and outputs of the widest layer fit into a part of the
 /// last-level cache, and into 8 MiB: far parts of large caches are slow, and from there on weights are loaded
 /// seldom enough. Where the weights of each layer and what Adam keeps of them take no more than 256 KiB, they
-/// stay in a core's own cache anyway, and 2 MiB are enough. Transformer blocks do not gain from chunks: they keep more than
-/// their inputs and outputs.
+/// stay in a core's own cache anyway, and 2 MiB are enough. Transformer blocks do not gain from chunks: they
+/// keep more than their inputs and outputs.
 pub fn chunk_for(layers: &[Layer], inputs: i64, batch_size: i64) -> usize {
     if layers.iter().any(|layer| layer.block().as_transformer().is_some()) {
         return 1;
