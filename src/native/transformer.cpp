@@ -301,7 +301,7 @@ void softmax(const Group& g, float* scores, float factor) {
     for (int64_t u = 0; u < g.t; ++u) {
       Vector below = (load(scores + u * g.T + at) - most) * factor;
       below = below < -87.0f ? broadcast(-87.0f) : below;
-      Vector weight = exponential(below);
+      Vector weight = exponential(Vectors<1>{below}).each[0];
       total += weight;
       store(scores + u * g.T + at, weight);
     }

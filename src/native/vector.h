@@ -183,46 +183,38 @@ F3_OPERATOR(*)
 F3_OPERATOR(/)
 #undef F3_OPERATOR
 
-INLINE Vector bounded(Vector z, float bound) {
-  Vector lower = z > bound ? broadcast(bound) : z;
-  return lower < -bound ? broadcast(-bound) : lower;
+template <int N> INLINE Vectors<N> bounded(Vectors<N> z, float bound) {
+  return for_each<N>([&](int v) INLINE_LAMBDA {
+    Vector lower = z.each[v] > bound ? broadcast(bound) : z.each[v];
+    return lower < -bound ? broadcast(-bound) : lower;
+  });
 }
 
 // 2^k, k being in the last bits of `shifted`.
-INLINE Vector power_of_two(Vector shifted) {
-  return (Vector)(((Integers)shifted << 23) + (127 << 23));
+template <int N> INLINE Vectors<N> power_of_two(Vectors<N> shifted) {
+  return for_each<N>([&](int v) INLINE_LAMBDA {
+    return (Vector)(((Integers)shifted.each[v] << 23) + (127 << 23));
+  });
 }
 
 // `near` where |z| is small, `far` elsewhere; NaN stays NaN.
-INLINE Vector near_or_far(Vector z, Vector square, Vector near, Vector far) {
-  far = z == z ? far : z;
-  return square < 0.390625f ? near : far;
-}
-
-template <int N> INLINE Vectors<N> bounded(Vectors<N> z, float bound) {
-  return for_each<N>([&](int v) INLINE_LAMBDA { return bounded(z.each[v], bound); });
-}
-
-template <int N> INLINE Vectors<N> power_of_two(Vectors<N> shifted) {
-  return for_each<N>([&](int v) INLINE_LAMBDA { return power_of_two(shifted.each[v]); });
-}
-
 template <int N>
 INLINE Vectors<N> near_or_far(Vectors<N> z, Vectors<N> square, Vectors<N> near, Vectors<N> far) {
   return for_each<N>([&](int v) INLINE_LAMBDA {
-    return near_or_far(z.each[v], square.each[v], near.each[v], far.each[v]);
+    Vector far_or_nan = z.each[v] == z.each[v] ? far.each[v] : z.each[v];
+    return square.each[v] < 0.390625f ? near.each[v] : far_or_nan;
   });
 }
 
 // exp(x) for x in [-87, 88], by 2^k e^r with |r| <= ln(2)/2.
-template <typename Values> INLINE Values exponential(Values x) {
+template <int N> INLINE Vectors<N> exponential(Vectors<N> x) {
   const float log2e = 1.44269504088896341f;
   const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
-  Values shifted = x * log2e + magic;
-  Values k = shifted - magic;
-  Values r = x - k * 0.693359375f;
+  Vectors<N> shifted = x * log2e + magic;
+  Vectors<N> k = shifted - magic;
+  Vectors<N> r = x - k * 0.693359375f;
   r = r + k * 2.12194440e-4f;
-  Values p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  Vectors<N> p = r * 1.9875691500e-4f + 1.3981999507e-3f;
   p = p * r + 8.3334519073e-3f;
   p = p * r + 4.1665795894e-2f;
   p = p * r + 1.6666665459e-1f;
@@ -231,29 +223,27 @@ template <typename Values> INLINE Values exponential(Values x) {
   return p * power_of_two(shifted);
 }
 
-template <typename Values> INLINE Values sigmoid(Values z) {
+template <int N> INLINE Vectors<N> sigmoid(Vectors<N> z) {
   return 1.0f / (1.0f + exponential(-1.0f * bounded(z, 87.0f)));
 }
 
 // Near zero a polynomial, since 1 - 2 / (e^2z + 1) would cancel there.
-template <typename Values> INLINE Values hyperbolic_tangent(Values z) {
-  Values square = z * z;
-  Values p = square * -5.70498872745e-3f + 2.06390887954e-2f;
+template <int N> INLINE Vectors<N> hyperbolic_tangent(Vectors<N> z) {
+  Vectors<N> square = z * z;
+  Vectors<N> p = square * -5.70498872745e-3f + 2.06390887954e-2f;
   p = p * square - 5.37397155531e-2f;
   p = p * square + 1.33314422036e-1f;
   p = p * square - 3.33332819422e-1f;
-  Values near = p * square * z + z;
-  Values far = 1.0f - 2.0f / (exponential(2.0f * bounded(z, 10.0f)) + 1.0f);
+  Vectors<N> near = p * square * z + z;
+  Vectors<N> far = 1.0f - 2.0f / (exponential(2.0f * bounded(z, 10.0f)) + 1.0f);
   return near_or_far(z, square, near, far);
 }
 
-INLINE Vector positive(Vector z) { return z < 0.0f ? Vector{} : z; }
-
 template <int N> INLINE Vectors<N> positive(Vectors<N> z) {
-  return for_each<N>([&](int v) INLINE_LAMBDA { return positive(z.each[v]); });
+  return for_each<N>([&](int v) INLINE_LAMBDA { return z.each[v] < 0.0f ? Vector{} : z.each[v]; });
 }
 
-template <typename Values> INLINE Values activate(Values z, int32_t activation) {
+template <int N> INLINE Vectors<N> activate(Vectors<N> z, int32_t activation) {
   switch (activation) {
     case 1: return hyperbolic_tangent(z);
     case 2: return positive(z);
@@ -277,7 +267,7 @@ INLINE void activate_row(const float* z, const float* b, float* h, int64_t count
     const int64_t lanes = smaller(LANES, count - at);
     Vector sum = load_part(z + at, lanes);
     if (b) sum += load_part(b + at, lanes);
-    store_part(h + at, activate(sum, activation), lanes);
+    store_part(h + at, activate(Vectors<1>{sum}, activation).each[0], lanes);
   }
 }
 
