@@ -309,6 +309,29 @@ fn run_inside_a_sweep_is_the_run_by_itself() {
 }
 
 #[test]
+fn complete_run_of_a_version_with_fewer_keys_counts() {
+    let folder = TempDir::new().unwrap();
+    write(folder.path(), &format!("{QUICK}vary: {{seed: 1..3, epochs: [2]}}\n"));
+    assert_eq!(sweep(folder.path(), &[]).0, Some(0));
+    // Two runs get another hash and lose a key, one of them not at its default.
+    let runs = folder.path().join("runs/s");
+    let names: Vec<String> = all_left_behind(folder.path()).into_keys().collect();
+    for (name, old, value) in [(&names[0], "old-a", "1"), (&names[1], "old-b", "7")] {
+        fs::rename(runs.join(name), runs.join(old)).unwrap();
+        let place = runs.join(old).join("config.yaml");
+        let text = fs::read_to_string(&place).unwrap();
+        let line = text.lines().find(|line| line.starts_with("evaluate_train_every: 1 ")).unwrap();
+        let other = if value == "1" { String::new() } else { line.replace(": 1 ", ": 7 ") };
+        fs::write(&place, text.replace(line, &other)).unwrap();
+    }
+    let (code, text) = sweep(folder.path(), &["--dry-run"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("complete   runs/s/old-a\n"), "{text}");
+    assert!(text.contains(&format!("missing    runs/s/{}\n", names[1])), "{text}");
+    assert!(text.contains(&format!("complete   runs/s/{}\n", names[2])), "{text}");
+}
+
+#[test]
 fn sweep_that_is_killed_twenty_times_is_the_one_that_is_not() {
     let folders = [TempDir::new().unwrap(), TempDir::new().unwrap()];
     let [whole, killed] = folders.each_ref().map(TempDir::path);

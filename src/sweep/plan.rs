@@ -165,6 +165,32 @@ impl Plan {
         self.complete = complete.into_iter().collect();
     }
 
+    /// Takes complete runs of an earlier version in place of those that are missing. It had fewer keys, and
+    /// so other hashes; but their configurations, read by this version, are the same.
+    fn find_older_runs(&mut self) {
+        let planned: HashSet<&str> = self.runs.iter().map(|run| run.name.as_str()).collect();
+        if self.runs.iter().all(|run| run.folder.exists()) {
+            return;
+        }
+        // In their order, for it decides between two with the same configuration.
+        let mut others: Vec<&String> = self.complete.iter().collect();
+        others.retain(|name| !planned.contains(name.as_str()));
+        others.sort();
+        let identity_today = |name: &String| {
+            let place = self.folder.join(name).join("config.yaml");
+            let (config, _) = Config::read(&Source::open(place.to_str()?).ok()?).ok()?;
+            Some((identity(&config).1, name.clone()))
+        };
+        let older: HashMap<String, String> =
+            others.into_iter().filter_map(identity_today).collect();
+        for run in self.runs.iter_mut().filter(|run| !run.folder.exists()) {
+            if let Some(name) = older.get(hash_of(&run.name)) {
+                run.folder = self.folder.join(name);
+                run.name.clone_from(name);
+            }
+        }
+    }
+
     /// Refuses keys that are in each other's way, and more runs than anybody means.
     fn check_varied(&self, cases: usize) -> Result<()> {
         let file = &self.file;
@@ -243,6 +269,7 @@ impl Plan {
             }
         }
         if complaints.is_empty() {
+            self.find_older_runs();
             return self.check_report();
         }
         let more = complaints.len().saturating_sub(MOST_COMPLAINTS);
@@ -315,11 +342,7 @@ impl Plan {
 
     /// What is known of a run once its configuration is.
     fn planned(&mut self, choice: Choice, config: &Config) -> PlannedRun {
-        // A name changes nothing in a run.
-        let unnamed = Config { name: String::new(), ..config.clone() };
-        let text = serde_json::to_string(&unnamed).expect("settings are plain data");
-        let hash = Sha256::digest(text.as_bytes());
-        let hash: String = hash[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+        let (text, hash) = identity(config);
         let row_key = &self.file.report().rows;
         let json = || serde_json::from_str(&text).expect("it has just been written");
         let row = match row_key.iter().all(|key| key == "case") {
@@ -443,6 +466,15 @@ impl Plan {
     pub fn file(&self) -> &SweepFile {
         &self.file
     }
+}
+
+/// A configuration as JSON, without its name, which changes nothing in a run; and the hash of that.
+fn identity(config: &Config) -> (String, String) {
+    let unnamed = Config { name: String::new(), ..config.clone() };
+    let text = serde_json::to_string(&unnamed).expect("settings are plain data");
+    let hash = Sha256::digest(text.as_bytes());
+    let hash = hash[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+    (text, hash)
 }
 
 /// The hash at the end of a folder's name.
