@@ -239,29 +239,45 @@ fn results_do_not_depend_on_which_epochs_are_evaluated() {
         ("bp", ""),
         ("pepita", ""),
     ] {
-        let trained = |every: u64| {
+        let trained = |every: u64, train_every: u64| {
             let yaml = yaml(&format!("{{name: {algorithm}}}{more}"));
-            let yaml = yaml.replacen('{', &format!("{{epochs: 7, evaluate_every: {every}, "), 1);
+            let start = format!(
+                "{{epochs: 7, evaluate_every: {every}, evaluate_train_every: {train_every}, "
+            );
+            let yaml = yaml.replacen('{', &start, 1);
             let mut run = experiment(&yaml, Task::Classification);
             run.train(&mut ()).unwrap();
             run
         };
-        let mut each = trained(1);
+        let mut each = trained(1, 1);
         let all = each.state.history.clone();
-        assert!(all.iter().all(EpochRow::is_evaluated));
-        for (every, expected) in
-            [(2, &[0, 2, 4, 6, 7][..]), (3, &[0, 3, 6, 7]), (7, &[0, 7]), (50, &[0, 7])]
-        {
-            let some = trained(every);
-            let rows = some.state.history.iter().filter(|row| row.is_evaluated());
-            assert_eq!(rows.map(|row| row.epoch).collect::<Vec<_>>(), expected, "{every}");
+        assert!(all.iter().all(|row| row.is_evaluated() && row.train.is_some()));
+        for (every, train_every, expected, expected_train) in [
+            (2, 1, &[0, 2, 4, 6, 7][..], &[0, 2, 4, 6, 7][..]),
+            (3, 1, &[0, 3, 6, 7], &[0, 3, 6, 7]),
+            (7, 1, &[0, 7], &[0, 7]),
+            (50, 1, &[0, 7], &[0, 7]),
+            (1, 3, &[0, 1, 2, 3, 4, 5, 6, 7], &[0, 3, 6, 7]),
+            (2, 3, &[0, 2, 4, 6, 7], &[0, 6, 7]),
+            (3, 50, &[0, 3, 6, 7], &[0, 7]),
+        ] {
+            let some = trained(every, train_every);
+            let epochs = |is_there: fn(&EpochRow) -> bool| {
+                let rows = some.state.history.iter().filter(|row| is_there(row));
+                rows.map(|row| row.epoch).collect::<Vec<_>>()
+            };
+            assert_eq!(epochs(EpochRow::is_evaluated), expected, "{every}, {train_every}");
+            assert_eq!(epochs(|row| row.train.is_some()), expected_train, "{every}, {train_every}");
             // What is left out is all that differs.
             each.state.history = all.clone();
-            for row in each.state.history.iter_mut().filter(|row| !expected.contains(&row.epoch)) {
-                (row.train, row.validation, row.test) = (None, None, None);
+            for row in &mut each.state.history {
+                row.train.take_if(|_| !expected_train.contains(&row.epoch));
+                row.validation.take_if(|_| !expected.contains(&row.epoch));
+                row.test.take_if(|_| !expected.contains(&row.epoch));
             }
             for ((name, found), (_, expected)) in everything(&some).iter().zip(everything(&each)) {
-                assert_eq!(*found, expected, "{algorithm}{more}, every {every}: {name}");
+                let which = format!("{algorithm}{more}, every {every} and {train_every}");
+                assert_eq!(*found, expected, "{which}: {name}");
             }
             assert_eq!(everything(&some).len(), everything(&each).len());
         }

@@ -105,18 +105,21 @@ fn without_times(rows: &[HashMap<String, String>]) -> Vec<HashMap<String, String
 #[test]
 fn tensorboard_and_pytorch_read_what_is_written() {
     let Some(python) = common::python() else { return };
-    for (algorithm, every) in [("f3", 1), ("bp", 3)] {
+    for (algorithm, every, train_every) in [("f3", 1, 2), ("bp", 3, 1)] {
         let folder = TempDir::new().unwrap();
         let sets = [
             "epochs=4".to_string(),
             format!("algorithm.name={algorithm}"),
             format!("evaluate_every={every}"),
+            format!("evaluate_train_every={train_every}"),
         ];
         let sets = sets.each_ref().map(|set| ["--set", set]).concat();
         let arguments = [&["train", "digits", "--run-dir", "run"], &sets[..]].concat();
         let (_, said) = succeeds(folder.path(), &arguments);
         let skipped = if every == 1 { 0 } else { 2 }; // 1 and 2
         assert_eq!(said.matches("/4  not evaluated  ").count(), skipped, "{said}");
+        let without_train = if train_every == 1 { 0 } else { 2 }; // 1 and 3
+        assert_eq!(said.matches("/4  loss test ").count(), without_train, "{said}");
         let run = folder.path().join("run");
         let read: Value =
             serde_json::from_str(&common::run_python(&python, "check_run.py", &[&run])).unwrap();
@@ -139,11 +142,13 @@ fn tensorboard_and_pytorch_read_what_is_written() {
             ("time/eval_seconds", "eval_seconds"),
         ] {
             let curve = curve(tag);
-            let is_there = |row: &&HashMap<String, String>| {
-                column == "train_seconds" || !row["test_f1"].is_empty()
+            let told_by = if column == "eval_seconds" { "test_f1" } else { column };
+            let rows: Vec<_> = rows.iter().filter(|row| !row[told_by].is_empty()).collect();
+            let count = match column {
+                "train_seconds" => 5,
+                column if column.starts_with("train_") => 5 - skipped - without_train,
+                _ => 5 - skipped,
             };
-            let rows: Vec<_> = rows.iter().filter(is_there).collect();
-            let count = if column == "train_seconds" { 5 } else { 5 - skipped };
             assert_eq!((curve.len(), rows.len()), (count, count), "{tag}");
             for ((step, value), row) in curve.iter().zip(&rows) {
                 assert_eq!(step.to_string(), row["epoch"], "{tag}");

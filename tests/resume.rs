@@ -340,6 +340,17 @@ fn whatever_ends_a_run_its_last_epoch_is_evaluated() {
 }
 
 #[test]
+fn early_stop_compares_the_training_set_only_where_it_is_evaluated() {
+    let yaml = "{epochs: 300, evaluate_every: 4, evaluate_train_every: 8, data: {batch_size: 8}, \
+                optimizer: {name: adam, learning_rate: 0.05}, \
+                early_stop: {metric: train_loss, patience: 5}}";
+    let mut run = experiment(yaml, Task::Classification);
+    let ending = to_the_end(&mut run, None).unwrap();
+    let Ending::NoBetter(best) = ending else { panic!("{ending:?}") };
+    assert_eq!((best % 8, run.state.epoch().unwrap()), (0, best + 8));
+}
+
+#[test]
 fn early_stop_compares_the_epochs_that_are_due() {
     let yaml = "{epochs: 300, evaluate_every: 4, data: {batch_size: 8}, \
                 optimizer: {name: adam, learning_rate: 0.05}, \

@@ -317,10 +317,11 @@ fn only_one_run_at_a_time_is_in_a_folder_and_a_new_run_needs_an_empty_one() {
 #[test]
 fn settings_that_no_run_can_have_are_refused() {
     type Change = fn(&mut Settings);
-    let changes: [(Change, &str); 5] = [
+    let changes: [(Change, &str); 6] = [
         (|settings| settings.batch_size = 0, "`batch_size` is 0"),
         (|settings| settings.threads = Some(0), "`threads` is 0"),
         (|settings| settings.evaluate_every = 0, "`evaluate_every` is 0"),
+        (|settings| settings.evaluate_train_every = 0, "`evaluate_train_every` is 0"),
         (|settings| settings.early_stop.metric = Some("test_mae".into()), "`early_stop.metric`"),
         (|settings| settings.checkpoint.best = Some("validation_loss".into()), "`checkpoint.best`"),
     ];

@@ -168,6 +168,7 @@ fn make(
         seed: config.seed,
         epochs: config.epochs,
         evaluate_every: config.evaluate_every,
+        evaluate_train_every: config.evaluate_train_every,
         batch_size: config.data.batch_size,
         eval_batch_size: config.data.eval_batch_size,
         loss: config.loss,

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use f3_tch::data::Progress as Fetching;
-use f3_tch::metrics::Metric;
+use f3_tch::metrics::{Evaluation, Metric};
 use f3_tch::run::{EpochRow, Event, Observer, Run};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -99,9 +99,14 @@ pub fn bar(length: u64, template: &str) -> ProgressBar {
 pub fn describe(row: &EpochRow, epochs: u64) -> String {
     let (epoch, width) = (row.epoch, epochs.to_string().len());
     let mut text = format!("epoch {epoch:>width$}/{epochs}  ");
-    let (Some(train), Some(test)) = (&row.train, &row.test) else { return text + "not evaluated" };
-    let others = row.parts().skip(1).map(|(part, found)| format!("{part} {:.4}", found.loss));
-    text += &format!("loss {:.4} ({})", train.loss, others.collect::<Vec<_>>().join(", "));
+    let Some(test) = &row.test else { return text + "not evaluated" };
+    let loss = |(part, found): (&str, &Evaluation)| format!("{part} {:.4}", found.loss);
+    let others = row.parts().filter(|(part, _)| *part != "train").map(loss);
+    let others = others.collect::<Vec<_>>().join(", ");
+    text += &match &row.train {
+        Some(train) => format!("loss {:.4} ({others})", train.loss),
+        None => format!("loss {others}"),
+    };
     if let Some((name, value)) = test.metrics.first() {
         text += &match Metric::find(name).map_or("", |metric| metric.unit) {
             "" => format!("  {name} {value:.4}"),

@@ -63,6 +63,12 @@ section! {
         /// The network is also evaluated before training and after the last epoch. The other epochs have
         /// no losses and metrics; the numbers of those that are evaluated stay the same.
         evaluate_every: u64 = 1, whole(1..=1_000_000_000);
+        /// The training set is evaluated only after epochs that are a multiple of this.
+        ///
+        /// Of those that are evaluated (`evaluate_every`); also before training and after the last epoch,
+        /// unless `early_stop` ends the run. To evaluate a large training set after each epoch can take a
+        /// quarter of a run's time.
+        evaluate_train_every: u64 = 1, whole(1..=1_000_000_000);
         /// The data set.
         data: DataConfig => read();
         /// The network.

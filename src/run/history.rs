@@ -15,7 +15,8 @@ use crate::settings::Domain;
 use crate::settings::domain::show;
 
 /// What is known at the end of an epoch; epoch 0 is before training. All parts of the data were evaluated,
-/// or none (see [`Settings::evaluate_every`](super::Settings::evaluate_every)).
+/// all but the training set, or none (see [`Settings::evaluate_every`](super::Settings::evaluate_every) and
+/// [`Settings::evaluate_train_every`](super::Settings::evaluate_train_every)).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EpochRow {
     /// The epoch that has just ended.
@@ -121,9 +122,9 @@ impl fmt::Display for ValueName {
 }
 
 impl EpochRow {
-    /// Whether the network was evaluated after this epoch.
+    /// Whether the network was evaluated after this epoch, at least on the test set.
     pub fn is_evaluated(&self) -> bool {
-        self.train.is_some()
+        self.test.is_some()
     }
 
     /// The parts that were evaluated, by name, in the order of the columns.

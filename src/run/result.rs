@@ -88,7 +88,7 @@ pub enum EndedBy {
 /// A loss or metric over the whole run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ValueResult {
-    /// After the last epoch.
+    /// After the last epoch that was evaluated.
     pub last: Option<f64>,
     /// In its best epoch; `None` before training, and where it was never finite.
     pub best: Option<Best>,

@@ -27,6 +27,9 @@ pub struct Settings {
     pub epochs: u64,
     /// The network is evaluated after every so many epochs, before the first, and after the last one.
     pub evaluate_every: u64,
+    /// Of these, the training set is part of the evaluation after every so many epochs, before the first,
+    /// and after the last one.
+    pub evaluate_train_every: u64,
     /// Samples per training step.
     pub batch_size: i64,
     /// Samples per forward pass when evaluating.
@@ -59,6 +62,7 @@ impl Settings {
             seed: 1,
             epochs: 10,
             evaluate_every: 1,
+            evaluate_train_every: 1,
             batch_size: 50,
             eval_batch_size: 1000,
             loss,
@@ -75,10 +79,12 @@ impl Settings {
 
     /// Refuses what no run can have; `names` are the losses and metrics that there will be.
     pub(super) fn check(&self, names: &[String]) -> Result<()> {
+        let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         let smallest = [
             ("batch_size", self.batch_size),
             ("eval_batch_size", self.eval_batch_size),
-            ("evaluate_every", i64::try_from(self.evaluate_every).unwrap_or(i64::MAX)),
+            ("evaluate_every", whole(self.evaluate_every)),
+            ("evaluate_train_every", whole(self.evaluate_train_every)),
             ("threads", self.threads.map_or(1, |threads| threads as i64)),
         ];
         if let Some((key, found)) = smallest.into_iter().find(|(_, found)| *found < 1) {
@@ -126,7 +132,7 @@ section! {
         /// Epochs without improvement before the run ends.
         ///
         /// NaN is no improvement. With `evaluate_every: N`, every N-th epoch is compared, and can be the
-        /// last one.
+        /// last one; with a metric of the training set also `evaluate_train_every` counts.
         patience: u64 = 10, whole(1..=1_000_000_000);
     }
 }
@@ -159,7 +165,7 @@ section! {
         ///
         /// A loss or metric by its name in `metrics.csv`, such as `validation_loss` or
         /// `test_accuracy`; the checkpoint is `checkpoints/best.safetensors`. It is the best of the epochs
-        /// that are evaluated (`evaluate_every`).
+        /// that are evaluated (`evaluate_every`, `evaluate_train_every`).
         best: Option<String> = None, metric_name().or_null();
     }
 }

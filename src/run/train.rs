@@ -115,10 +115,13 @@ impl Run {
             return Some(Ending::Complete);
         }
         let EarlyStop { metric, patience } = &self.settings.early_stop;
-        if let Some(metric) = metric.as_ref().filter(|_| self.is_due(done)) {
+        let is_compared = |epoch: u64, metric: &str| {
+            self.is_due(epoch) && (self.is_train_due(epoch) || !metric.starts_with("train_"))
+        };
+        if let Some(metric) = metric.as_ref().filter(|metric| is_compared(done, metric)) {
             // A run that was stopped between two evaluations has one more, which must not change its end.
-            let due = self.state.history.iter().filter(|row| self.is_due(row.epoch));
-            let best = EpochRow::best(due, metric).unwrap_or(0); // none is a number
+            let rows = self.state.history.iter().filter(|row| is_compared(row.epoch, metric));
+            let best = EpochRow::best(rows, metric).unwrap_or(0); // none is a number
             if done - best >= *patience {
                 return Some(Ending::NoBetter(best));
             }
@@ -132,6 +135,11 @@ impl Run {
     /// Whether an epoch is one of those after which the network is evaluated in any case.
     fn is_due(&self, epoch: u64) -> bool {
         epoch.is_multiple_of(self.settings.evaluate_every)
+    }
+
+    /// Whether an evaluation after this epoch covers the training set in any case.
+    fn is_train_due(&self, epoch: u64) -> bool {
+        epoch.is_multiple_of(self.settings.evaluate_train_every)
     }
 
     fn is_out_of_time(&self, seconds: f64) -> bool {
@@ -197,7 +205,7 @@ impl Run {
             || self.is_out_of_time(self.state.seconds() + train_seconds)
             || self.stop.load(Ordering::Acquire);
         if is_last || self.is_due(epoch) {
-            self.evaluate_for(&mut row)?;
+            self.evaluate_for(&mut row, is_last || self.is_train_due(epoch))?;
         }
         row.wall_time = unix_time();
         Ok(row)
@@ -208,15 +216,15 @@ impl Run {
         let Some(mut row) = self.state.history.pop_if(|row| !row.is_evaluated()) else {
             return Ok(false);
         };
-        let evaluated = self.multiplying().and_then(|_turn| self.evaluate_for(&mut row));
+        let evaluated = self.multiplying().and_then(|_turn| self.evaluate_for(&mut row, true));
         self.state.history.push(row);
         evaluated.map(|()| true)
     }
 
-    /// Evaluates the network as it is on all parts of the data.
-    fn evaluate_for(&self, row: &mut EpochRow) -> Result<()> {
+    /// Evaluates the network as it is on all parts of the data, or on all but the training set.
+    fn evaluate_for(&self, row: &mut EpochRow, with_train: bool) -> Result<()> {
         let start = Instant::now();
-        row.train = Some(self.evaluate(&self.data.train)?);
+        row.train = with_train.then(|| self.evaluate(&self.data.train)).transpose()?;
         let validation = self.data.validation.as_ref();
         row.validation = validation.map(|split| self.evaluate(split)).transpose()?;
         row.test = Some(self.evaluate(&self.data.test)?);
