@@ -88,6 +88,7 @@ fn resumed_runs_equal_uninterrupted_ones() {
         cases.push(format!("schedule: {schedule}, model: {cnn}"));
     }
     cases.push(format!("kernels: aten, diagnostics: {{every: 2, samples: 9}}, model: {dense}"));
+    cases.push(format!("evaluate_train_every: 3, model: {dense}"));
     for prediction in ["{block: 2}", "{block: 1, lag: 3, local: output}"] {
         cases.push(format!(
             "algorithm: {{name: f3, error_info: delayed_error_predicted, prediction: {prediction}}}, \
@@ -340,6 +341,39 @@ fn whatever_ends_a_run_its_last_epoch_is_evaluated() {
 }
 
 #[test]
+fn last_epoch_is_evaluated_on_the_training_set_too() {
+    let make = || {
+        let yaml = "{epochs: 9, evaluate_train_every: 4, data: {batch_size: 8}}";
+        experiment(yaml, Task::Classification)
+    };
+    let on_train = |run: &Run| -> Vec<u64> {
+        let rows = run.state.history.iter().filter(|row| row.train.is_some());
+        rows.map(|row| row.epoch).collect()
+    };
+    // Somebody asks for the end while epoch 6 is trained.
+    let mut run = make();
+    let stop = run.stop.clone();
+    let mut in_epoch_6 = |event: &Event| {
+        if let Event::Samples(done) = event {
+            stop.store(*done > 5 * 30, Ordering::Relaxed);
+        }
+        Ok(())
+    };
+    assert_eq!(run.train(&mut in_epoch_6).unwrap(), Ending::Interrupted);
+    assert_eq!((run.state.epoch(), on_train(&run)), (Some(6), vec![0, 4, 6]));
+    // Nothing is left to do after an epoch that was evaluated without it.
+    let folder = TempDir::new().unwrap();
+    let checkpoints = Checkpoints::new(folder.path(), settings(2));
+    kill_after(&mut make(), 6, &checkpoints);
+    let mut run = make();
+    run.settings.epochs = 6;
+    newest(&checkpoints).restore(&mut run).unwrap();
+    assert_eq!((evaluated(&run).len(), on_train(&run)), (7, vec![0, 4]));
+    assert_eq!(to_the_end(&mut run, Some(&checkpoints)).unwrap(), Ending::Complete);
+    assert_eq!(on_train(&run), [0, 4, 6]);
+}
+
+#[test]
 fn early_stop_compares_the_training_set_only_where_it_is_evaluated() {
     let yaml = "{epochs: 300, evaluate_every: 4, evaluate_train_every: 8, data: {batch_size: 8}, \
                 optimizer: {name: adam, learning_rate: 0.05}, \
@@ -482,6 +516,11 @@ fn divergence_is_placed_where_weights_stay_finite() {
     };
     let error = error_of(yaml, Task::Regression, tests, true);
     let expected = "epoch 1: the loss has become inf, in the output layer, on the test set alone:";
+    assert!(error.starts_with(expected), "{error}");
+    // Whether it is so on the training set is not known.
+    let yaml_without = yaml.replacen('{', "{evaluate_train_every: 2, ", 1);
+    let error = error_of(&yaml_without, Task::Regression, tests, true);
+    let expected = "epoch 1: the loss has become inf, in the output layer: training diverged";
     assert!(error.starts_with(expected), "{error}");
 
     let mut run = experiment(yaml, Task::Regression);

@@ -233,15 +233,19 @@ fn ten_thousand_runs_are_planned() {
 #[test]
 fn carried_sweeps_can_be_planned_at_every_scale() {
     for name in carried_names() {
-        for scale in ["smoke", "quick", "paper"] {
+        let scales = SweepFile::open(name).unwrap().scales();
+        assert!(
+            ["smoke", "quick", "paper"].iter().all(|scale| scales.contains(&scale.to_string()))
+        );
+        for scale in scales {
             let mut file = SweepFile::open(name).unwrap();
-            file.scale(scale).unwrap();
+            file.scale(&scale).unwrap();
             assert!(!file.about().is_empty());
             let plan = Plan::new(file, Path::new("runs")).unwrap();
             let seeds: BTreeSet<u64> = plan.runs.iter().map(|run| run.seed).collect();
-            let expected = match scale {
+            let expected = match scale.as_str() {
                 "paper" => 10,
-                "quick" => 1,
+                "quick" | "short" => 1,
                 _ => 2,
             };
             assert_eq!(seeds.len(), expected, "{name} {scale}");
@@ -309,11 +313,15 @@ fn run_inside_a_sweep_is_the_run_by_itself() {
 }
 
 #[test]
-fn complete_run_of_a_version_with_fewer_keys_counts() {
+fn complete_runs_under_other_hashes_count() {
     let folder = TempDir::new().unwrap();
     write(folder.path(), &format!("{QUICK}vary: {{seed: 1..3, epochs: [2]}}\n"));
     assert_eq!(sweep(folder.path(), &[]).0, Some(0));
-    // Two runs get another hash and lose a key, one of them not at its default.
+    // A run that has more rows than are wanted is as good.
+    let (code, text) = sweep(folder.path(), &["--dry-run", "--set", "evaluate_train_every=3"]);
+    assert_eq!((code, text.matches("complete   runs/s/").count()), (Some(0), 3), "{text}");
+    // One run is of a version that did not have a key, another one has less rows than are wanted. Their folders
+    // are called by other hashes.
     let runs = folder.path().join("runs/s");
     let names: Vec<String> = all_left_behind(folder.path()).into_keys().collect();
     for (name, old, value) in [(&names[0], "old-a", "1"), (&names[1], "old-b", "7")] {

@@ -63,11 +63,10 @@ section! {
         /// The network is also evaluated before training and after the last epoch. The other epochs have
         /// no losses and metrics; the numbers of those that are evaluated stay the same.
         evaluate_every: u64 = 1, whole(1..=1_000_000_000);
-        /// The training set is evaluated only after epochs that are a multiple of this.
+        /// Epochs between two evaluations of the training set.
         ///
-        /// Of those that are evaluated (`evaluate_every`); also before training and after the last epoch,
-        /// unless `early_stop` ends the run. To evaluate a large training set after each epoch can take a
-        /// quarter of a run's time.
+        /// It counts only where `evaluate_every` evaluates at all. The training set is also evaluated before
+        /// training and after the last epoch, unless `early_stop` ends the run.
         evaluate_train_every: u64 = 1, whole(1..=1_000_000_000);
         /// The data set.
         data: DataConfig => read();

@@ -330,11 +330,14 @@ impl Checkpoint {
         }
         state.history = self.rows()?;
         let metrics: Vec<&str> = run.data.task.metrics().map(|metric| metric.name).collect();
+        let parts: Vec<&str> = run.data.parts().map(|(part, _)| part).collect(); // train first
         let whole = (0..).zip(&state.history).all(|(epoch, row)| {
-            let names = |found: &Evaluation| found.metrics.iter().map(|(name, _)| *name).collect();
-            let parts = row.parts().map(|(part, found)| (part, names(found)));
-            let is_whole = parts.eq(run.data.parts().map(|(part, _)| (part, metrics.clone())));
-            row.epoch == epoch && (is_whole || epoch > 0 && row.parts().next().is_none())
+            let names = |found: &Evaluation| -> Vec<&str> {
+                found.metrics.iter().map(|(name, _)| *name).collect()
+            };
+            let found: Vec<&str> = row.parts().map(|(part, _)| part).collect();
+            let is_there = found == parts || epoch > 0 && (found.is_empty() || found == parts[1..]);
+            row.epoch == epoch && is_there && row.parts().all(|(_, found)| names(found) == metrics)
         });
         let last = self.header.epoch;
         if !whole || state.history.len() as u64 != last + 1 {

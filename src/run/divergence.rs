@@ -59,8 +59,10 @@ fn in_row(row: &EpochRow) -> Option<String> {
     Some(format!("weights of layer {} are not finite any more", layer + 1))
 }
 
-/// The part of the data, other than the training set, whose loss alone is not finite.
+/// The part of the data, other than the training set, whose loss alone is not finite; the training set's must
+/// be known for that.
 fn only_part(row: &EpochRow) -> Option<&'static str> {
+    row.train.as_ref()?;
     let mut wrong = row.parts().filter(|(_, evaluation)| !evaluation.loss.is_finite());
     let (part, _) = wrong.next()?;
     (part != "train" && wrong.next().is_none()).then_some(part)

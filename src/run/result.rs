@@ -88,11 +88,12 @@ pub enum EndedBy {
 /// A loss or metric over the whole run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ValueResult {
-    /// After the last epoch that was evaluated.
+    /// After the last epoch that has it.
     pub last: Option<f64>,
     /// In its best epoch; `None` before training, and where it was never finite.
     pub best: Option<Best>,
-    /// In the epoch with the best validation loss; `None` without a validation set.
+    /// In the epoch with the best validation loss; `None` without a validation set, and for the training set
+    /// where it was not evaluated in that epoch.
     pub at_best_validation: Option<f64>,
     /// Which way it gets better.
     pub better: Better,

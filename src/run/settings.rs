@@ -27,8 +27,8 @@ pub struct Settings {
     pub epochs: u64,
     /// The network is evaluated after every so many epochs, before the first, and after the last one.
     pub evaluate_every: u64,
-    /// Of these, the training set is part of the evaluation after every so many epochs, before the first,
-    /// and after the last one.
+    /// The training set is part of an evaluation only after every so many epochs, before the first, and after
+    /// the last one, unless the run stops early.
     pub evaluate_train_every: u64,
     /// Samples per training step.
     pub batch_size: i64,

@@ -81,10 +81,15 @@ impl Run {
         Ok(())
     }
 
-    /// Warns once if the training loss is three times what it was before training, or comes back to a third of
-    /// it from a tenth of what it is now.
+    /// Warns once if the training loss (the test loss, if that is evaluated more often) is three times what it
+    /// was before training, or comes back to a third of it from a tenth of what it is now.
     fn warn_of_growth(&self, row: &EpochRow, observer: &mut dyn Observer) -> Result<()> {
-        let loss = |row: &EpochRow| row.train.as_ref().map(|train| train.loss);
+        let of_train = self.settings.evaluate_train_every == 1;
+        let loss = |row: &EpochRow| {
+            let evaluation = if of_train { &row.train } else { &row.test };
+            evaluation.as_ref().map(|it| it.loss)
+        };
+        let which = if of_train { "training" } else { "test" };
         let Some(before) = self.state.history.first().and_then(loss) else { return Ok(()) };
         let mut lowest = before;
         let mut is_large = |row: &EpochRow| {
@@ -103,7 +108,7 @@ impl Run {
             false => format!("before training it was {before:.4}"),
         };
         observer.notice(&Event::Warning(&format!(
-            "the training loss is {now:.4} after epoch {epoch}; {since}: an `optimizer.learning_rate` below \
+            "the {which} loss is {now:.4} after epoch {epoch}; {since}: an `optimizer.learning_rate` below \
              {rate} may be needed"
         )))
     }
@@ -116,7 +121,8 @@ impl Run {
         }
         let EarlyStop { metric, patience } = &self.settings.early_stop;
         let is_compared = |epoch: u64, metric: &str| {
-            self.is_due(epoch) && (self.is_train_due(epoch) || !metric.starts_with("train_"))
+            let of_train = ValueName::find(metric).is_some_and(|name| name.part == "train");
+            self.is_due(epoch) && (self.is_train_due(epoch) || !of_train)
         };
         if let Some(metric) = metric.as_ref().filter(|metric| is_compared(done, metric)) {
             // A run that was stopped between two evaluations has one more, which must not change its end.
@@ -140,6 +146,13 @@ impl Run {
     /// Whether an evaluation after this epoch covers the training set in any case.
     fn is_train_due(&self, epoch: u64) -> bool {
         epoch.is_multiple_of(self.settings.evaluate_train_every)
+    }
+
+    /// Whether an epoch that has taken so many seconds so far is the last one.
+    fn is_last(&self, epoch: u64, seconds: f64) -> bool {
+        epoch >= self.settings.epochs
+            || self.is_out_of_time(self.state.seconds() + seconds)
+            || self.stop.load(Ordering::Acquire)
     }
 
     fn is_out_of_time(&self, seconds: f64) -> bool {
@@ -201,19 +214,16 @@ impl Run {
             stored_errors,
             angles,
         };
-        let is_last = epoch >= self.settings.epochs
-            || self.is_out_of_time(self.state.seconds() + train_seconds)
-            || self.stop.load(Ordering::Acquire);
-        if is_last || self.is_due(epoch) {
-            self.evaluate_for(&mut row, is_last || self.is_train_due(epoch))?;
+        if self.is_due(epoch) || self.is_last(epoch, train_seconds) {
+            self.evaluate_for(&mut row, self.is_train_due(epoch))?;
         }
         row.wall_time = unix_time();
         Ok(row)
     }
 
-    /// Evaluates the network for the last row, if that has not been done; says if it has not.
+    /// Evaluates the network for the last row, if that has not been done in full; says if it has not.
     fn evaluate_last(&mut self) -> Result<bool> {
-        let Some(mut row) = self.state.history.pop_if(|row| !row.is_evaluated()) else {
+        let Some(mut row) = self.state.history.pop_if(|row| row.train.is_none()) else {
             return Ok(false);
         };
         let evaluated = self.multiplying().and_then(|_turn| self.evaluate_for(&mut row, true));
@@ -221,13 +231,17 @@ impl Run {
         evaluated.map(|()| true)
     }
 
-    /// Evaluates the network as it is on all parts of the data, or on all but the training set.
-    fn evaluate_for(&self, row: &mut EpochRow, with_train: bool) -> Result<()> {
+    /// Evaluates the network as it is on all parts of the data; on the training set only if it is due or the
+    /// epoch is the last one, as far as is known.
+    fn evaluate_for(&self, row: &mut EpochRow, train_is_due: bool) -> Result<()> {
         let start = Instant::now();
-        row.train = with_train.then(|| self.evaluate(&self.data.train)).transpose()?;
         let validation = self.data.validation.as_ref();
         row.validation = validation.map(|split| self.evaluate(split)).transpose()?;
         row.test = Some(self.evaluate(&self.data.test)?);
+        let seconds = row.train_seconds + start.elapsed().as_secs_f64();
+        if train_is_due || self.is_last(row.epoch, seconds) {
+            row.train = Some(self.evaluate(&self.data.train)?);
+        }
         row.eval_seconds = start.elapsed().as_secs_f64();
         Ok(())
     }

@@ -8,6 +8,7 @@
 mod carried;
 mod data;
 mod file;
+mod found;
 mod plan;
 mod state;
 mod values;

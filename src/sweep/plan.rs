@@ -1,14 +1,11 @@
 //! The runs that a sweep file asks for, each checked and with the folder that follows from its settings.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use sha2::{Digest, Sha256};
-
 use super::file::{Case, Setting, SweepFile, Varied, under};
-use super::state::RunState;
+use super::found::{Found, Identity, alike, hash_of};
 use super::values::shown;
 use crate::assemble;
 use crate::config::Config;
@@ -34,8 +31,7 @@ pub struct Plan {
     pub remarks: Vec<String>,
     bases: Vec<Source>,
     file: SweepFile,
-    names: HashMap<String, String>, // of the folders, by their hashes
-    complete: HashSet<String>,      // folders of runs that have come to their end
+    found: Found,
 }
 
 /// A run of a sweep, which may have been trained or not.
@@ -54,6 +50,7 @@ pub struct PlannedRun {
     /// How many epochs it is to have.
     pub epochs: u64,
     pub(super) data: String, // what it shares with others, as a name
+    identity: Identity,
     choice: Choice,
 }
 
@@ -112,17 +109,16 @@ impl Plan {
                 bases => bases.iter().map(|base| open(base)).collect(),
             })
             .collect::<Result<_>>()?;
+        let folder = runs.join(file.name());
         let mut plan = Plan {
             name: file.name().to_string(),
-            folder: runs.join(file.name()),
+            found: Found::in_folder(&folder),
+            folder,
             runs: Vec::new(),
             remarks: Vec::new(),
             bases,
             file,
-            names: HashMap::new(),
-            complete: HashSet::new(),
         };
-        plan.find_runs();
         let mut choices = Vec::new();
         plan.check_varied(of_file.len() + of_cases.iter().map(Vec::len).sum::<usize>())?;
         // Cases that leave all varied keys open are all there is: nothing is said of runs beside them.
@@ -145,46 +141,17 @@ impl Plan {
         Ok(plan)
     }
 
-    /// The runs that are there. Where sweeps share a folder, a run that another sweep has begun under
-    /// another name is the same run.
-    fn find_runs(&mut self) {
-        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        let has_begun = |name: &String| {
-            let folder = self.folder.join(name);
-            ["config.yaml", "result.json"].iter().any(|file| folder.join(file).is_file())
-        };
-        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-        let names: Vec<String> = names.filter(has_begun).collect();
-        let is_complete =
-            |name: &String| RunState::of(&self.folder.join(name)) == RunState::Complete;
-        let (complete, others): (Vec<String>, Vec<String>) =
-            names.into_iter().partition(is_complete);
-        // Of several with one hash the one that is complete.
-        let names = others.iter().chain(&complete);
-        self.names = names.map(|name| (hash_of(name).to_string(), name.clone())).collect();
-        self.complete = complete.into_iter().collect();
-    }
-
-    /// Takes complete runs of an earlier version in place of those that are missing. It had fewer keys, and
-    /// so other hashes; but their configurations, read by this version, are the same.
-    fn find_older_runs(&mut self) {
-        let planned: HashSet<&str> = self.runs.iter().map(|run| run.name.as_str()).collect();
-        if self.runs.iter().all(|run| run.folder.exists()) {
+    /// Takes complete runs under other hashes in place of those that are not complete.
+    fn find_alike(&mut self) {
+        if self.runs.iter().all(|run| self.found.is_complete(&run.name)) {
             return;
         }
-        // In their order, for it decides between two with the same configuration.
-        let mut others: Vec<&String> = self.complete.iter().collect();
-        others.retain(|name| !planned.contains(name.as_str()));
-        others.sort();
-        let identity_today = |name: &String| {
-            let place = self.folder.join(name).join("config.yaml");
-            let (config, _) = Config::read(&Source::open(place.to_str()?).ok()?).ok()?;
-            Some((identity(&config).1, name.clone()))
-        };
-        let older: HashMap<String, String> =
-            others.into_iter().filter_map(identity_today).collect();
-        for run in self.runs.iter_mut().filter(|run| !run.folder.exists()) {
-            if let Some(name) = older.get(hash_of(&run.name)) {
+        let planned: HashSet<&str> = self.runs.iter().map(|run| run.name.as_str()).collect();
+        let others = self.found.beside(&planned);
+        for run in &mut self.runs {
+            if !self.found.is_complete(&run.name)
+                && let Some(name) = alike(&run.identity, &others)
+            {
                 run.folder = self.folder.join(name);
                 run.name.clone_from(name);
             }
@@ -269,7 +236,7 @@ impl Plan {
             }
         }
         if complaints.is_empty() {
-            self.find_older_runs();
+            self.find_alike();
             return self.check_report();
         }
         let more = complaints.len().saturating_sub(MOST_COMPLAINTS);
@@ -342,9 +309,8 @@ impl Plan {
 
     /// What is known of a run once its configuration is.
     fn planned(&mut self, choice: Choice, config: &Config) -> PlannedRun {
-        let (text, hash) = identity(config);
         let row_key = &self.file.report().rows;
-        let json = || serde_json::from_str(&text).expect("it has just been written");
+        let json = || serde_json::to_value(config).expect("settings are plain data");
         let row = match row_key.iter().all(|key| key == "case") {
             true => self.label(&choice),
             false => {
@@ -361,11 +327,9 @@ impl Plan {
             Some("base") => self.bases[choice.base].stem(),
             Some(key) => at(&json(), key).unwrap_or_default(),
         };
-        let name = self.folder_name(&choice, config.seed, &hash);
-        let name = match self.complete.contains(&name) {
-            true => name,
-            false => self.names.entry(hash).or_insert(name).clone(),
-        };
+        let identity = Identity::of(config);
+        let name = self.folder_name(&choice, config.seed, &identity.hash);
+        let name = self.found.name_of(&identity.hash, name);
         let data = format!(
             "{}\n{:?}\n{:?}\n{:?}\n{:?}",
             serde_json::to_string(&config.data.set).expect("settings are plain data"),
@@ -382,6 +346,7 @@ impl Plan {
             seed: config.seed,
             epochs: config.epochs,
             data,
+            identity,
             choice,
         }
     }
@@ -441,7 +406,7 @@ impl Plan {
 
     /// The run with a folder of this name.
     pub fn run(&self, name: &str) -> Option<&PlannedRun> {
-        self.runs.iter().find(|run| hash_of(&run.name) == hash_of(name))
+        self.runs.iter().find(|run| run.name == name || run.identity.hash == hash_of(name))
     }
 
     /// What a report needs to know of the runs.
@@ -466,20 +431,6 @@ impl Plan {
     pub fn file(&self) -> &SweepFile {
         &self.file
     }
-}
-
-/// A configuration as JSON, without its name, which changes nothing in a run; and the hash of that.
-fn identity(config: &Config) -> (String, String) {
-    let unnamed = Config { name: String::new(), ..config.clone() };
-    let text = serde_json::to_string(&unnamed).expect("settings are plain data");
-    let hash = Sha256::digest(text.as_bytes());
-    let hash = hash[..6].iter().map(|byte| format!("{byte:02x}")).collect();
-    (text, hash)
-}
-
-/// The hash at the end of a folder's name.
-fn hash_of(name: &str) -> &str {
-    name.rsplit('-').next().unwrap_or(name)
 }
 
 /// The value at a key of a configuration, as a text; a section is called by its `name`.
