@@ -479,6 +479,11 @@ impl Layers {
         self.0.iter().any(|layer| layer.offloaded)
     }
 
+    /// The first layer, counted from 0, whose predictor has weights that are NaN or infinite.
+    pub(crate) fn first_predictor_not_finite(&self) -> Option<usize> {
+        self.0.iter().position(|layer| layer.predictor().is_some_and(|it| !it.is_finite()))
+    }
+
     /// The devices of the layers that have parameters, in forward order.
     pub fn devices(&self) -> impl Iterator<Item = Device> {
         self.0.iter().filter_map(|layer| layer.device())

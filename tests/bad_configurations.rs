@@ -341,6 +341,11 @@ const IN_FILE: &[(&str, &str, &[&str])] = &[
         "cuda_graph: true\nschedule: {name: layer_major}",
         &["`cuda_graph` is `true`", "pipelined"],
     ),
+    (
+        "error_info: delayed_error, feedback_init: {name: kaiming_uniform}}",
+        "error_info: delayed_error_predicted}\ncuda_graph: true",
+        &["`cuda_graph` is `true`", "`error_info: delayed_error_predicted`"],
+    ),
     ("batch_size: 10", "train_samples: 0", &["`data.train_samples` is `0`"]),
     (
         "batch_size: 10",
@@ -524,4 +529,31 @@ fn pepita_is_for_classes() {
     let sets = ["data={name: sgemm}", "algorithm={name: pepita}"];
     let error = refused(GOOD, &sets);
     assert!(error.contains("`data.name` is `sgemm`; expected a data set of classes"), "{error}");
+}
+
+/// What is strange, but possible, is trained, and remarked on.
+#[test]
+fn chunks_and_stages_that_predicted_errors_hold_up_are_remarked_on() {
+    let folder = TempDir::new().unwrap();
+    let said = |schedule: &str| {
+        let (from, to) =
+            ("feedback_init: {name: kaiming_uniform}", "prediction: {block: 10, lag: 2}");
+        let text = GOOD.replace(from, to).replace("delayed_error,", "delayed_error_predicted,");
+        let text = text.replace("hidden_layers: 1", "hidden_layers: 2");
+        fs::write(folder.path().join("a.yaml"), format!("{text}schedule: {schedule}\n")).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_f3-tch"));
+        command.args(["train", "a.yaml", "--quiet"]).current_dir(folder.path());
+        let output = command.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        said
+    };
+    let chunk = said("{name: layer_major, chunk: 99}");
+    assert!(chunk.contains("note: `schedule.chunk` becomes 20, which goes with"), "{chunk}");
+    let pipeline = said("{name: pipelined, stages: 2, chunk: 20}");
+    assert!(pipeline.contains("note: `schedule.chunk` becomes 10, "), "{pipeline}");
+    assert!(!pipeline.contains("algorithm.prediction.lag"), "{pipeline}");
+    let waiting = said("{name: pipelined, stages: 3, chunk: 10}");
+    let expected = "note: `algorithm.prediction.lag` is less than the 3 stages of the pipeline";
+    assert!(waiting.contains(expected) && !waiting.contains("chunk"), "{waiting}");
 }

@@ -499,6 +499,19 @@ fn error_of(yaml: &str, task: Task, with: impl Fn(&mut Run), checkpoints: bool) 
 }
 
 #[test]
+fn divergence_of_what_predicts_errors_is_found_before_it_teaches() {
+    // The only block ends with the epoch.
+    let yaml = "{epochs: 3, data: {batch_size: 8}, model: {width: 7, hidden_layers: 2}, algorithm: {name: \
+                f3, error_info: delayed_error_predicted, prediction: {block: 9, local_rate: 1e300}}}";
+    let mut run = experiment(yaml, Task::Classification);
+    let error = to_the_end(&mut run, None).unwrap_err().to_string();
+    let start =
+        "epoch 1: what layer 1 predicts errors with is not finite any more: training diverged";
+    assert!(error.starts_with(start), "{error}");
+    assert!(error.contains("an `algorithm.prediction.local_rate` below 1e300"), "{error}");
+}
+
+#[test]
 fn divergence_is_placed_where_weights_stay_finite() {
     let yaml = "{epochs: 5, data: {batch_size: 30}, kernels: aten}";
     // y - y* is finite, its square is not.

@@ -167,6 +167,15 @@ fn all_schedules_predict_the_errors_of_many_classes_with_the_same_bits() {
 }
 
 #[test]
+fn recording_refuses_what_is_not_batch_by_batch() {
+    let yaml = "{optimizer: {learning_rate: 1e-3}, data: {batch_size: 7}, algorithm: {name: f3, error_info: \
+                delayed_error_predicted}}";
+    let trainer = experiment(yaml, Task::Classification).state.trainer;
+    let error = RecordedTrainer::new(trainer).err().unwrap().to_string();
+    assert!(error.contains("batches belong together"), "{error}");
+}
+
+#[test]
 fn bfloat16_gives_the_same_bits_under_all_schedules_and_nearly_the_numbers_of_float32() {
     if !f3_tch::has_bfloat16() {
         eprintln!("left out: this processor does not multiply bfloat16");
@@ -204,6 +213,22 @@ fn all_schedules_give_the_same_bits_for_transformers_and_convolutions() {
         let rest = format!("kernels: {kernels}, {rest}");
         schedules_agree(vit, &rest, Task::Classification, 0..2);
         schedules_agree("{name: cnn, topology: 4C1-6C3-9FC}", &rest, Task::Classification, 0..2);
+    }
+    for local in ["input", "output"] {
+        let rest = format!(
+            "data: {{batch_size: 7}}, optimizer: {{learning_rate: 1e-2}}, algorithm: {{name: f3, error_info: \
+             delayed_error_predicted, prediction: {{block: 2, local: {local}}}}}"
+        );
+        for kernels in ["aten", "fused"] {
+            let rest = format!("kernels: {kernels}, {rest}");
+            schedules_agree(vit, &rest, Task::Classification, 0..1);
+            schedules_agree(
+                "{name: cnn, topology: 4C1-6C3-9FC}",
+                &rest,
+                Task::Classification,
+                0..1,
+            );
+        }
     }
     let gelu = "{width: [8, 5, 20], activation: gelu}";
     schedules_agree(gelu, rest, Task::Classification, 0..2);

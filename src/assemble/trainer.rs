@@ -114,7 +114,8 @@ impl Plan<'_> {
     /// - Fused kernels: layer-major. All threads share a layer's neurons, whose weights stay in the caches
     ///   for a chunk of batches, and meet once a chunk.
     /// - libtorch's kernels on several cores: a pipeline, if the layers can be balanced well enough to gain
-    ///   more than threads gain that share every small operation.
+    ///   more than threads gain that share every small operation; but not where stages would wait for each
+    ///   other's errors, since they predict them from those of the block before.
     /// - Otherwise, and on a GPU, another order gains nothing.
     fn schedule(&self, layers: &[Layer], data: &Split, kernels: Kernels) -> Box<dyn Schedule> {
         let config = self.config;
@@ -128,6 +129,7 @@ impl Plan<'_> {
             Box::new(Pipelined::new(stages, chunk, threads / stages))
         };
         let sequential = || Box::new(LayerMajor::sequential());
+        let predicted = self.rule.prediction();
         match settings.name {
             ScheduleName::Sequential => sequential(),
             ScheduleName::LayerMajor => {
@@ -135,13 +137,13 @@ impl Plan<'_> {
                 Box::new(LayerMajor::new(settings.chunk.or(whole).unwrap_or(by_cache)))
             }
             ScheduleName::Pipelined => {
-                let devices = settings.devices.as_ref().map(Vec::len);
-                pipelined(devices.or(settings.stages).unwrap_or(threads).clamp(1, layers.len()))
+                pipelined(settings.stages_given().unwrap_or(threads).clamp(1, layers.len()))
             }
             ScheduleName::Auto if kernels == Kernels::Fused => Box::new(LayerMajor::new(by_cache)),
             ScheduleName::Auto if data.inputs.device().is_cuda() => sequential(),
             ScheduleName::Auto => match best_stages(layers, threads) {
                 1 => sequential(),
+                stages if predicted.is_some_and(|it| it.lag < stages as i64) => sequential(),
                 stages => pipelined(stages),
             },
         }

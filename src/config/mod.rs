@@ -95,7 +95,8 @@ section! {
         precision: Precision = Precision::Float32, choice();
         /// Whether CUDA records the step of a batch once an epoch and replays it.
         ///
-        /// Small steps then do not wait for launches. Not with `pepita`. Not tried on a GPU yet.
+        /// Small steps then do not wait for launches. Not with `pepita` or `delayed_error_predicted`. Not
+        /// tried on a GPU yet.
         cuda_graph: bool = false, truth();
         /// When checkpoints are written.
         checkpoint: CheckpointSettings => read();
@@ -196,23 +197,34 @@ impl Config {
                             layers that learn on the way forward (f3, drtp), with fused kernels";
             return Err(reader.refuse("precision", "bf16", expected));
         }
-        if let Some(most) = self.algorithm.largest_chunk() {
+        if let Some(prediction) = self.algorithm.prediction() {
             if let Some(folder) = &self.schedule.offload {
                 let expected = "null: it takes a whole epoch at once, and predicted errors need some that \
                                 are announced in between";
                 return Err(reader.refuse("schedule.offload", folder.display(), expected));
             }
-            if self.schedule.chunk.is_some_and(|chunk| chunk as i64 > most) {
+            let stages = self.schedule.stages_given().unwrap_or(1);
+            if let Some(wanted) = self.schedule.chunk
+                && prediction.chunk(wanted, stages) != wanted
+            {
+                let chunk = prediction.chunk(wanted, stages);
                 let text = format!(
-                    "is more than `block` · `lag` of `algorithm.prediction`, {most}, which it is cut to"
+                    "becomes {chunk}, which goes with `block` and `lag` of `algorithm.prediction`"
                 );
                 reader.remark("schedule.chunk", &text);
+            }
+            if stages as i64 > prediction.lag {
+                let text = format!(
+                    "is less than the {stages} stages of the pipeline: they wait for each other's errors"
+                );
+                reader.remark("algorithm.prediction.lag", &text);
             }
         }
         let reordered =
             !matches!(self.schedule.name, ScheduleName::Auto | ScheduleName::Sequential);
         if self.cuda_graph && (reordered || !self.algorithm.can_be_recorded()) {
-            let expected = "false with `pepita`, which draws its masks on the host, and with \
+            let expected = "false with `pepita`, which draws its masks on the host, with `error_info: \
+                            delayed_error_predicted`, whose batches belong together in blocks, and with \
                             `schedule.name: pipelined` or `layer_major`";
             return Err(reader.refuse("cuda_graph", true, expected));
         }

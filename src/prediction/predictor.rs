@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor};
 use super::drift::Sums;
 use super::{Announced, Drift, Local, Prediction, Rows};
 use crate::batches::joined;
-use crate::engine::{Engine, EngineSettings, Kernels, Signal, Step};
+use crate::engine::{Engine, EngineSettings, Kernels, Signal, Step, norm, parameters};
 use crate::loss::Loss;
 use crate::native::dense::exchange;
 use crate::network::Dense;
@@ -130,7 +130,8 @@ impl Predictor {
         let _threads = self.beside();
         let block = self.block_rows(self.batch_size);
         // 0.28 of 50 batches are 14, though floats make it a little more.
-        let learned = (self.settings.share * self.settings.block as f64 - 1e-9).ceil() as i64;
+        let learned =
+            (self.settings.share * self.settings.block as f64 - 1e-9).ceil().max(1.0) as i64;
         let wanted = (learned * self.batch_size - rows.first % block).clamp(0, rows.len());
         // What is not needed is not to stay in memory.
         let part = |of: &Tensor| match wanted < rows.len() {
@@ -218,6 +219,17 @@ impl Predictor {
     /// [`Epoch::diagnosed`](crate::trainer::Epoch::diagnosed) did not ask for it.
     pub fn drift(&self) -> Option<Drift> {
         self.drift
+    }
+
+    /// Learning rate of the map.
+    pub(crate) fn local_rate(&self) -> f64 {
+        self.settings.local_rate
+    }
+
+    /// Whether no weight of the map is NaN or infinite.
+    pub(crate) fn is_finite(&self) -> bool {
+        let parameters = self.map.iter().flat_map(|map| parameters(map.block()));
+        tch::no_grad(|| norm(parameters)).double_value(&[]).is_finite()
     }
 
     /// Every tensor that the next epoch depends on, by name.
@@ -328,6 +340,14 @@ mod tests {
         assert!((moved - (&two.stored - 1.0)).abs().max().double_value(&[]) < 1e-6);
         let (beyond, guess) = rows(&[1, 60, 2]);
         assert!(predictor.teach(&beyond, Some(&guess)).is_err());
+    }
+
+    #[test]
+    fn the_least_share_of_a_block_is_a_batch() {
+        let tiny = Prediction { share: 1e-12, ..fast() };
+        let one = Prediction { share: 1.0 / 3.0, ..fast() };
+        assert_eq!(drift(tiny, 3, told_by_inputs), drift(one, 3, told_by_inputs));
+        assert_ne!(drift(tiny, 3, told_by_inputs), drift(fast(), 3, told_by_inputs));
     }
 
     #[test]

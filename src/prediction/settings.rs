@@ -95,14 +95,19 @@ impl Default for Prediction {
 }
 
 impl Prediction {
-    /// The largest number of batches, up to `wanted`, that may be in a chunk: before a layer takes a chunk,
-    /// the errors that its map learns from must have been announced. So many stages each have a chunk.
+    /// About `wanted` batches for a chunk, such that the errors that a map learns from have been announced
+    /// before its layer takes a chunk: some blocks, or an equal part of one. So many stages each have a
+    /// chunk.
     pub(crate) fn chunk(&self, wanted: usize, stages: usize) -> usize {
         let (block, lag) = (self.block as usize, self.lag as usize);
         if wanted >= block {
             return (wanted / block).min((lag / stages).max(1)) * block;
         }
-        (1..=wanted.max(1)).rev().find(|size| block.is_multiple_of(*size)).unwrap_or(1)
+        // Parts of a block are equal: as many as come nearest to what is wanted.
+        let wanted = wanted.max(1) as f64;
+        let factor = |size: usize| (size as f64 / wanted).max(wanted / size as f64);
+        let sizes = (1..=block).filter(|size| block.is_multiple_of(*size));
+        sizes.min_by(|a, b| factor(*a).total_cmp(&factor(*b))).unwrap_or(1)
     }
 }
 
@@ -120,7 +125,10 @@ mod tests {
             (5, 4, 1, 17, 15),
             (20, 1, 1, 64, 20),
             (20, 1, 1, 7, 5),
-            (7, 2, 1, 3, 1),
+            (7, 2, 1, 3, 7),
+            (7, 2, 1, 2, 1),
+            (61, 1, 1, 60, 61),
+            (60, 1, 1, 7, 6),
             (64, 1, 1, 64, 64),
             (1, 1, 1, 1, 1),
         ] {

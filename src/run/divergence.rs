@@ -13,6 +13,8 @@ use super::settings::OnNan;
 use super::state::Run;
 use crate::data::Batch;
 use crate::engine::Step;
+use crate::layers::Layer;
+use crate::prediction::Predictor;
 
 /// Warns of an epoch after which something is not finite, or fails, as the run's settings say. Where
 /// there is a checkpoint, the batch is then found by training again from there; the run is of no use
@@ -23,7 +25,7 @@ pub fn check(
     checkpoints: Option<&Checkpoints>,
     observer: &mut dyn Observer,
 ) -> Result<()> {
-    let Some(wrong) = in_row(row) else { return Ok(()) };
+    let Some(wrong) = in_row(row).or_else(|| in_predictors(run)) else { return Ok(()) };
     let EpochRow { epoch, learning_rate, .. } = *row;
     if run.settings.on_nan == OnNan::Warn {
         let text = format!("epoch {epoch}: {wrong}{}", in_evaluation(run)?);
@@ -44,9 +46,26 @@ pub fn check(
         ),
         (_, None) => bail!(
             "epoch {epoch}: {wrong}{place}: training diverged, which an `optimizer.learning_rate` below \
-             {learning_rate:e} in the configuration may prevent"
+             {learning_rate:e}{} in the configuration may prevent",
+            local_rate(run)
         ),
     }
+}
+
+/// The other learning rate of a run whose hidden layers predict errors, to go on a sentence with.
+fn local_rate(run: &Run) -> String {
+    let predictor = run.state.trainer.layers().as_slice().iter().find_map(Layer::predictor);
+    let rate = predictor.map(Predictor::local_rate).filter(|rate| *rate > 0.0);
+    rate.map_or(String::new(), |rate| {
+        format!(" or an `algorithm.prediction.local_rate` below {rate:e}")
+    })
+}
+
+/// What is not finite in what hidden layers predict errors with, if anything is: they may not have used it
+/// yet.
+fn in_predictors(run: &Run) -> Option<String> {
+    let layer = run.state.trainer.layers().first_predictor_not_finite()?;
+    Some(format!("what layer {} predicts errors with is not finite any more", layer + 1))
 }
 
 /// What is not finite after an epoch, if anything is.

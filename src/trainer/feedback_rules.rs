@@ -7,7 +7,7 @@ use super::{FeedbackTrainer, Trainer};
 use crate::error_info::{ErrorInfo, Timing};
 use crate::feedback::FeedbackInit;
 use crate::loss::Loss;
-use crate::prediction::{InfoSettings, Local};
+use crate::prediction::{InfoSettings, Local, Prediction};
 use crate::settings::domain::choice;
 use crate::settings::{ConfigError, Reader, section};
 
@@ -68,12 +68,11 @@ impl Rule for F3 {
     }
 
     fn takes_chunks(&self) -> bool {
-        let prediction = self.info_settings.prediction();
-        self.learns_forward() && prediction.is_none_or(|it| it.local != Local::Output)
+        self.learns_forward() && self.prediction().is_none_or(|it| it.local != Local::Output)
     }
 
-    fn largest_chunk(&self) -> Option<i64> {
-        self.info_settings.prediction().map(|it| it.block * it.lag)
+    fn prediction(&self) -> Option<&Prediction> {
+        self.info_settings.prediction()
     }
 
     fn check(&self, reader: &mut Reader, beside: &Beside) -> Result<(), ConfigError> {
@@ -93,11 +92,11 @@ impl Rule for F3 {
 
     /// Where errors are predicted, some of it is decided on the host.
     fn can_be_recorded(&self) -> bool {
-        self.info_settings.prediction().is_none()
+        self.prediction().is_none()
     }
 
     fn trainer(&self, parts: Parts) -> Result<Box<dyn Trainer>> {
-        let Some(prediction) = self.info_settings.prediction() else {
+        let Some(prediction) = self.prediction() else {
             return taught_with(self.error_info, parts);
         };
         let Parts { layers, data, loss, .. } = parts;

@@ -1,7 +1,7 @@
 //! A step that is recorded once and replayed: on a GPU, small steps cost their launches, not their
 //! arithmetic.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use tch::{Device, Tensor};
 
 use super::{Epoch, Trainer};
@@ -28,7 +28,13 @@ const UNRECORDED: i64 = 3;
 
 impl RecordedTrainer {
     /// As this trainer does. On the CPU nothing is recorded.
+    ///
+    /// # Errors
+    /// If the trainer's batches belong together in blocks, or libtorch has no CUDA graphs.
     pub fn new(inner: Box<dyn Trainer>) -> Result<RecordedTrainer> {
+        if !inner.is_batch_by_batch() {
+            bail!("a trainer whose batches belong together cannot be recorded batch by batch");
+        }
         if inner.layers().devices().last().is_some_and(|device| device.is_cuda()) {
             CudaGraph::is_there()?;
         }

@@ -14,6 +14,7 @@ use crate::generator::Generator;
 use crate::layers::Layers;
 use crate::loss::Loss;
 use crate::network::{Architecture, Blocks, Network};
+use crate::prediction::Prediction;
 use crate::settings::{ConfigError, Reader, section};
 
 section! {
@@ -83,8 +84,8 @@ pub trait Rule {
         self.learns_forward()
     }
 
-    /// The most batches that a chunk can have, if there is such a limit.
-    fn largest_chunk(&self) -> Option<i64> {
+    /// How hidden layers predict the errors that teach them, if they do: chunks then depend on its blocks.
+    fn prediction(&self) -> Option<&Prediction> {
         None
     }
 
