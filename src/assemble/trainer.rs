@@ -114,8 +114,8 @@ impl Plan<'_> {
     /// - Fused kernels: layer-major. All threads share a layer's neurons, whose weights stay in the caches
     ///   for a chunk of batches, and meet once a chunk.
     /// - libtorch's kernels on several cores: a pipeline, if the layers can be balanced well enough to gain
-    ///   more than threads gain that share every small operation; but not where stages would wait for each
-    ///   other's errors, since they predict them from those of the block before.
+    ///   more than threads gain that share every small operation; but not where stages would wait too long
+    ///   for the errors that they learn to predict.
     /// - Otherwise, and on a GPU, another order gains nothing.
     fn schedule(&self, layers: &[Layer], data: &Split, kernels: Kernels) -> Box<dyn Schedule> {
         let config = self.config;
@@ -129,7 +129,12 @@ impl Plan<'_> {
             Box::new(Pipelined::new(stages, chunk, threads / stages))
         };
         let sequential = || Box::new(LayerMajor::sequential());
-        let predicted = self.rule.prediction();
+        // Threads that share a small operation do about three quarters of what they could.
+        let waits = |stages: usize| {
+            let chunk = by_cache.min(chunk_that_fills(stages, epoch as usize));
+            let predicted = self.rule.prediction();
+            predicted.is_some_and(|it| it.work(stages, it.chunk(chunk, stages)) < 0.75)
+        };
         match settings.name {
             ScheduleName::Sequential => sequential(),
             ScheduleName::LayerMajor => {
@@ -137,13 +142,14 @@ impl Plan<'_> {
                 Box::new(LayerMajor::new(settings.chunk.or(whole).unwrap_or(by_cache)))
             }
             ScheduleName::Pipelined => {
-                pipelined(settings.stages_given().unwrap_or(threads).clamp(1, layers.len()))
+                let devices = settings.devices.as_ref().map(Vec::len);
+                pipelined(devices.or(settings.stages).unwrap_or(threads).clamp(1, layers.len()))
             }
             ScheduleName::Auto if kernels == Kernels::Fused => Box::new(LayerMajor::new(by_cache)),
             ScheduleName::Auto if data.inputs.device().is_cuda() => sequential(),
             ScheduleName::Auto => match best_stages(layers, threads) {
                 1 => sequential(),
-                stages if predicted.is_some_and(|it| it.lag < stages as i64) => sequential(),
+                stages if waits(stages) => sequential(),
                 stages => pipelined(stages),
             },
         }

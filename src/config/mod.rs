@@ -203,21 +203,16 @@ impl Config {
                                 are announced in between";
                 return Err(reader.refuse("schedule.offload", folder.display(), expected));
             }
-            let stages = self.schedule.stages_given().unwrap_or(1);
-            if let Some(wanted) = self.schedule.chunk
-                && prediction.chunk(wanted, stages) != wanted
+            // How many stages a pipeline has is not known before the network is.
+            if let (Some(wanted), ScheduleName::LayerMajor) =
+                (self.schedule.chunk, self.schedule.name)
+                && prediction.chunk(wanted, 1) != wanted
             {
-                let chunk = prediction.chunk(wanted, stages);
+                let chunk = prediction.chunk(wanted, 1);
                 let text = format!(
                     "becomes {chunk}, which goes with `block` and `lag` of `algorithm.prediction`"
                 );
                 reader.remark("schedule.chunk", &text);
-            }
-            if stages as i64 > prediction.lag {
-                let text = format!(
-                    "is less than the {stages} stages of the pipeline: they wait for each other's errors"
-                );
-                reader.remark("algorithm.prediction.lag", &text);
             }
         }
         let reordered =

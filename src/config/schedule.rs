@@ -51,11 +51,6 @@ named! {
 }
 
 impl ScheduleConfig {
-    /// The stages of the pipeline, if it is given how many.
-    pub(crate) fn stages_given(&self) -> Option<usize> {
-        self.devices.as_ref().map(Vec::len).or(self.stages)
-    }
-
     fn checked(self, reader: &mut Reader, algorithm: &Algorithm) -> Result<Self, ConfigError> {
         let pipelined = self.name == ScheduleName::Pipelined;
         let reordered = pipelined || self.name == ScheduleName::LayerMajor;

@@ -103,11 +103,24 @@ impl Prediction {
         if wanted >= block {
             return (wanted / block).min((lag / stages).max(1)) * block;
         }
-        // Parts of a block are equal: as many as come nearest to what is wanted.
-        let wanted = wanted.max(1) as f64;
+        // Parts of a block are equal: those that come nearest to what is wanted, up to twice as much.
+        let wanted = wanted.max(1);
+        let sizes = (1..=block.min(2 * wanted)).filter(|size| block.is_multiple_of(*size));
+        let wanted = wanted as f64;
         let factor = |size: usize| (size as f64 / wanted).max(wanted / size as f64);
-        let sizes = (1..=block).filter(|size| block.is_multiple_of(*size));
         sizes.min_by(|a, b| factor(*a).total_cmp(&factor(*b))).unwrap_or(1)
+    }
+
+    /// The share of the time in which the stages of a pipeline have something to do, with so many batches in
+    /// a chunk: a chunk's way through all stages begins when the errors of the block `lag` before its own
+    /// have come.
+    pub(crate) fn work(&self, stages: usize, chunk: usize) -> f64 {
+        if self.local_rate == 0.0 {
+            return 1.0;
+        }
+        let (block, chunk) = (self.block as f64, chunk as f64);
+        let way = (block / chunk).max(1.0) + stages as f64 - 1.0; // of a block, in chunks
+        (self.lag as f64 * block / chunk / way).min(1.0)
     }
 }
 
@@ -125,8 +138,9 @@ mod tests {
             (5, 4, 1, 17, 15),
             (20, 1, 1, 64, 20),
             (20, 1, 1, 7, 5),
-            (7, 2, 1, 3, 7),
-            (7, 2, 1, 2, 1),
+            (7, 2, 1, 3, 1),
+            (7, 2, 1, 4, 7),
+            (4093, 1, 1, 64, 1),
             (61, 1, 1, 60, 61),
             (60, 1, 1, 7, 6),
             (64, 1, 1, 64, 64),
@@ -135,5 +149,23 @@ mod tests {
             let settings = Prediction { block, lag, ..Prediction::default() };
             assert_eq!(settings.chunk(wanted, stages), expected, "{settings:?}, {wanted}");
         }
+    }
+
+    #[test]
+    fn stages_wait_for_errors_unless_others_are_on_their_way() {
+        for (block, lag, stages, chunk, expected) in [
+            (5, 1, 1, 5, 1.0),
+            (5, 1, 2, 5, 0.5),
+            (5, 2, 2, 5, 1.0),
+            (5, 4, 2, 10, 1.0),
+            (20, 1, 2, 1, 20.0 / 21.0),
+            (20, 1, 3, 5, 4.0 / 6.0),
+            (20, 2, 3, 5, 1.0),
+        ] {
+            let settings = Prediction { block, lag, ..Prediction::default() };
+            assert_eq!(settings.work(stages, chunk), expected, "{settings:?}, {stages}, {chunk}");
+        }
+        let never = Prediction { local_rate: 0.0, ..Prediction::default() };
+        assert_eq!(never.work(2, 5), 1.0);
     }
 }

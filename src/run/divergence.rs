@@ -25,8 +25,8 @@ pub fn check(
     checkpoints: Option<&Checkpoints>,
     observer: &mut dyn Observer,
 ) -> Result<()> {
-    let Some(wrong) = in_row(row).or_else(|| in_predictors(run)) else { return Ok(()) };
     let EpochRow { epoch, learning_rate, .. } = *row;
+    let Some(wrong) = in_row(row) else { return check_predictors(run, epoch, observer) };
     if run.settings.on_nan == OnNan::Warn {
         let text = format!("epoch {epoch}: {wrong}{}", in_evaluation(run)?);
         return observer.notice(&Event::Warning(&text));
@@ -47,25 +47,29 @@ pub fn check(
         (_, None) => bail!(
             "epoch {epoch}: {wrong}{place}: training diverged, which an `optimizer.learning_rate` below \
              {learning_rate:e}{} in the configuration may prevent",
-            local_rate(run)
+            local_rate(run).map_or(String::new(), |it| format!(" or {it}"))
         ),
     }
 }
 
-/// The other learning rate of a run whose hidden layers predict errors, to go on a sentence with.
-fn local_rate(run: &Run) -> String {
+/// A lower learning rate for the maps of a run whose hidden layers predict errors, if they do.
+fn local_rate(run: &Run) -> Option<String> {
     let predictor = run.state.trainer.layers().as_slice().iter().find_map(Layer::predictor);
     let rate = predictor.map(Predictor::local_rate).filter(|rate| *rate > 0.0);
-    rate.map_or(String::new(), |rate| {
-        format!(" or an `algorithm.prediction.local_rate` below {rate:e}")
-    })
+    rate.map(|rate| format!("an `algorithm.prediction.local_rate` below {rate:e}"))
 }
 
-/// What is not finite in what hidden layers predict errors with, if anything is: they may not have used it
-/// yet.
-fn in_predictors(run: &Run) -> Option<String> {
-    let layer = run.state.trainer.layers().first_predictor_not_finite()?;
-    Some(format!("what layer {} predicts errors with is not finite any more", layer + 1))
+/// As [`check`], of what hidden layers predict errors with, which they may not have used yet.
+fn check_predictors(run: &Run, epoch: u64, observer: &mut dyn Observer) -> Result<()> {
+    let layers = run.state.trainer.layers();
+    let Some(layer) = layers.first_predictor_not_finite() else { return Ok(()) };
+    let name = layers.name_of(layer);
+    let wrong =
+        format!("epoch {epoch}: the map with which {name} predicts errors is not finite any more");
+    match run.settings.on_nan {
+        OnNan::Warn => observer.notice(&Event::Warning(&wrong)),
+        OnNan::Stop => bail!("{wrong}, which {} may prevent", local_rate(run).unwrap_or_default()),
+    }
 }
 
 /// What is not finite after an epoch, if anything is.

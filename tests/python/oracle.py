@@ -104,7 +104,7 @@ class Guesser:
 
     def learn(self, batches):
         """From the first batches of a block: the network's outputs, and what the map sees."""
-        known = math.ceil(self.settings["share"] * self.settings["block"] - 1e-9)
+        known = max(1, math.ceil(self.settings["share"] * self.settings["block"] - 1e-9))
         for outputs, seen in batches[:known]:
             self.optimizer.zero_grad()
             z = self.map(seen)
