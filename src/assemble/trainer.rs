@@ -123,17 +123,17 @@ impl Plan<'_> {
         let threads = tch::get_num_threads().max(1) as usize;
         let by_cache = chunk_for(layers, data.input_count(), config.data.batch_size);
         let epoch = (data.len() + config.data.batch_size - 1) / config.data.batch_size;
-        let pipelined = |stages: usize| {
+        let chunk = |stages: usize| {
             let filled = chunk_that_fills(stages, epoch as usize);
-            let chunk = settings.chunk.unwrap_or(by_cache.min(filled));
-            Box::new(Pipelined::new(stages, chunk, threads / stages))
+            settings.chunk.unwrap_or(by_cache.min(filled))
         };
+        let pipelined =
+            |stages: usize| Box::new(Pipelined::new(stages, chunk(stages), threads / stages));
         let sequential = || Box::new(LayerMajor::sequential());
         // Threads that share a small operation do about three quarters of what they could.
         let waits = |stages: usize| {
-            let chunk = by_cache.min(chunk_that_fills(stages, epoch as usize));
             let predicted = self.rule.prediction();
-            predicted.is_some_and(|it| it.work(stages, it.chunk(chunk, stages)) < 0.75)
+            predicted.is_some_and(|it| it.work(stages, it.chunk(chunk(stages), stages)) < 0.75)
         };
         match settings.name {
             ScheduleName::Sequential => sequential(),
