@@ -23,6 +23,10 @@ ACTIVATIONS = {
     "identity": lambda z: z,
 }
 
+# The first tanh, exp, sqrt, log or erf of a process can be wrong by 1e-4 if several threads share it
+# (github.com/pytorch/pytorch/issues/188792). One number is computed by one thread.
+torch.ones(1).tanh()
+
 
 def load(path, map_location="cpu", at="last"):
     """The network of a run's folder, a `model.safetensors` or a checkpoint, as a `Network` in `eval` mode.
