@@ -204,6 +204,14 @@ fn sets_and_scales_are_laid_over_a_sweep() {
     });
     assert_eq!(rows(&set), [("digits", vec![4, 7, 8])].into());
     assert!(set.runs.iter().all(|run| run.epochs == 3));
+    let in_brackets = with(|file| file.set("seed=[4, 7..8]").unwrap());
+    assert_eq!(rows(&in_brackets), [("digits", vec![4, 7, 8])].into());
+    // Brackets make one value where lists are varied.
+    let mut widths =
+        SweepFile::parse("test", "base: digits\nvary: {model.width: [5, [5, 5]]}").unwrap();
+    widths.set("model.width=[7, 9]").unwrap();
+    let runs = Plan::new(widths, Path::new("runs")).unwrap().runs;
+    assert_eq!(runs.len(), 1, "{:?}", runs.iter().map(|run| &run.name).collect::<Vec<_>>());
     let error = SweepFile::parse("test", yaml).unwrap().scale("slow").unwrap_err();
     assert_eq!(error.0, "test: the scale is `slow`; expected one of quick");
 }

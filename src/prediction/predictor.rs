@@ -287,6 +287,7 @@ mod tests {
         predictor.drift().unwrap()
     }
 
+    const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
     const MAP: [f32; 12] = [0.5, -0.2, 0.0, 0.1, 0.9, -0.3, -0.7, 0.2, 0.4, 0.3, -0.6, 0.8];
 
     fn told_by_inputs(input: &Tensor, _: i64) -> Tensor {
@@ -314,6 +315,16 @@ mod tests {
         assert!(found.left < 0.3 * found.stored, "{found:?}");
         let guessing = Prediction { stored: false, ..fast() };
         assert!(drift(guessing, 60, moving).left > found.stored);
+    }
+
+    #[test]
+    fn a_constant_drift_is_found() {
+        // Each epoch the outputs move on by the same, and so do the guesses, a little late: what is
+        // left is nothing once they follow.
+        let moving = |_: &Tensor, epoch: i64| Tensor::full([60, 3], 0.1 * epoch as f64, FLOAT);
+        let found = drift(fast(), 60, moving);
+        assert!((found.stored - 0.1).abs() < 1e-6, "{found:?}");
+        assert!(found.left < 0.01 * found.stored, "{found:?}");
     }
 
     #[test]

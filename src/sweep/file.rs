@@ -231,7 +231,7 @@ impl SweepFile {
     }
 
     /// Sets a value for all runs, given as `key.of.it=value`. A key that is varied takes this value, or
-    /// these values (`seed=1..3`), in place of its own.
+    /// these values (`seed=1..3` or `seed=[1, 5]`), in place of its own.
     ///
     /// # Errors
     /// If it is no assignment.
@@ -239,8 +239,14 @@ impl SweepFile {
         let origin = format!("--set {assignment}");
         let (key, value) = key_and_value(assignment, "--set")?;
         let key = key.to_string();
-        let varied = self.vary.iter().any(|varied| varied.key == key);
-        let text = if varied { format!("[{value}]") } else { value.to_string() };
+        // Several values may stand in brackets, unless what is varied is itself a list.
+        let bare = |varied: &Varied| {
+            !value.trim_start().starts_with('[') || varied.values.iter().any(Value::is_sequence)
+        };
+        let text = match self.vary.iter().find(|varied| varied.key == key) {
+            Some(varied) if bare(varied) => format!("[{value}]"),
+            _ => value.to_string(),
+        };
         let value = parse_yaml(&text)
             .map_err(|error| ConfigError(format!("{origin}: the value is not YAML: {error}")))?;
         self.put(Setting { key, value, origin })
