@@ -147,7 +147,7 @@ pub fn evaluate(
     measure: &Measure,
     batch_size: i64,
 ) -> Result<Evaluation> {
-    let _no_grad = tch::no_grad_guard();
+    let (_no_grad, _threads) = (tch::no_grad_guard(), use_threads(None));
     let Measure { loss, task, .. } = *measure;
     let batches = |samples: &Tensor| samples.split(batch_size, 0);
     let outputs = forward(&batches(&data.inputs))?;
@@ -155,7 +155,7 @@ pub fn evaluate(
     {
         // libtorch's OpenMP threads would go on spinning after each small operation, where the kernels'
         // own threads compute next. Sums of more elements than this are shared, in another order.
-        let is_small = data.output_count() * batch_size <= 32768;
+        let is_small = data.output_count().saturating_mul(batch_size) <= 32768;
         let _threads = use_threads(is_small.then_some(1));
         for (output, targets) in outputs.iter().zip(batches(&data.targets)) {
             total += loss.sum(output, &targets);

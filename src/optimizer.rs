@@ -9,6 +9,9 @@ use crate::native::{self, AdamStep, SgdStep};
 use crate::settings::domain::{any, number, positive, share, truth};
 use crate::settings::{ConfigError, Domain, Reader, section};
 
+/// 2²⁴, beyond which a float32 counts no further: neither does PyTorch's step.
+const LAST_STEP: f64 = 16_777_216.0;
+
 section! {
     /// An optimizer and its settings; [`OptimizerSettings::build`] makes one for a set of parameters.
     #[derive(Copy)]
@@ -158,8 +161,8 @@ impl Optimizer {
         match self.settings {
             OptimizerSettings::Adam(AdamSettings { betas: [beta1, beta2], eps, weight_decay }) => {
                 let taken = self.taken.double_value(&[]);
-                let _ = self.taken.g_add_scalar_(count as f64);
-                let coming = (1..=count).map(|step| taken + step as f64);
+                let _ = self.taken.g_add_scalar_(count as f64).clamp_max_(LAST_STEP);
+                let coming = (1..=count).map(|step| (taken + step as f64).min(LAST_STEP));
                 let step_size = |t: f64| (learning_rate / (1.0 - beta1.powf(t))) as f32;
                 let scale = |t: f64| (1.0 / (1.0 - beta2.powf(t)).sqrt()) as f32;
                 let scales = coming.clone().map(scale).collect();

@@ -21,7 +21,7 @@ pub(crate) struct Threads {
 /// Who computes anything that has to come out with the same bits calls this first, even with none. While
 /// it lasts, denormal numbers count as 0.
 pub(crate) fn use_threads(threads: Option<usize>) -> Threads {
-    native::settle_vector_mathematics();
+    native::settle_first_calls();
     let before = tch::get_num_threads().max(1) as usize;
     native::set_threads(threads.unwrap_or(before));
     Threads { before, _flushed: flush_with_openmp() }

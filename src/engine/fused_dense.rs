@@ -2,7 +2,7 @@
 //!
 //! Legend: r rows, b batch, m inputs, n outputs of the layer, C outputs of the network.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tch::{Device, Kind, Tensor};
 
 use super::fusible::fusible;
@@ -57,7 +57,8 @@ impl FusedDense {
         step: &Step,
     ) -> Result<Tensor> {
         let _shared = beside_libtorch(self.beside_libtorch);
-        let batch = step.batch_size;
+        ensure!(step.batch_size > 0, "a batch has {} samples", step.batch_size);
+        let batch = step.batch_size.min(x.size()[0].max(1));
         let count = (x.size()[0] + batch - 1) / batch;
         let steps = self.optimizer.take(count as usize, step.learning_rate);
         let squares =
@@ -167,5 +168,40 @@ impl Engine for FusedDense {
 
     fn gradient_norm(&self) -> Option<f64> {
         self.gradient_norm.as_ref().map(Norm::value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generator::Generator;
+    use crate::network::Activation;
+    use crate::optimizer::AdamSettings;
+
+    /// The weights after a lesson of 5 samples in batches of this size.
+    fn learned(batch_size: i64) -> Result<Tensor> {
+        let _no_grad = tch::no_grad_guard();
+        let mut generator = Generator::new(1)?;
+        let block = Dense::new(6, 20, Activation::Tanh, &mut generator, Device::Cpu)?;
+        let mut draw = |shape: [i64; 2]| generator.uniform(&shape, -1.0, 1.0);
+        let (x, error, matrix) = (draw([5, 6])?, draw([5, 3])?, draw([3, 20])?);
+        let adam = OptimizerSettings::Adam(AdamSettings::default());
+        let mut engine = FusedDense::new(&block, &adam, false)?;
+        let step = Step { learning_rate: 1e-2, batch_size, watch: false };
+        let _outputs = engine.learn(&x, &error, Signal::Feedback(&matrix), &step)?;
+        Ok(block.parameters()[0].1.detach().copy())
+    }
+
+    #[test]
+    fn a_batch_may_be_larger_than_what_there_is_but_not_empty() {
+        let all = learned(5).unwrap();
+        assert_ne!(learned(2).unwrap(), all);
+        for larger in [6, 1 << 40, i64::MAX] {
+            assert_eq!(learned(larger).unwrap(), all);
+        }
+        for none in [0, -1, i64::MIN] {
+            let error = learned(none).unwrap_err().to_string();
+            assert_eq!(error, format!("a batch has {none} samples"));
+        }
     }
 }

@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 
 use super::{BlockEngine, Engine, all_can_be_fused, fusible, large_state};
+use crate::native::settle_first_calls;
 use crate::network::Block;
 use crate::offload::Offload;
 use crate::optimizer::OptimizerSettings;
@@ -107,6 +108,7 @@ impl EngineSettings {
     /// # Errors
     /// If the kernels are fused ones and the block cannot be fused.
     pub fn build(&self, block: Box<dyn Block>, kernels: Kernels) -> Result<Box<dyn Engine>> {
+        settle_first_calls(); // the block may be used outside of a trainer
         let engine: Box<dyn Engine> = match kernels {
             Kernels::Fused => {
                 let half = self.precision == Precision::Bf16;

@@ -18,6 +18,7 @@ use crate::data::Targets;
 use crate::engine::{self, Kernels};
 use crate::generator::Generator;
 use crate::network::Block;
+use crate::process::use_threads;
 use crate::tensor_file::TensorFile;
 
 /// A network with what it takes to use it. There is nothing of a trainer in it.
@@ -76,14 +77,14 @@ impl Model {
 
     /// The outputs `[b, C]` for inputs `[b, n_0]`.
     pub fn forward(&self, inputs: &Tensor) -> Result<Tensor> {
-        let _no_grad = tch::no_grad_guard();
+        let (_no_grad, _threads) = (tch::no_grad_guard(), use_threads(None));
         self.blocks().try_fold(inputs.shallow_clone(), |h, it| engine::forward(it, self.fused, &h))
     }
 
     /// The scores `[b, C]` of classes (softmax of logits, else the outputs), or the numbers that were
     /// to be predicted in their own units, from inputs `[b, n_0]`.
     pub fn answer(&self, inputs: &Tensor) -> Result<Tensor> {
-        let _no_grad = tch::no_grad_guard();
+        let (_no_grad, _threads) = (tch::no_grad_guard(), use_threads(None));
         let outputs = self.forward(inputs)?;
         Ok(match &self.description.preparation.targets {
             Targets::Classes(_) => self.description.loss.scores(&outputs),

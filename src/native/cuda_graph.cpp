@@ -92,10 +92,10 @@ char* f3_enter_stream(int8_t index, F3Before* before) {
 char* f3_leave_stream(const F3Before* before) {
   return guarded([&] {
     const c10::impl::VirtualGuardImpl guard(c10::DeviceType::CUDA);
-    guard.synchronizeDevice(before->stream_device);
     guard.exchangeStream(c10::Stream::unpack3(before->stream, before->stream_device,
                                               c10::DeviceType::CUDA));
     guard.setDevice(c10::Device(c10::DeviceType::CUDA, before->device));
+    guard.synchronizeDevice(before->stream_device);  // last, since it fails where work has failed
   });
 }
 

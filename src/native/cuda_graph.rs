@@ -1,5 +1,6 @@
 //! Work for a GPU that is recorded once and replayed, without a launch for each operation.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr::null_mut;
 
 use anyhow::Result;
@@ -63,10 +64,10 @@ impl CudaGraph {
         // SAFETY: `out` is valid for writing; it is used only if the call succeeded.
         check(unsafe { f3_graph_begin(&mut out) })?;
         let graph = CudaGraph(out);
-        let outcome = work();
-        // SAFETY: recording has begun; it is ended also where the work has failed.
+        let outcome = catch_unwind(AssertUnwindSafe(work));
+        // SAFETY: recording has begun; it is ended also where the work has failed, or panicked as tch does.
         let end = check(unsafe { f3_graph_end(graph.0) });
-        outcome.and(end).map(|()| graph)
+        outcome.unwrap_or_else(|panic| resume_unwind(panic)).and(end).map(|()| graph)
     }
 
     /// Gives the recorded operations to the current stream.

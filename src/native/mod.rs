@@ -121,15 +121,18 @@ pub(crate) fn set_threads(threads: usize) {
     check(unsafe { f3_set_threads(threads) }).expect("a number of threads can always be set");
 }
 
-/// Lets MKL find out which processor this is, before threads ask it side by side.
+/// Does what libtorch and MKL do at a first call, and on which later ones depend, once and on one thread.
 ///
-/// The first call of its vector mathematics (tanh, exp, sqrt, log, erf) keeps the processor's number, and
+/// The first call of MKL's vector mathematics (tanh, exp, sqrt, log, erf) keeps the processor's number, and
 /// converts it in place afterwards. With AVX-512 a thread that reads it in between takes the kernels of low
 /// accuracy for this one call: relative errors of 1e-4 in MKL 2024.2, which libtorch 2.11 contains
 /// (pytorch/pytorch#188792). One number is computed by one thread.
-pub(crate) fn settle_vector_mathematics() {
+pub(crate) fn settle_first_calls() {
     static SETTLED: Once = Once::new();
-    SETTLED.call_once(|| drop(Tensor::ones([1], (Kind::Float, Device::Cpu)).tanh()));
+    SETTLED.call_once(|| {
+        drop(Tensor::ones([1], (Kind::Float, Device::Cpu)).tanh());
+        set_threads(tch::get_num_threads().max(1) as usize); // see `f3_set_threads`
+    });
 }
 
 /// The gradients of a convolution of stride 1 with so much padding, from that of its output: those of the
@@ -191,7 +194,6 @@ unsafe impl Send for Generator {}
 impl Generator {
     /// A generator at the start of the stream of `seed`.
     pub fn new(seed: u64) -> Result<Generator> {
-        settle_vector_mathematics(); // every network is drawn before it computes anything
         let mut out = null_mut();
         // SAFETY: `out` is valid for writing; it is used only if the call succeeded.
         check(unsafe { f3_generator_new(seed, &mut out) })?;

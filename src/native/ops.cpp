@@ -42,6 +42,7 @@ void f3_free_message(char* message) { free(message); }
 char* f3_exact_cuda() {
   return guarded([] {
     at::globalContext().setAllowTF32CuDNN(false);
+    at::globalContext().setAllowTF32CuBLAS(false);  // the environment may have allowed it
     at::globalContext().setBenchmarkCuDNN(false);
     at::globalContext().setDeterministicCuDNN(true);
   });

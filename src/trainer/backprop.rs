@@ -12,6 +12,7 @@ use crate::generator::Generator;
 use crate::layers::Layers;
 use crate::loss::Loss;
 use crate::network::{Architecture, Blocks};
+use crate::process::use_threads;
 use crate::settings::{ConfigError, Reader, section};
 
 section! {
@@ -73,7 +74,7 @@ impl BackpropTrainer {
 
 impl Trainer for BackpropTrainer {
     fn train_batch(&mut self, batch: &Batch, step: &Step) -> Result<()> {
-        let _no_grad = tch::no_grad_guard();
+        let (_no_grad, _threads) = (tch::no_grad_guard(), use_threads(None));
         let tapes = self.layers.record(&batch.inputs)?;
         let output = &tapes.last().expect("made with an output layer").output;
         let gradient = self.layers.between(|| self.loss.gradient(output, &batch.targets));

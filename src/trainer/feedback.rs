@@ -16,6 +16,7 @@ use crate::error_store::ErrorStore;
 use crate::layers::Layers;
 use crate::loss::Loss;
 use crate::prediction::{Announced, Announcer, Prediction, Rows};
+use crate::process::use_threads;
 use crate::schedule::{self, Chunk, Head, LayerMajor, Schedule, Stage};
 
 /// Algorithm 1 of the F³ paper: one forward pass in which every hidden layer steps along
@@ -255,7 +256,7 @@ fn end_epoch(layers: &mut Layers, announced: Option<&Announced>) -> Result<()> {
 
 impl Trainer for FeedbackTrainer {
     fn train_batch(&mut self, batch: &Batch, step: &Step) -> Result<()> {
-        let _no_grad = tch::no_grad_guard();
+        let (_no_grad, _threads) = (tch::no_grad_guard(), use_threads(None));
         match self.error_info.timing() {
             Timing::Known | Timing::Delayed => self.learn_batch(batch, step),
             Timing::Current => self.learn_afterwards(batch, step),
@@ -263,7 +264,7 @@ impl Trainer for FeedbackTrainer {
     }
 
     fn train_epoch(&mut self, epoch: &Epoch, on_samples: &mut dyn FnMut(i64)) -> Result<()> {
-        let _no_grad = tch::no_grad_guard();
+        let (_no_grad, _threads) = (tch::no_grad_guard(), use_threads(None));
         match self.error_info.timing() {
             Timing::Known | Timing::Delayed => self.learn_epoch(epoch, on_samples),
             Timing::Current => batch_by_batch(self, epoch, on_samples),

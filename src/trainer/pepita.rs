@@ -13,6 +13,7 @@ use crate::engine::Step;
 use crate::generator::Generator;
 use crate::layers::Layers;
 use crate::loss::Loss;
+use crate::process::use_threads;
 use crate::settings::domain::{positive, share};
 use crate::settings::{ConfigError, Reader, lay_over, lookup, section};
 
@@ -166,7 +167,7 @@ fn to_device(tensor: Tensor, device: Device) -> Tensor {
 
 impl Trainer for PepitaTrainer {
     fn train_batch(&mut self, batch: &Batch, step: &Step) -> Result<()> {
-        let _no_grad = tch::no_grad_guard();
+        let (_no_grad, _threads) = (tch::no_grad_guard(), use_threads(None));
         let masks = self.draw_masks(&batch.inputs)?;
         let first = self.pass(&batch.inputs, &masks)?;
         let modulated = self.layers.between(|| {

@@ -11,6 +11,7 @@ use crate::error_store::ErrorStore;
 use crate::generator::Generator;
 use crate::layers::Layers;
 use crate::native::cuda_graph::{CudaGraph, SideStream};
+use crate::process::use_threads;
 
 /// Trains as another trainer does; on CUDA a batch's step, with the gathering of the batch, is one
 /// recorded graph (`at::cuda::CUDAGraph`). The host gives the device positions `[b]` and the word to
@@ -73,7 +74,7 @@ impl Trainer for RecordedTrainer {
 
     /// A recording holds the epoch's learning rate, so each epoch makes its own.
     fn train_epoch(&mut self, epoch: &Epoch, on_samples: &mut dyn FnMut(i64)) -> Result<()> {
-        let _no_grad = tch::no_grad_guard();
+        let (_no_grad, _threads) = (tch::no_grad_guard(), use_threads(None));
         let Epoch { data, order, batch_size, .. } = *epoch;
         // Beside a graph the positions that it reads, int64 [b]. Dropped when its stream has been left.
         let mut recording: Option<(Tensor, CudaGraph)> = None;
