@@ -31,14 +31,12 @@ use f3_tch::trainer::{Parts, Rule, Trainer};
 
 #[derive(Clone)]
 enum Noise {
-    /// Of this root mean square.
-    OfSamples(f64),
-    OfClasses(f64),
+    /// Drawn for each sample, of this root mean square.
+    Samples(f64),
+    /// Drawn for each class and epoch.
+    Classes(f64),
     /// Of the run in a folder; of the sample itself or another one of its class.
-    OfRun {
-        folder: PathBuf,
-        exchanged: bool,
-    },
+    Mistakes { folder: PathBuf, exchanged: bool },
 }
 
 /// Direct feedback alignment with noise.
@@ -97,11 +95,11 @@ impl DisturbedTrainer {
 
     fn begin_epoch(&mut self, epoch: i64) -> Result<()> {
         self.of_epoch = match self.noise.clone() {
-            Noise::OfSamples(_) => return Ok(()),
-            Noise::OfClasses(size) => self.draw(&self.of_epoch.size(), size)?,
+            Noise::Samples(_) => return Ok(()),
+            Noise::Classes(size) => self.draw(&self.of_epoch.size(), size)?,
             // In the first epoch F³ is taught with y* alone.
-            Noise::OfRun { .. } if epoch == 1 => self.targets.zeros_like(),
-            Noise::OfRun { folder, exchanged } => {
+            Noise::Mistakes { .. } if epoch == 1 => self.targets.zeros_like(),
+            Noise::Mistakes { folder, exchanged } => {
                 let mistakes = mistakes(&folder, epoch)?;
                 match exchanged {
                     true => mistakes.index_select(0, &self.others()?),
@@ -130,9 +128,9 @@ impl DisturbedTrainer {
         }
         self.seen += batch.len();
         match self.noise {
-            Noise::OfSamples(size) => self.draw(&batch.targets.size(), size),
-            Noise::OfClasses(_) => Ok(batch.targets.mm(&self.of_epoch)),
-            Noise::OfRun { .. } => Ok(self.of_epoch.index_select(0, &batch.positions)),
+            Noise::Samples(size) => self.draw(&batch.targets.size(), size),
+            Noise::Classes(_) => Ok(batch.targets.mm(&self.of_epoch)),
+            Noise::Mistakes { .. } => Ok(self.of_epoch.index_select(0, &batch.positions)),
         }
     }
 }
@@ -168,16 +166,16 @@ impl Trainer for DisturbedTrainer {
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let epochs: u64 = arguments.next().map_or(Ok(20), |it| it.parse())?;
-    let mut noises = vec![("none".to_string(), Noise::OfSamples(0.0))];
+    let mut noises = vec![("none".to_string(), Noise::Samples(0.0))];
     for size in [0.044, 0.3] {
-        noises.push((format!("of samples {size}"), Noise::OfSamples(size)));
+        noises.push((format!("of samples {size}"), Noise::Samples(size)));
     }
     for size in [0.001, 0.006, 0.026, 0.044] {
-        noises.push((format!("of classes {size}"), Noise::OfClasses(size)));
+        noises.push((format!("of classes {size}"), Noise::Classes(size)));
     }
     for run in arguments {
         for (exchanged, shown) in [(false, "of"), (true, "exchanged in classes of")] {
-            let noise = Noise::OfRun { folder: PathBuf::from(&run), exchanged };
+            let noise = Noise::Mistakes { folder: PathBuf::from(&run), exchanged };
             noises.push((format!("{shown} {run}"), noise));
         }
     }
