@@ -161,8 +161,9 @@ impl Optimizer {
         match self.settings {
             OptimizerSettings::Adam(AdamSettings { betas: [beta1, beta2], eps, weight_decay }) => {
                 let taken = self.taken.double_value(&[]);
-                let _ = self.taken.g_add_scalar_(count as f64).clamp_max_(LAST_STEP);
-                let coming = (1..=count).map(|step| (taken + step as f64).min(LAST_STEP));
+                let after = move |step: usize| (taken + step as f64).min(LAST_STEP);
+                let _ = self.taken.fill_(after(count));
+                let coming = (1..=count).map(after);
                 let step_size = |t: f64| (learning_rate / (1.0 - beta1.powf(t))) as f32;
                 let scale = |t: f64| (1.0 / (1.0 - beta2.powf(t)).sqrt()) as f32;
                 let scales = coming.clone().map(scale).collect();

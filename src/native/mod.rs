@@ -123,6 +123,9 @@ pub(crate) fn set_threads(threads: usize) {
 
 /// Does what libtorch and MKL do at a first call, and on which later ones depend, once and on one thread.
 ///
+/// The first call of at::set_num_threads forbids MKL to take fewer threads than it was given, in the whole
+/// process, so that small products of all threads have other bits from then on.
+///
 /// The first call of MKL's vector mathematics (tanh, exp, sqrt, log, erf) keeps the processor's number, and
 /// converts it in place afterwards. With AVX-512 a thread that reads it in between takes the kernels of low
 /// accuracy for this one call: relative errors of 1e-4 in MKL 2024.2, which libtorch 2.11 contains
@@ -131,7 +134,7 @@ pub(crate) fn settle_first_calls() {
     static SETTLED: Once = Once::new();
     SETTLED.call_once(|| {
         drop(Tensor::ones([1], (Kind::Float, Device::Cpu)).tanh());
-        set_threads(tch::get_num_threads().max(1) as usize); // see `f3_set_threads`
+        tch::set_num_threads(tch::get_num_threads());
     });
 }
 

@@ -57,15 +57,12 @@ char* f3_allow_tf32(bool allowed) {
 }
 
 // Sets the number of threads for operations of the calling thread, and nothing else. at::set_num_threads
-// does more: it forbids MKL to take fewer threads than it was given, in the whole process, so that small
-// products of all threads have other bits from then on. Here this happens once, by the first call.
+// does more, see `settle_first_calls`.
 char* f3_set_threads(int threads) {
   return guarded([&] {
     using Set = void (*)(int);
     static const auto openmp = reinterpret_cast<Set>(dlsym(RTLD_DEFAULT, "omp_set_num_threads"));
     static const auto mkl = reinterpret_cast<Set>(dlsym(RTLD_DEFAULT, "MKL_Set_Num_Threads_Local"));
-    static std::once_flag first;
-    std::call_once(first, [] { at::set_num_threads(at::get_num_threads()); });
     at::get_num_threads();  // a thread's first call sets its number, and would undo this one
     if (!openmp) return at::set_num_threads(threads);
     openmp(threads);

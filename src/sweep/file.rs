@@ -6,7 +6,7 @@ use serde_json::json;
 use serde_yaml::{Mapping, Value};
 
 use super::carried;
-use super::values::expand;
+use super::values::{expand, values_of};
 use crate::config::run_name;
 use crate::report::ReportSettings;
 use crate::settings::domain::{any, show, text};
@@ -243,12 +243,12 @@ impl SweepFile {
         let bare = |varied: &Varied| {
             !value.trim_start().starts_with('[') || varied.values.iter().any(Value::is_sequence)
         };
-        let text = match self.vary.iter().find(|varied| varied.key == key) {
-            Some(varied) if bare(varied) => format!("[{value}]"),
-            _ => value.to_string(),
+        let read = match self.vary.iter().find(|varied| varied.key == key) {
+            Some(varied) if bare(varied) => values_of(value),
+            _ => parse_yaml(value).map_err(|error| error.to_string()),
         };
-        let value = parse_yaml(&text)
-            .map_err(|error| ConfigError(format!("{origin}: the value is not YAML: {error}")))?;
+        let value =
+            read.map_err(|error| ConfigError(format!("{origin}: the value is not YAML: {error}")))?;
         self.put(Setting { key, value, origin })
     }
 
