@@ -53,7 +53,7 @@ impl Predictor {
             let adam = EngineSettings::new(OptimizerSettings::Adam(AdamSettings::default()));
             let kernels = if fused { Kernels::Fused } else { Kernels::Aten };
             map = Some(adam.build(Box::new(dense), kernels)?);
-            if settings.stored {
+            if settings.keeps_guesses() {
                 let no_memory = || format!("no memory for the guesses of {samples} x {outputs}");
                 guesses = Some(zeros(&[samples, outputs]).with_context(no_memory)?);
             }

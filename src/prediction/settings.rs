@@ -95,6 +95,11 @@ impl Default for Prediction {
 }
 
 impl Prediction {
+    /// Whether each layer keeps its last guess at every sample: N·C numbers.
+    pub(crate) fn keeps_guesses(&self) -> bool {
+        self.stored && self.local_rate > 0.0
+    }
+
     /// About `wanted` batches for a chunk, such that the errors that a map learns from have been announced
     /// before its layer takes a chunk: some blocks, or an equal part of one. So many stages each have a
     /// chunk.
