@@ -142,11 +142,16 @@ impl<'a> Rows<'a> {
         let Rows { origin, names, .. } = self;
         match self.places.get(name) {
             Some(Some(column)) => Ok(*column),
-            None if names.len() > 30 => {
-                let (shown, all) = (listed(names, 30), names.len());
-                bail!("{origin}: has no column `{name}`; it has {shown} ({all} in all)")
+            None => {
+                let more = match names.len() {
+                    1 => other_delimiter(&names[0]).map_or(String::new(), |found| {
+                        format!(" (are cells separated by `{found}`? then set the delimiter)")
+                    }),
+                    count if count > 30 => format!(" ({count} in all)"),
+                    _ => String::new(),
+                };
+                bail!("{origin}: has no column `{name}`; it has {}{more}", listed(names, 30))
             }
-            None => bail!("{origin}: has no column `{name}`; it has {}", listed(names, 30)),
             Some(None) => bail!("{origin}: has more than one column `{name}`"),
         }
     }
@@ -239,7 +244,10 @@ impl<'a> Rows<'a> {
     /// The finite number in a column of this row.
     pub fn number(&self, column: usize) -> Result<f64> {
         let number = parse(self.cell(column)).filter(|number| (*number as f32).is_finite());
-        number.ok_or_else(|| self.refuse(column, "a finite number"))
+        number.ok_or_else(|| match has_decimal_comma(self.cell(column)) {
+            true => self.refuse(column, "a decimal point in place of the comma"),
+            false => self.refuse(column, "a finite number"),
+        })
     }
 
     /// The complaint about a cell of this row.
@@ -265,6 +273,19 @@ fn are_counted(row: &csv::ByteRecord) -> bool {
 pub(super) fn listed(names: &[String], most: usize) -> String {
     let shown = names[..names.len().min(most)].join(", ");
     if names.len() > most { format!("{shown}, …") } else { shown }
+}
+
+/// What seems to separate the names in a row that was read as one name.
+fn other_delimiter(row: &str) -> Option<&'static str> {
+    [(';', ";"), (',', ","), ('\t', "\\t"), ('|', "|")]
+        .into_iter()
+        .find_map(|(delimiter, shown)| row.contains(delimiter).then_some(shown))
+}
+
+/// Whether a cell is a number such as `1,5`.
+fn has_decimal_comma(cell: &[u8]) -> bool {
+    let parts: Vec<&[u8]> = cell.split(|byte| *byte == b',').collect();
+    matches!(parts[..], [_, _]) && parse(&parts.join(&b'.')).is_some()
 }
 
 /// A cell as a number, which need not be finite.
@@ -318,6 +339,8 @@ mod tests {
         for (text, expected) in [
             ("", "t.csv: is empty"),
             ("a;c\n1;2", "t.csv: has no column `b`; it has a, c"),
+            ("a,b\n1,2", "it has a,b (are cells separated by `,`? then set the delimiter)"),
+            ("a\tb\n1\t2", "(are cells separated by `\\t`?"),
             ("a;b;b\n1;2;3", "t.csv: has more than one column `b`"),
             ("a;b\n1;2\n1", "t.csv, line 3: has 1 column(s); 2 were expected"),
             ("a;b\n1;2;3", "t.csv, line 2: has 3 column(s)"),
@@ -326,6 +349,8 @@ mod tests {
             ("a;b\n\"1\n\";2\n1;x", "t.csv, line 4, column `b`: is `x`"),
             ("1;2\n3;4", "t.csv, line 1: holds numbers where columns are named"),
             ("a;b\n1;x", "t.csv, line 2, column `b`: is `x`; expected a finite number"),
+            ("a;b\n1;2,5", "column `b`: is `2,5`; expected a decimal point in place of the comma"),
+            ("a;b\n1;1,000,000", "is `1,000,000`; expected a finite number"),
             ("a;b\n1;nan", "column `b`: is `nan`"),
             ("a;b\n-inf;2", "column `a`: is `-inf`"),
             ("a;b\n1e999;2", "column `a`: is `1e999`"),
