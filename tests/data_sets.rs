@@ -245,12 +245,15 @@ fn malformed_csv_files_are_refused_with_file_row_and_column() {
         ("x,y\n1,2\n", &regression, "1 rows cannot be split"),
         ("x,y\n1,0\n2,nan\n", &classes, "line 3, column `y`: is `nan`; expected a class"),
         ("x,y\n1,a\n2,-inf\n", &classes, "line 3, column `y`: is `-inf`"),
-        ("x,y\n1,a\n2,\"b\n3,a\n", &classes, "on one line; is a quote not closed?"),
+        ("x,y\n1,a\n2,\"b\n3,a\n", &classes, "line 3: a quote is not closed"),
+        ("x,y\n1,a\n2,\"b\n3,a\"\n", &classes, "on one line; is a quote not closed?"),
+        ("x,y,y2,y2\n1,2,3,4\n", &regression, "has more than one column `y2`"),
+        ("x,y\n\"1,5\",2\n", &regression, "is `1,5`; expected a decimal point"),
         ("1,2\n3,4\n", &regression, "line 1: holds numbers where columns are named"),
         ("x,y\n1,a\n2,a\n3,a\n", &classes, "column `y` holds one class only"),
         ("x,y\n1,a\n2,\n3,b\n", &classes, "line 3, column `y`: is ``; expected a value"),
         (&text_of_many_classes, &classes, "line 10002, column `y`: is `c10000`"),
-        ("x,y\n\"1,2\n3,4\n", &regression, "has 1 column(s)"),
+        ("x,y\n\"1,2\n3,4\n", &regression, "line 2: a quote is not closed"),
     ] {
         let error = format!("{:#}", csv(text, settings.clone()).err().expect(expected));
         let shown: String = text.chars().take(30).collect();

@@ -208,6 +208,39 @@ fn a_run_stands_as_its_folder_says() {
 }
 
 #[test]
+fn what_a_mean_leaves_out_or_was_cut_short_is_remarked_on() {
+    let folder = TempDir::new().unwrap();
+    let mut entries = complete(folder.path());
+    entries.truncate(9);
+    let change = |place: usize, change: &dyn Fn(&mut RunResult)| {
+        let mut result = RunResult::read(&entries[place].folder).unwrap();
+        change(&mut result);
+        let text = serde_json::to_string(&result).unwrap();
+        fs::write(entries[place].folder.join("result.json"), text).unwrap();
+    };
+    change(0, &|result| {
+        result.ended_by = EndedBy::MaxMinutes;
+        result.epochs.insert("done".into(), 3);
+    });
+    change(4, &|result| result.metrics.get_mut("test_accuracy").unwrap().last = None);
+    change(5, &|result| drop(result.epochs.insert("wanted".into(), 50)));
+    let (_folder, files) = write(entries, settings("metric: test_accuracy"));
+    for expected in [
+        "`max_minutes` has ended runs of bp (digits), after 3 to 3 epochs",
+        "complete runs of dfa (digits) without a finite test accuracy at the last epoch: 1",
+        "is a run of 50 epochs in place of 5",
+    ] {
+        let plain = files["report.html"].replace("<code>", "`").replace("</code>", "`");
+        assert!(plain.contains(expected), "{expected}");
+    }
+    let row = |name: &str| {
+        let mut rows = table(&files["table.csv"]).into_iter();
+        rows.find(|row| row.values().any(|it| it == name)).unwrap()
+    };
+    assert!(row("dfa").values().any(|it| it == "3"), "{:?}", row("dfa"));
+}
+
+#[test]
 fn names_are_escaped_and_the_page_needs_nothing_else() {
     let runs = TempDir::new().unwrap();
     let (_report, files) = write(complete(runs.path()), settings("gap: {from: drtp, to: bp}"));

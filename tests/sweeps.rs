@@ -345,6 +345,57 @@ fn complete_runs_under_other_hashes_count() {
     assert!(text.contains("complete   runs/s/old-a\n"), "{text}");
     assert!(text.contains(&format!("missing    runs/s/{}\n", names[1])), "{text}");
     assert!(text.contains(&format!("complete   runs/s/{}\n", names[2])), "{text}");
+
+    // Where the training set's metrics decide when a run ends, it has to be evaluated as often.
+    let decides = "epochs: [2], evaluate_train_every: [1], early_stop.metric: [train_loss]";
+    write(folder.path(), &format!("{QUICK}vary: {{seed: 1..3, {decides}}}\n"));
+    assert_eq!(sweep(folder.path(), &[]).0, Some(0));
+    let (_, text) = sweep(folder.path(), &["--dry-run", "--set", "evaluate_train_every=2"]);
+    assert_eq!(text.matches("missing    runs/s/").count(), 3, "{text}");
+}
+
+#[test]
+fn run_that_has_been_made_longer_is_not_the_sweeps() {
+    let folder = TempDir::new().unwrap();
+    write(folder.path(), &format!("name: s\n{QUICK}vary: {{seed: 1..2, epochs: [2]}}\n"));
+    assert_eq!(sweep(folder.path(), &[]).0, Some(0));
+    fs::copy(folder.path().join("s.yaml"), folder.path().join("runs/s/sweep.yaml")).unwrap();
+    let name = all_left_behind(folder.path()).into_keys().next().unwrap();
+    let run = format!("runs/s/{name}");
+    let mut resumed = command(folder.path(), &["resume", &run, "--epochs", "4", "--quiet"]);
+    assert!(resumed.output().unwrap().status.success());
+    let (code, text) = sweep(folder.path(), &[]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("is one of 4 epochs, and the sweep's has 2: move the folder"), "{text}");
+    let page = said(&command(folder.path(), &["report", "runs/s"]).output().unwrap()).1;
+    assert!(page.contains("1 of 2"), "{page}");
+    let table = fs::read_to_string(folder.path().join("runs/s/report/report.html")).unwrap();
+    assert!(table.contains("is a run of 4 epochs in place of 2"), "{table}");
+    fs::rename(folder.path().join(&run), folder.path().join("elsewhere")).unwrap();
+    assert_eq!(sweep(folder.path(), &[]).0, Some(0));
+}
+
+#[test]
+fn folder_of_a_sweep_is_found_from_within_and_a_copy_is_refused() {
+    let folder = TempDir::new().unwrap();
+    write(folder.path(), &format!("name: s\n{QUICK}vary: {{seed: 1..2, epochs: [1]}}\n"));
+    assert_eq!(sweep(folder.path(), &[]).0, Some(0));
+    let own = folder.path().join("runs/s");
+    fs::copy(folder.path().join("s.yaml"), own.join("sweep.yaml")).unwrap();
+    for way in [".", "sweep.yaml", "../s"] {
+        let (code, text) = said(&command(&own, &["sweep", "status", way]).output().unwrap());
+        assert!(code == Some(0) && text.contains("2 runs: 2 complete"), "{way}: {text}");
+    }
+    fs::rename(&own, folder.path().join("runs/copy")).unwrap();
+    for arguments in [&["sweep", "run", "runs/copy"][..], &["report", "runs/copy"]] {
+        let (code, text) = said(&command(folder.path(), arguments).output().unwrap());
+        assert_eq!(code, Some(2), "{text}");
+        assert!(
+            text.contains("runs/copy: holds the sweep `s`, whose folder has that name"),
+            "{text}"
+        );
+    }
+    assert!(!own.exists());
 }
 
 #[test]

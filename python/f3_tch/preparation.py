@@ -50,11 +50,12 @@ class Inputs:
                     raise ValueError(f"row {place}, column `{name}`: is {found}; expected a finite number")
         else:
             (kind, values), = coding.items()
-            places = {value: place for place, value in enumerate(values)}
+            places = Places(values)
             unseen = len(values) if column.get("unseen") else None
             found = []
             for cell in cells:
-                place = places.get(self.name_of_missing() if cell is None else text(cell), unseen)
+                place = places.of(self.name_of_missing() if cell is None else cell)
+                place = unseen if place is None else place
                 if place is None:
                     raise ValueError(f"column `{name}`: is `{cell}`; expected one of {', '.join(values)}")
                 found.append(place)
@@ -94,6 +95,33 @@ class Targets:
             return outputs
         means, deviations = constants(self.about["scaling"])
         return outputs.double().cpu() * torch.from_numpy(deviations) + torch.from_numpy(means)
+
+
+class Places:
+    """Where the values of a column of names stand among those that training has seen."""
+
+    def __init__(self, values):
+        self.values = values
+        self.places = {value: place for place, value in enumerate(values)}
+        self.others = {}  # cells that are numbers or truth values, and are spelled otherwise
+
+    def of(self, cell):
+        """The place of a cell, if it is known. Numbers and truth values are known however a table spells them:
+        1.0 is the cell `1.0` or `01`, True the cell `true`."""
+        name = text(cell)
+        if name in self.places or isinstance(cell, str):
+            return self.places.get(name)
+        if name not in self.others:
+            same = [value for value in self.values if is_same(value, cell)]
+            self.others[name] = self.places[same[0]] if len(same) == 1 else None
+        return self.others[name]
+
+
+def is_same(value, cell):
+    """Whether a cell of a table reads as this number or truth value."""
+    if isinstance(cell, (bool, np.bool_)):
+        return value.lower() == str(cell).lower()
+    return number(value) == number(cell)
 
 
 def text(cell):

@@ -45,7 +45,7 @@ impl ReportArgs {
             }
             self.set.iter().try_for_each(|assignment| file.set(assignment))?;
             self.show.iter().try_for_each(|assignment| file.show(assignment))?;
-            let runs = self.folder.clone().unwrap_or_else(|| runs_of(&sweep, file.name()));
+            let runs = self.folder.clone().map_or_else(|| runs_of(&sweep, file.name()), Ok)?;
             let plan = Plan::new(file, &runs)?;
             let output = self.output.clone().unwrap_or_else(|| place_of(&plan));
             return write_report(&plan, &output);

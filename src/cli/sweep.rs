@@ -217,7 +217,7 @@ impl PlanArgs {
         let data_dir = self.data_dir.data_dir.iter();
         command.extend(data_dir.flat_map(|dir| ["--data-dir".into(), dir.display().to_string()]));
         command.extend(self.retry_failed.then(|| "--retry-failed".to_string()));
-        let is_open = |run: &&PlannedRun| RunState::of(&run.folder).is_open(self.retry_failed);
+        let is_open = |run: &&PlannedRun| RunState::of_planned(run).is_open(self.retry_failed);
         let runs: Vec<_> = plan.each_once(self.sweep.shard).into_iter().filter(is_open).collect();
         if self.slurm {
             let threads = runs.iter().map(|run| Ok(plan.config(run)?.0.threads.unwrap_or(1)));
@@ -276,7 +276,7 @@ impl SweepArgs {
         if self.vary.is_empty() {
             self.sets().iter().try_for_each(|assignment| file.set(assignment))?;
         }
-        let runs = self.runs.clone().unwrap_or_else(|| runs_of(&self.sweep, file.name()));
+        let runs = self.runs.clone().map_or_else(|| runs_of(&self.sweep, file.name()), Ok)?;
         Plan::new(file, &runs)
     }
 
@@ -380,19 +380,39 @@ impl SweepArgs {
 }
 
 /// The folder of the runs of a sweep for which none is given: a sweep's own folder is in it.
-pub fn runs_of(sweep: &str, name: &str) -> PathBuf {
+///
+/// # Errors
+/// If a folder is given that does not have the sweep's name, as a copy.
+pub fn runs_of(sweep: &str, name: &str) -> Result<PathBuf, ConfigError> {
     let path = Path::new(sweep);
     let own = match path.is_dir() {
         true => Some(path),
         false => path.parent().filter(|_| path.file_name().is_some_and(|it| it == "sweep.yaml")),
     };
-    let own = own.filter(|own| own.file_name().is_some_and(|it| it == name));
-    own.and_then(Path::parent).map_or_else(|| "runs".into(), Path::to_path_buf)
+    let Some(own) = own else { return Ok("runs".into()) };
+    let is_named = |folder: &Path| folder.file_name().is_some_and(|it| it == name);
+    if is_named(own) {
+        return Ok(own.parent().unwrap_or(own).to_path_buf());
+    }
+    // Such as `.`, or `sweep.yaml` without a folder.
+    let whole = if own.as_os_str().is_empty() { Path::new(".") } else { own };
+    let whole = whole.canonicalize().map_err(|error| ConfigError(format!("{sweep}: {error}")))?;
+    match whole.parent() {
+        Some(runs) if is_named(&whole) => Ok(runs.to_path_buf()),
+        _ if path.is_dir() => {
+            let text = format!(
+                "{sweep}: holds the sweep `{name}`, whose folder has that name: rename it, or say with \
+                 `--runs` in which folder `{name}` is"
+            );
+            Err(ConfigError(text))
+        }
+        _ => Ok("runs".into()),
+    }
 }
 
 /// A state in a word or two.
 fn described(run: &PlannedRun) -> String {
-    match RunState::of(&run.folder) {
+    match RunState::of_planned(run) {
         RunState::Missing => "missing".to_string(),
         RunState::Begun { running: true, .. } => "running".to_string(),
         RunState::Begun { .. } => "begun".to_string(),

@@ -122,8 +122,11 @@ fn standardization(columns: &Tensor) -> Vec<Scaling> {
         };
         // Rounded to float32, as in the paper's program; a relative error such as MAPE shows it.
         let rounded = |constant: f64| f64::from(constant as f32);
-        let standard_deviation = if deviation > 0.0 { rounded(deviation) } else { 1.0 };
-        let mean = rounded(column.mean(Kind::Double).double_value(&[]));
+        let mean = column.mean(Kind::Double).double_value(&[]);
+        // The deviation of a constant need not be 0, since its mean is rounded.
+        let varies = deviation > 1e-12 * mean.abs() && rounded(deviation) > 0.0;
+        let standard_deviation = if varies { rounded(deviation) } else { 1.0 };
+        let mean = rounded(mean);
         Scaling { mean, standard_deviation }
     });
     constants.collect()
@@ -247,5 +250,12 @@ mod tests {
         let classes = of(Targets::classes(0..4), true);
         let expected = [[0.0, 0.0, 1.0, 0.0]];
         assert_eq!(rows(&classes.test.targets), expected, "classes are no numbers to scale");
+    }
+
+    #[test]
+    fn a_constant_of_doubles_is_a_constant() {
+        let column = Tensor::full([2000, 1], 0.1, (Kind::Double, Device::Cpu));
+        assert!(column.std(true).double_value(&[]) > 0.0, "by rounding alone");
+        assert_eq!(standardization(&column)[0].standard_deviation, 1.0);
     }
 }

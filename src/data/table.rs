@@ -15,6 +15,10 @@ const CHUNK: usize = 1 << 20;
 /// The most bytes that a row may have, with the comments before it.
 const LONGEST_ROW: u64 = 16 << 20;
 
+/// What follows the content: a line feed, which ends the last row, and a row that no table has. Where it does
+/// not come as a row of its own, a quote has not been closed.
+const END: &[u8] = b"\n\0\x1a\0\n";
+
 /// How a table is written.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -84,7 +88,7 @@ pub(super) struct Rows<'a> {
     held: bool, // the first row has been read to count the columns
 }
 
-/// What is left of the content, up to the longest row, and a line feed.
+/// What is left of the content, up to the longest row, and [`END`].
 type Content<'a> = io::Chain<io::Take<Box<dyn Read + 'a>>, &'static [u8]>;
 
 impl<'a> Rows<'a> {
@@ -107,7 +111,7 @@ impl<'a> Rows<'a> {
             .trim(csv::Trim::All) // of `\r`, too
             .terminator(csv::Terminator::Any(b'\n'))
             // Every row ends in a line feed, so that lines can be counted by the rows' ends.
-            .from_reader(content.take(LONGEST_ROW).chain(b"\n".as_slice()));
+            .from_reader(content.take(LONGEST_ROW).chain(END));
         let (names, places, row) = (Vec::new(), HashMap::new(), csv::ByteRecord::new());
         let mut rows = Rows { origin, names, places, reader, row, line: 0, held: false };
         if !rows.read()? {
@@ -187,7 +191,8 @@ impl<'a> Rows<'a> {
                 let reason = anyhow!("a row is longer than {limit} MiB; is a quote not closed?");
                 return Err(reason).with_context(unread);
             }
-            if !found {
+            let end = END.trim_ascii();
+            if !found || (self.row.len() == 1 && self.row[0] == *end) {
                 return Ok(false);
             }
             if self.row.len() > 1 || !self.row[0].is_empty() {
@@ -195,6 +200,9 @@ impl<'a> Rows<'a> {
                 // comments; the row may have lines within.
                 let within = self.row.as_slice().iter().filter(|&&byte| byte == b'\n').count();
                 self.line = self.reader.position().line().saturating_sub(1 + within as u64);
+                if self.row.iter().any(|cell| cell.ends_with(end)) {
+                    bail!("{}: a quote is not closed", self.place());
+                }
                 return Ok(true);
             }
         }
@@ -283,7 +291,7 @@ fn other_delimiter(row: &str) -> Option<&'static str> {
 }
 
 /// Whether a cell is a number such as `1,5`.
-fn has_decimal_comma(cell: &[u8]) -> bool {
+pub(super) fn has_decimal_comma(cell: &[u8]) -> bool {
     let parts: Vec<&[u8]> = cell.split(|byte| *byte == b',').collect();
     matches!(parts[..], [_, _]) && parse(&parts.join(&b'.')).is_some()
 }
@@ -349,6 +357,9 @@ mod tests {
             ("a;b\n\"1\n\";2\n1;x", "t.csv, line 4, column `b`: is `x`"),
             ("1;2\n3;4", "t.csv, line 1: holds numbers where columns are named"),
             ("a;b\n1;x", "t.csv, line 2, column `b`: is `x`; expected a finite number"),
+            ("a;b\n1;2\n3;\"4\n5;6\n", "t.csv, line 3: a quote is not closed"),
+            ("a;b\n1;2\n3;\"4", "t.csv, line 3: a quote is not closed"),
+            ("\"a;b\n1;2\n", "t.csv, line 1: a quote is not closed"),
             ("a;b\n1;2,5", "column `b`: is `2,5`; expected a decimal point in place of the comma"),
             ("a;b\n1;1,000,000", "is `1,000,000`; expected a finite number"),
             ("a;b\n1;nan", "column `b`: is `nan`"),

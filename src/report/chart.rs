@@ -94,7 +94,7 @@ fn log_ticks(from: f64, to: f64) -> Vec<(f64, String)> {
 fn tick_text(value: f64, places: usize) -> String {
     let text = match value.abs() {
         large if large >= 1e6 => format!("{value:e}"),
-        small if small < 1e-4 && value != 0.0 => format!("{value:.0e}"),
+        small if small < 1e-4 && value != 0.0 => format!("{value:.1e}").replace(".0e", "e"),
         _ => format!("{value:.places$}"),
     };
     text.replace('-', "−")
@@ -194,7 +194,12 @@ impl LineChart<'_> {
         }
         svg.end_clip();
         top += height + 36.0;
-        let scale = if y.is_log { "logarithmic axis" } else { "" };
+        let scale = match (x.is_log, y.is_log) {
+            (true, true) => "both axes logarithmic",
+            (true, false) => "horizontal axis logarithmic",
+            (false, true) => "vertical axis logarithmic",
+            (false, false) => "",
+        };
         svg.text((4.0, top), scale, SIZE, GREY, Anchor::Start);
         svg.text((right, top), self.x_title, SIZE, GREY, Anchor::End);
         let bottom = self.legend(&mut svg, top + 24.0);
@@ -287,11 +292,16 @@ impl RowChart<'_> {
         let x = Axis::around(values, reaches, self.may_be_log);
         // Where single values are shown, they lie above the interval.
         let has_values = self.rows.iter().any(|row| !row.values.is_empty());
-        let (each, above, below) = if has_values { (36.0, -5.0, 9.0) } else { (28.0, 0.0, 0.0) };
+        let (mut each, above, below) =
+            if has_values { (36.0, -5.0, 9.0) } else { (28.0, 0.0, 0.0) };
         let mut svg = Svg::new(WIDTH);
         let top = heading(&mut svg, self.title, self.subtitle) + 12.0;
-        let widest = self.rows.iter().map(|row| width_of(&row.name, SIZE)).fold(20.0, f64::max);
-        let (left, right) = (widest.min(180.0) + 14.0, WIDTH - 14.0);
+        let names: Vec<Vec<String>> = self.rows.iter().map(|row| in_lines(&row.name)).collect();
+        if names.iter().any(|lines| lines.len() > 1) {
+            each = 38.0;
+        }
+        let widest = names.iter().flatten().map(|line| width_of(line, SIZE)).fold(20.0, f64::max);
+        let (left, right) = (widest + 14.0, WIDTH - 14.0);
         let bottom = top + each * self.rows.len() as f64;
         let at = |value: f64| left + x.place(value).clamp(0.0, 1.0) * (right - left);
         for (value, text) in &x.ticks {
@@ -304,8 +314,11 @@ impl RowChart<'_> {
         svg.line((left, bottom), (right, bottom), GREY, 1.0);
         for (place, row) in self.rows.iter().enumerate() {
             let y = top + each * (place as f64 + 0.5);
-            let name = cut(&row.name, SIZE, 180.0);
-            svg.text((left - 10.0, y + 4.0), &name, SIZE, INK, Anchor::End);
+            let first = y + 4.0 - 7.0 * (names[place].len() - 1) as f64;
+            for (line, text) in names[place].iter().enumerate() {
+                let at = (left - 10.0, first + 14.0 * line as f64);
+                svg.text(at, text, SIZE, INK, Anchor::End);
+            }
             if let Some((low, high)) = row.reach {
                 svg.line((at(low), y + below), (at(high), y + below), row.colour, 2.4);
             }
@@ -335,6 +348,23 @@ impl RowChart<'_> {
         };
         svg.finish(bottom + 28.0, &format!("{}: {}", self.title, self.subtitle))
     }
+}
+
+/// The widest that the names of rows may be in one line, and in two.
+const NAMES: [f64; 2] = [180.0, 215.0];
+
+/// A row's name in one line, or in two: a difference before the name that is subtracted, others where they
+/// fill the first line.
+fn in_lines(name: &str) -> Vec<String> {
+    let [one, two] = NAMES;
+    if width_of(name, SIZE) <= one {
+        return vec![name.to_string()];
+    }
+    let spaces = name.match_indices(' ').map(|(place, _)| place);
+    let fits = |place: &usize| width_of(&name[..*place], SIZE) <= two;
+    let place = name.find(" − ").filter(fits).or_else(|| spaces.filter(fits).last());
+    let parts = place.map_or(vec![name], |place| vec![&name[..place], &name[place + 1..]]);
+    parts.into_iter().map(|part| cut(part, SIZE, two)).collect()
 }
 
 /// Dots around a line, moved off it where they would lie on each other.

@@ -9,6 +9,7 @@ use super::runs::{FoundRun, Measured, State};
 use super::settings::{Gap, ReportSettings, Select};
 use super::statistics::Summary;
 use crate::metrics::Better;
+use crate::run::EndedBy;
 
 /// A table of a report: rows that are compared by a metric.
 pub struct Group {
@@ -175,6 +176,8 @@ pub fn compare(runs: &[FoundRun], settings: &ReportSettings) -> (Vec<Group>, Vec
     for group in &groups {
         remarks.extend(group.rows.iter().filter_map(|row| shared_seeds(group, row, runs)));
         remarks.extend(group.rows.iter().filter_map(|row| mixed(group, row, runs)));
+        remarks.extend(group.rows.iter().filter_map(|row| out_of_time(group, row, runs)));
+        remarks.extend(group.rows.iter().filter_map(|row| without_value(group, row, runs)));
     }
     remarks.dedup();
     (groups, remarks)
@@ -341,6 +344,29 @@ fn mixed(group: &Group, row: &Row, runs: &[FoundRun]) -> Option<String> {
     let keys = keys.map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
     let place = place_of(group, row);
     (!keys.is_empty()).then(|| format!("runs of {place} differ in {keys}, beside their seeds"))
+}
+
+/// That `max_minutes` has ended runs of a row, if it has: others may have trained longer.
+fn out_of_time(group: &Group, row: &Row, runs: &[FoundRun]) -> Option<String> {
+    let runs = row.runs.iter().map(|run| &runs[*run]);
+    let ended_by = |run: &&FoundRun| run.result.as_ref().map(|result| result.ended_by);
+    let cut = runs.filter(|run| ended_by(run) == Some(EndedBy::MaxMinutes));
+    let epochs: BTreeSet<u64> = cut.map(|run| run.epochs.0).collect();
+    let (first, last, place) = (epochs.first()?, epochs.last()?, place_of(group, row));
+    Some(format!("`max_minutes` has ended runs of {place}, after {first} to {last} epochs"))
+}
+
+/// That complete runs of a row have no number at the last epoch, if some have none.
+fn without_value(group: &Group, row: &Row, runs: &[FoundRun]) -> Option<String> {
+    let name = &group.metric.as_ref()?.name;
+    let complete = row.runs.iter().map(|run| &runs[*run]);
+    let complete = complete.filter(|run| run.state == State::Complete);
+    let has_none = |run: &&FoundRun| run.metric(name).is_some_and(|it| it.last.is_none());
+    let count = complete.filter(has_none).count();
+    let (name, place) = (name.replace('_', " "), place_of(group, row));
+    let text =
+        format!("complete runs of {place} without a finite {name} at the last epoch: {count}");
+    (count > 0).then(|| text + "; they are not in the mean")
 }
 
 /// A row with its table.

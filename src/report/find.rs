@@ -18,17 +18,19 @@ use crate::run::RunResult;
 /// # Errors
 /// If a folder cannot be read, or there is no run in it.
 pub fn entries_of(folders: &[PathBuf], report: &ReportSettings) -> Result<Vec<Entry>> {
-    let mut runs: Vec<PathBuf> = Vec::new();
+    let (mut runs, mut known): (Vec<PathBuf>, BTreeSet<PathBuf>) = Default::default();
     for folder in folders {
-        let mut found = RunResult::find(folder)?;
+        let found = RunResult::find(folder)?;
         if found.is_empty() {
             bail!(
                 "{}: holds no run; expected the folder of a run, or one that holds such",
                 folder.display()
             );
         }
-        found.retain(|run| !runs.contains(run));
-        runs.extend(found);
+        // However a folder is spelled.
+        let new =
+            found.into_iter().filter(|run| known.insert(run.canonicalize().unwrap_or(run.clone())));
+        runs.extend(new);
     }
     // One that cannot be read is null; the report says why.
     let settings: Vec<Json> = runs.iter().map(|run| settings_of(run).unwrap_or_default()).collect();

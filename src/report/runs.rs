@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value as Json;
 
 use super::Entry;
@@ -152,6 +152,12 @@ impl FoundRun {
             EndState::Failed => (State::Failed, result.error.clone()),
         };
         let count = |key| result.epochs.get(key).copied();
+        if let (State::Complete, Some(wanted), Some(planned)) =
+            (self.state, count("wanted"), self.epochs.1)
+            && wanted != planned
+        {
+            bail!("is a run of {wanted} epochs in place of {planned}");
+        }
         self.epochs = (count("done").unwrap_or(0), count("wanted").or(self.epochs.1));
         let measured = result.metrics.iter().map(|(name, value)| Measured {
             name: name.clone(),

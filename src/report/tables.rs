@@ -116,8 +116,13 @@ pub fn main_table(report: &Report, group: &Group) -> Table {
         cells.push(if n == all { n.to_string() } else { format!("{n} of {all}") });
         cells.extend(has_gap.then(|| match row.gap {
             None => NONE.to_string(),
-            Some(Summary { mean, deviation, .. }) => {
-                format!("{} %", spread(100.0 * mean, deviation.map(|it| 100.0 * it)))
+            Some(Summary { mean, deviation, n: pairs }) => {
+                let share = spread(100.0 * mean, deviation.map(|it| 100.0 * it));
+                match pairs {
+                    0 => format!("{share} % (of means)"),
+                    _ if pairs != n => format!("{share} % (n = {pairs})"),
+                    _ => format!("{share} %"),
+                }
             }
         }));
         cells.extend(

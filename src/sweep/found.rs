@@ -30,7 +30,11 @@ impl Identity {
     pub fn of(config: &Config) -> Identity {
         let unnamed = Config { name: String::new(), ..config.clone() };
         let (hash, train_every) = (hash_of_config(&unnamed), config.evaluate_train_every);
+        // Where the run's end, or its best checkpoint, depends on them these evaluations are a part of it.
+        let metrics = [&config.early_stop.metric, &config.checkpoint.best];
+        let decides = metrics.into_iter().flatten().any(|metric| metric.starts_with("train_"));
         let unevaluated = match train_every {
+            _ if decides => hash.clone(),
             1 => hash.clone(),
             _ => hash_of_config(&Config { evaluate_train_every: 1, ..unnamed }),
         };

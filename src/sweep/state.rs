@@ -56,6 +56,23 @@ impl RunState {
         }
     }
 
+    /// The state of a run that is planned. One that has been trained for another number of epochs, as by
+    /// `resume --epochs`, is not what is wanted, and is not to be trained over.
+    pub fn of_planned(run: &PlannedRun) -> RunState {
+        let state = RunState::of(&run.folder);
+        if state != RunState::Complete {
+            return state;
+        }
+        let wanted = RunResult::read(&run.folder).ok();
+        match wanted.and_then(|result| result.epochs.get("wanted").copied()) {
+            Some(wanted) if wanted != run.epochs => {
+                let cause = other_epochs(wanted, run.epochs);
+                RunState::Failed { epochs: wanted, cause }
+            }
+            _ => RunState::Complete,
+        }
+    }
+
     /// Whether the run is to be trained; one that has failed only if it is to be tried again.
     pub fn is_open(&self, retry_failed: bool) -> bool {
         match self {
@@ -72,6 +89,14 @@ impl RunState {
             RunState::Complete => all,
         }
     }
+}
+
+/// The complaint about a run in the place of one with another number of epochs.
+pub(super) fn other_epochs(found: u64, planned: u64) -> String {
+    format!(
+        "the run in this folder is one of {found} epochs, and the sweep's has {planned}: move the folder \
+         out of the sweep's, and the run is trained anew"
+    )
 }
 
 /// The epochs that `metrics.csv` has, epoch 0 not counted; none if there is no such file.
@@ -105,7 +130,7 @@ impl Progress {
         let speed = Speed::of(&plan.runs);
         let (mut progress, mut left, mut known) = (Progress::default(), 0.0, true);
         for run in runs {
-            let state = RunState::of(&run.folder);
+            let state = RunState::of_planned(run);
             let to_do = run.epochs.saturating_sub(state.epochs(run.epochs));
             match state {
                 RunState::Complete => progress.complete += 1,

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::data::DataSets;
 use super::plan::{Plan, PlannedRun, Shard};
-use super::state::RunState;
+use super::state::{RunState, other_epochs};
 use crate::assemble::{DataFrom, assemble};
 use crate::config::ConfigError;
 use crate::data::{self, DataDirectory};
@@ -92,7 +92,7 @@ impl Plan {
         all.retain(|run| work.is_wanted(run));
         let (mut runs, mut complete) = (Vec::new(), 0);
         for run in &all {
-            let state = RunState::of(&run.folder);
+            let state = RunState::of_planned(run);
             if state.is_open(work.retry_failed) {
                 runs.push(*run);
             }
@@ -140,7 +140,7 @@ impl Plan {
     ) -> Result<Outcome> {
         let Some(folder) = Folder::take(&planned.folder)? else { return Ok(Outcome::Elsewhere) };
         // Another process may have trained it since the list was made.
-        match RunState::of(&planned.folder) {
+        match RunState::of_planned(planned) {
             RunState::Complete => return complete(planned),
             RunState::Failed { cause, .. } if !work.retry_failed => {
                 return Ok(Outcome::Failed(cause));
@@ -185,6 +185,9 @@ impl Plan {
                 return Err(error);
             }
         };
+        if run.settings.epochs != config.epochs {
+            bail!(other_epochs(run.settings.epochs, config.epochs));
+        }
         run.stop = work.stop.clone();
         match run.train_in(&folder, &mut observer)? {
             Ending::Interrupted => Ok(Outcome::Interrupted),

@@ -87,3 +87,9 @@ other = network.prepare([first, {**first, "trade": "tailor"}, {**first, "weight"
 assert network.inputs.about["columns"][-1]["unseen"] and other.shape[1] == 1 + 5  # three trades, none, others
 known = [float(row["weight"]) for row in rows if row["weight"] != "?"]
 assert not torch.equal(other[0, 1:], other[1, 1:])
+
+# Numbers and truth values, as a reader of tables gives them, are the names that the table has for them.
+places = f3_tch.preparation.Places(["1.0", "2.0", "07", "true", "false", "poet"])
+cells = [1.0, np.float32(2.0), 7, True, np.bool_(False), "poet", "2.0"]
+assert [places.of(cell) for cell in cells] == [0, 1, 2, 3, 4, 5, 1]
+assert [places.of(cell) for cell in [3.0, "1", "True", 1]] == [None, None, None, 0]

@@ -9,7 +9,7 @@ use super::categories::{Categories, as_number, class_name};
 use super::{Csv, Encoding, Impute, Unseen};
 use crate::data::file::open;
 use crate::data::preparation::Markers;
-use crate::data::table::{Rows, listed};
+use crate::data::table::{Rows, has_decimal_comma, listed};
 use crate::data::{Coding, Column, DataSet, Split, Targets, Task};
 use crate::messages::counted;
 
@@ -180,6 +180,7 @@ fn used_columns(settings: &Csv, rows: &Rows) -> Result<Used> {
     }
     let mut used = Used::new();
     for (place, name) in rows.names.iter().enumerate() {
+        rows.column(name)?; // refuses a second one of the name, which `predict` could not find
         if categorical.contains(name) {
             let remedy = " (`data.unseen: own_place` gives others a place)";
             used.push((place, Cells::Categories(Categories::with_remedy(remedy))));
@@ -248,7 +249,7 @@ fn numbers(
             numbers.push(match cells {
                 Cells::Numbers if is_missing => f64::NAN,
                 Cells::Numbers => match rows.number(column) {
-                    Err(_) if missing.is_empty() => {
+                    Err(_) if missing.is_empty() && !has_decimal_comma(rows.cell(column)) => {
                         let expected =
                             "a finite number (`data.missing` lists what stands for none)";
                         return Err(rows.refuse(column, expected));
