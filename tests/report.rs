@@ -223,7 +223,9 @@ fn what_a_mean_leaves_out_or_was_cut_short_is_remarked_on() {
         result.epochs.insert("done".into(), 3);
     });
     change(4, &|result| result.metrics.get_mut("test_accuracy").unwrap().last = None);
-    change(5, &|result| drop(result.epochs.insert("wanted".into(), 50)));
+    change(5, &|result| {
+        result.epochs.insert("wanted".into(), 50);
+    });
     let (_folder, files) = write(entries, settings("metric: test_accuracy"));
     for expected in [
         "`max_minutes` has ended runs of bp (digits), after 3 to 3 epochs",

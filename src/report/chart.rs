@@ -360,9 +360,9 @@ fn in_lines(name: &str) -> Vec<String> {
     if width_of(name, SIZE) <= one {
         return vec![name.to_string()];
     }
-    let spaces = name.match_indices(' ').map(|(place, _)| place);
+    let mut spaces = name.match_indices(' ').map(|(place, _)| place);
     let fits = |place: &usize| width_of(&name[..*place], SIZE) <= two;
-    let place = name.find(" − ").filter(fits).or_else(|| spaces.filter(fits).last());
+    let place = name.find(" − ").filter(fits).or_else(|| spaces.rfind(fits));
     let parts = place.map_or(vec![name], |place| vec![&name[..place], &name[place + 1..]]);
     parts.into_iter().map(|part| cut(part, SIZE, two)).collect()
 }
