@@ -200,7 +200,7 @@ impl<'a> Rows<'a> {
                 // comments; the row may have lines within.
                 let within = self.row.as_slice().iter().filter(|&&byte| byte == b'\n').count();
                 self.line = self.reader.position().line().saturating_sub(1 + within as u64);
-                if self.row.iter().any(|cell| cell.ends_with(end)) {
+                if self.row[self.row.len() - 1].ends_with(end) {
                     bail!("{}: a quote is not closed", self.place());
                 }
                 return Ok(true);

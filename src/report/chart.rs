@@ -292,14 +292,11 @@ impl RowChart<'_> {
         let x = Axis::around(values, reaches, self.may_be_log);
         // Where single values are shown, they lie above the interval.
         let has_values = self.rows.iter().any(|row| !row.values.is_empty());
-        let (mut each, above, below) =
-            if has_values { (36.0, -5.0, 9.0) } else { (28.0, 0.0, 0.0) };
+        let (each, above, below) = if has_values { (36.0, -5.0, 9.0) } else { (28.0, 0.0, 0.0) };
         let mut svg = Svg::new(WIDTH);
         let top = heading(&mut svg, self.title, self.subtitle) + 12.0;
         let names: Vec<Vec<String>> = self.rows.iter().map(|row| in_lines(&row.name)).collect();
-        if names.iter().any(|lines| lines.len() > 1) {
-            each = 38.0;
-        }
+        let each = if names.iter().any(|lines| lines.len() > 1) { 38.0 } else { each };
         let widest = names.iter().flatten().map(|line| width_of(line, SIZE)).fold(20.0, f64::max);
         let (left, right) = (widest + 14.0, WIDTH - 14.0);
         let bottom = top + each * self.rows.len() as f64;

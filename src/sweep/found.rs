@@ -33,10 +33,9 @@ impl Identity {
         // Where the run's end, or its best checkpoint, depends on them these evaluations are a part of it.
         let metrics = [&config.early_stop.metric, &config.checkpoint.best];
         let decides = metrics.into_iter().flatten().any(|metric| metric.starts_with("train_"));
-        let unevaluated = match train_every {
-            _ if decides => hash.clone(),
-            1 => hash.clone(),
-            _ => hash_of_config(&Config { evaluate_train_every: 1, ..unnamed }),
+        let unevaluated = match decides || train_every == 1 {
+            true => hash.clone(),
+            false => hash_of_config(&Config { evaluate_train_every: 1, ..unnamed }),
         };
         Identity { hash, unevaluated, train_every }
     }

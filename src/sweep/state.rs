@@ -34,6 +34,16 @@ pub enum RunState {
 impl RunState {
     /// The state of the run in a folder that may be there or not.
     pub fn of(folder: &Path) -> RunState {
+        RunState::read(folder, None)
+    }
+
+    /// The state of a run that is planned. One that has been trained for another number of epochs, as by
+    /// `resume --epochs`, is not what is wanted, and is not to be trained over.
+    pub fn of_planned(run: &PlannedRun) -> RunState {
+        RunState::read(&run.folder, Some(run.epochs))
+    }
+
+    fn read(folder: &Path, planned: Option<u64>) -> RunState {
         let result = folder.join("result.json");
         match RunResult::read(folder) {
             // It may be complete, and is not to be trained over.
@@ -41,7 +51,15 @@ impl RunState {
                 let epochs = epochs_in(folder).unwrap_or(0);
                 RunState::Failed { epochs, cause: text_of(&error) }
             }
-            Ok(RunResult { state: EndState::Complete, .. }) => RunState::Complete,
+            Ok(RunResult { state: EndState::Complete, epochs, .. }) => {
+                match (epochs.get("wanted").copied(), planned) {
+                    (Some(wanted), Some(planned)) if wanted != planned => {
+                        let cause = other_epochs(wanted, planned);
+                        RunState::Failed { epochs: wanted, cause }
+                    }
+                    _ => RunState::Complete,
+                }
+            }
             Ok(RunResult { state: EndState::Failed, error, epochs, .. }) => RunState::Failed {
                 epochs: epochs.get("done").copied().unwrap_or(0),
                 cause: error.unwrap_or_default(),
@@ -53,23 +71,6 @@ impl RunState {
                     false => RunState::Begun { epochs: epochs.unwrap_or(0), running },
                 }
             }
-        }
-    }
-
-    /// The state of a run that is planned. One that has been trained for another number of epochs, as by
-    /// `resume --epochs`, is not what is wanted, and is not to be trained over.
-    pub fn of_planned(run: &PlannedRun) -> RunState {
-        let state = RunState::of(&run.folder);
-        if state != RunState::Complete {
-            return state;
-        }
-        let wanted = RunResult::read(&run.folder).ok();
-        match wanted.and_then(|result| result.epochs.get("wanted").copied()) {
-            Some(wanted) if wanted != run.epochs => {
-                let cause = other_epochs(wanted, run.epochs);
-                RunState::Failed { epochs: wanted, cause }
-            }
-            _ => RunState::Complete,
         }
     }
 
